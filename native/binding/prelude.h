@@ -1,0 +1,3 @@
+/* Real headers behind the cdefs; one include per part. */
+#include <stdint.h>
+#include <stdbool.h>

@@ -1,0 +1,314 @@
+/* Tally's wire protocol, as C sees it. docs/protocol.md is the authority; this file is its codec.
+ *
+ * Two planes:
+ *   control  DEALER (client) <-> ROUTER (tallyd), ipc://RUNTIME/control.sock, two frames a message:
+ *            tally_control_header, payload. The shim sends HELLO, OPEN and UNSUPPORTED with the
+ *            structs below; the command line sends REQUEST with JSON.
+ *   data     two one-directional sockets per session and device, both bound by the executor:
+ *            ops     client PUSH -> executor PULL, one frame: tally_op, body
+ *            replies executor PUSH -> client PULL, one frame: tally_reply, body
+ *
+ * All integers are little-endian, all structs naturally aligned without implicit padding, strings are
+ * UTF-8 without NUL unless a fixed array says otherwise. Nothing here may be trusted by the executor.
+ */
+#ifndef TALLY_PROTOCOL_H
+#define TALLY_PROTOCOL_H
+
+#include <stdint.h>
+
+#define TALLY_PROTOCOL_VERSION 1u
+#define TALLY_CONTROL_MAGIC 0x43594c54u /* "TLYC" */
+#define TALLY_PAGE_MAGIC 0x50594c54u    /* "TLYP" */
+
+/* Limits. A message beyond one ends its session. */
+#define TALLY_MESSAGE_BYTES_MAX (256u * 1024u)
+#define TALLY_INLINE_BYTES_MAX (16u * 1024u) /* copies up to this ride in the message */
+#define TALLY_PARAM_BYTES_MAX 32764u         /* CUDA's own limit since 12.1 */
+#define TALLY_PARAMS_MAX 4096u
+#define TALLY_ATTRIBUTES_MAX 32u
+#define TALLY_NAME_BYTES_MAX 4096u /* kernel and global names, mangled */
+#define TALLY_PATH_BYTES_MAX 4096u
+#define TALLY_LOG_BYTES_MAX (64u * 1024u)
+#define TALLY_DEVICES_MAX 16u
+#define TALLY_DEVICE_ATTRIBUTES 192u
+#define TALLY_FUNCTION_ATTRIBUTES 32u
+#define TALLY_SLOTS_MAX 64u
+
+/* ---- control plane ---------------------------------------------------------------------------- */
+
+enum tally_control_type {
+    TALLY_CONTROL_HELLO = 1,       /* tally_hello -> tally_hello_reply, tally_device_info[] */
+    TALLY_CONTROL_OPEN = 2,        /* tally_open -> tally_open_reply */
+    TALLY_CONTROL_UNSUPPORTED = 3, /* tally_unsupported, no reply */
+    TALLY_CONTROL_REQUEST = 16,    /* JSON -> JSON */
+};
+
+/* Status of a control reply. Non-zero: the payload is one line of text for a person. */
+enum tally_status {
+    TALLY_STATUS_OK = 0,
+    TALLY_STATUS_BAD_MESSAGE = 1,
+    TALLY_STATUS_BAD_VERSION = 2,
+    TALLY_STATUS_REFUSED = 3,     /* limits, drain, unknown job */
+    TALLY_STATUS_UNAVAILABLE = 4, /* no executor for that device at present */
+    TALLY_STATUS_INTERNAL = 5,
+};
+
+struct tally_control_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t type;
+    uint32_t sequence; /* chosen by the sender, echoed in the reply */
+    int32_t status;    /* 0 in requests */
+};
+
+struct tally_hello {
+    uint32_t pid;
+    uint32_t api_version; /* CUDA version of the table that the shim was generated from */
+    char job[64];         /* job id from TALLY_JOB, NUL padded; empty: tallyd makes a job */
+    char program[128];    /* for people: basename of argv[0], NUL padded */
+};
+
+struct tally_hello_reply {
+    uint64_t session;
+    uint32_t device_count;
+    int32_t driver_version; /* as cuDriverGetVersion reports it */
+};
+
+struct tally_device_info {
+    char name[256];
+    uint8_t uuid[16];
+    uint64_t total_bytes;
+    int32_t stream_priority_least;    /* numerically greatest */
+    int32_t stream_priority_greatest; /* numerically lowest */
+    uint64_t limits[16];              /* by CUlimit */
+    char pci_bus_id[32];              /* "0000:00:00.0" */
+    int32_t attributes[TALLY_DEVICE_ATTRIBUTES]; /* by CUdevice_attribute */
+};
+
+struct tally_open {
+    uint64_t session; /* from HELLO; must belong to the same peer process */
+    uint32_t device;
+    uint32_t reserved;
+};
+
+struct tally_open_reply {
+    char ops[256];     /* endpoint to PUSH ops to */
+    char replies[256]; /* endpoint to PULL replies from */
+    char segment[256]; /* path of the session's shared-memory segment; unlinked once mapped */
+    uint64_t segment_bytes;
+    uint32_t slot_count;
+    uint32_t slot_bytes;
+    uint64_t device_region_base; /* VA range in which device addresses of this session lie (0: any) */
+    uint64_t device_region_bytes;
+};
+
+struct tally_unsupported {
+    char symbol[96];
+    uint64_t count; /* calls so far in this process */
+};
+
+/* ---- shared segment --------------------------------------------------------------------------
+ * One page, then slot_count slots of slot_bytes. The client owns the order of slots: it uses them
+ * round robin, and takes slot i again only when done[i] equals the sequence number that it last gave
+ * with that slot. The executor (or the GPU itself, through a stream write) stores done[i].
+ * The executor never reads back what it wrote here: a hostile client confuses only itself. */
+
+struct tally_session_page {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t sticky_error; /* CUresult; once set, every later call of the context returns it */
+    uint32_t closed;       /* 1: the executor has ended this session */
+    uint64_t ops_handled;  /* ops taken off the socket so far */
+    uint32_t reserved[10];
+    uint32_t done[TALLY_SLOTS_MAX];
+    uint8_t pad[4096 - 64 - 4 * TALLY_SLOTS_MAX];
+};
+
+/* ---- data plane ------------------------------------------------------------------------------ */
+
+/* Handles are minted by the client: kind and a small index that is reused after destruction. */
+enum tally_kind {
+    TALLY_KIND_CONTEXT = 1,
+    TALLY_KIND_STREAM = 2,
+    TALLY_KIND_EVENT = 3,
+    TALLY_KIND_MODULE = 4, /* modules and libraries */
+    TALLY_KIND_FUNCTION = 5, /* functions and kernels */
+    TALLY_KIND_LIBRARY = 6,
+    TALLY_KIND_KERNEL = 7,
+    TALLY_KIND_ARRAY = 8,
+};
+#define TALLY_HANDLE_TAG 0x7a11ull
+#define TALLY_HANDLE(kind, index) \
+    (((uint64_t)(kind) << 48) | (TALLY_HANDLE_TAG << 32) | (uint64_t)(uint32_t)(index))
+#define TALLY_HANDLE_KIND(handle) ((uint32_t)((uint64_t)(handle) >> 48))
+#define TALLY_HANDLE_INDEX(handle) ((uint32_t)(uint64_t)(handle))
+#define TALLY_HANDLE_OK(handle, kind) \
+    (((uint64_t)(handle) >> 32) == (((uint64_t)(kind) << 16) | TALLY_HANDLE_TAG))
+#define TALLY_INDEX_MAX (1u << 20) /* per kind and session */
+#define TALLY_STREAM_LEGACY 1ull   /* CU_STREAM_LEGACY; NULL streams are sent as this */
+
+/* Op codes: below TALLY_OP_GENERATED hand-written, from there on by the driver-API table. */
+enum tally_op_code {
+    TALLY_OP_BYE = 1, /* the client is done; the session ends after what came before */
+    TALLY_OP_MEM_ALLOC = 2,
+    TALLY_OP_MEM_FREE = 3,
+    TALLY_OP_HOST_ALLOC = 4,
+    TALLY_OP_HOST_FREE = 5,
+    TALLY_OP_COPY = 6,
+    TALLY_OP_MEMSET = 7,
+    TALLY_OP_UPLOAD = 8,
+    TALLY_OP_MODULE_LOAD = 9,
+    TALLY_OP_MODULE_UNLOAD = 10,
+    TALLY_OP_GET_FUNCTION = 11,
+    TALLY_OP_GET_GLOBAL = 12,
+    TALLY_OP_LAUNCH = 13,
+    TALLY_OP_STREAM_CREATE = 14,
+    TALLY_OP_STREAM_DESTROY = 15,
+    TALLY_OP_STREAM_SYNC = 16,
+    TALLY_OP_STREAM_QUERY = 17,
+    TALLY_OP_STREAM_WAIT_EVENT = 18,
+    TALLY_OP_STREAM_VALUE = 19,
+    TALLY_OP_EVENT_CREATE = 20,
+    TALLY_OP_EVENT_DESTROY = 21,
+    TALLY_OP_EVENT_RECORD = 22,
+    TALLY_OP_EVENT_SYNC = 23,
+    TALLY_OP_EVENT_QUERY = 24,
+    TALLY_OP_EVENT_ELAPSED = 25,
+    TALLY_OP_CTX_SYNC = 26,
+    TALLY_OP_MEM_INFO = 27,
+    TALLY_OP_LIST_FUNCTIONS = 28,
+    TALLY_OP_GENERATED = 256,
+};
+
+struct tally_op {
+    uint16_t code;
+    uint16_t flags;   /* 0 */
+    uint32_t bytes;   /* whole message, this header included */
+    uint64_t call_id; /* 0: one-way, errors surface in sticky_error or the next reply */
+};
+
+enum tally_reply_kind {
+    TALLY_REPLY_RESULT = 0,
+    TALLY_REPLY_STDOUT = 1, /* body: bytes of device printf, for the program's standard output */
+    TALLY_REPLY_STDERR = 2, /* body: device assert text, for its standard error */
+};
+
+struct tally_reply {
+    uint16_t code; /* of the op answered */
+    uint16_t kind;
+    uint32_t bytes;
+    uint64_t call_id;
+    int32_t result;      /* CUresult */
+    int32_t async_error; /* CUresult of an earlier one-way op that failed without being sticky; told once */
+};
+
+struct tally_op_mem_alloc { struct tally_op op; uint64_t bytes; };                /* call */
+struct tally_reply_mem_alloc { struct tally_reply reply; uint64_t address; };
+struct tally_op_mem_free { struct tally_op op; uint64_t address; };               /* one-way */
+struct tally_op_host_alloc { struct tally_op op; uint64_t bytes; uint32_t flags; uint32_t reserved; }; /* call */
+struct tally_reply_host_alloc {
+    struct tally_reply reply;
+    uint64_t address; /* map the file there (MAP_FIXED_NOREPLACE): host and device address are one */
+    uint64_t bytes;   /* rounded up to pages */
+    char path[256];
+};
+struct tally_op_host_free { struct tally_op op; uint64_t address; };              /* one-way */
+
+enum tally_place {
+    TALLY_PLACE_DEVICE = 0, /* a device address */
+    TALLY_PLACE_PINNED = 1, /* an address inside a HOST_ALLOC */
+    TALLY_PLACE_SLOT = 2,   /* a byte offset into the segment's slot area */
+    TALLY_PLACE_INLINE = 3, /* source only: the bytes follow this struct */
+};
+
+/* A box of width x height x depth bytes/rows/slices. One-way, or a call that is answered when the bytes
+ * are there (device to slot). slot_sequence is stored to done[slot] in stream order after the copy. */
+struct tally_op_copy {
+    struct tally_op op;
+    uint64_t stream;
+    uint64_t dst, src;
+    uint64_t width, height, depth;  /* bytes, rows, slices; 1 where unused */
+    uint64_t dst_pitch, dst_slice;  /* bytes from row to row, from slice to slice */
+    uint64_t src_pitch, src_slice;
+    uint16_t dst_place, src_place;
+    uint32_t slot;
+    uint32_t slot_sequence; /* 0: no slot is used */
+    uint32_t reserved;
+};
+
+struct tally_op_memset {
+    struct tally_op op;
+    uint64_t stream;
+    uint64_t dst, pitch;
+    uint64_t width, height; /* elements, rows */
+    uint32_t value;
+    uint32_t element_bytes; /* 1, 2, 4 */
+};
+
+/* A piece of a module image that lies in no file, through a slot; freed by the MODULE_LOAD that names it. */
+struct tally_op_upload { struct tally_op op; uint64_t upload; uint64_t total, offset, bytes; uint32_t slot, slot_sequence; };
+
+enum tally_image_source { TALLY_IMAGE_FILE = 1, TALLY_IMAGE_UPLOAD = 2, TALLY_IMAGE_INLINE = 3, TALLY_IMAGE_HASH = 4 };
+enum { TALLY_RESULT_NEED_IMAGE = -1 }; /* answer to TALLY_IMAGE_HASH: not cached, send it */
+
+struct tally_op_module_load {
+    struct tally_op op;
+    uint64_t module;
+    uint64_t offset, bytes; /* FILE: range in the file; else the image's size */
+    uint64_t upload;
+    uint8_t hash[32]; /* SHA-256 of the image, for HASH and UPLOAD */
+    uint32_t source;
+    uint32_t log_bytes; /* how much of an error log the caller has room for */
+    uint32_t tail_bytes; /* path (FILE) or image (INLINE) follows */
+    uint32_t reserved;
+};
+struct tally_reply_module_load { struct tally_reply reply; uint32_t log_bytes; uint32_t reserved; /* log follows */ };
+struct tally_op_module_unload { struct tally_op op; uint64_t module; }; /* one-way */
+
+struct tally_op_get_function { struct tally_op op; uint64_t module; uint64_t function; uint32_t name_bytes; uint32_t reserved; /* name follows */ };
+struct tally_param { uint32_t offset, bytes; };
+struct tally_reply_get_function {
+    struct tally_reply reply;
+    int32_t attributes[TALLY_FUNCTION_ATTRIBUTES]; /* by CUfunction_attribute */
+    uint32_t param_count;
+    uint32_t param_bytes;
+    /* struct tally_param[param_count] follows */
+};
+struct tally_op_get_global { struct tally_op op; uint64_t module; uint32_t name_bytes; uint32_t reserved; };
+struct tally_reply_get_global { struct tally_reply reply; uint64_t address; uint64_t bytes; };
+/* Names of a module's kernels, each NUL-terminated (cuLibraryEnumerateKernels and the like). */
+struct tally_op_list_functions { struct tally_op op; uint64_t module; };
+struct tally_reply_list_functions { struct tally_reply reply; uint32_t count; uint32_t name_bytes; };
+
+enum { TALLY_LAUNCH_COOPERATIVE = 1 };
+struct tally_op_launch {
+    struct tally_op op;
+    uint64_t function;
+    uint64_t stream;
+    uint32_t grid[3], block[3];
+    uint32_t dynamic_shared_bytes;
+    uint32_t flags;
+    uint32_t attribute_count; /* CUlaunchAttribute[] follows, then the packed parameters */
+    uint32_t param_bytes;
+};
+
+struct tally_op_stream_create { struct tally_op op; uint64_t stream; uint32_t flags; int32_t priority; }; /* one-way */
+struct tally_op_stream { struct tally_op op; uint64_t stream; }; /* DESTROY one-way; SYNC, QUERY calls */
+struct tally_op_stream_wait_event { struct tally_op op; uint64_t stream, event; uint32_t flags, reserved; };
+/* cuStreamWriteValue32/64 and cuStreamWaitValue32/64 on device or pinned memory. */
+struct tally_op_stream_value { struct tally_op op; uint64_t stream, address, value; uint32_t flags; uint8_t wait, wide, pad[2]; };
+struct tally_op_event_create { struct tally_op op; uint64_t event; uint32_t flags, reserved; };
+struct tally_op_event { struct tally_op op; uint64_t event; }; /* DESTROY one-way; SYNC, QUERY calls */
+struct tally_op_event_record { struct tally_op op; uint64_t event, stream; uint32_t flags, reserved; };
+struct tally_op_event_elapsed { struct tally_op op; uint64_t start, end; };
+struct tally_reply_event_elapsed { struct tally_reply reply; float elapsed_ms; uint32_t reserved; };
+struct tally_reply_mem_info { struct tally_reply reply; uint64_t free_bytes, total_bytes; };
+
+_Static_assert(sizeof(struct tally_control_header) == 16, "layout");
+_Static_assert(sizeof(struct tally_op) == 16, "layout");
+_Static_assert(sizeof(struct tally_reply) == 24, "layout");
+_Static_assert(sizeof(struct tally_session_page) == 4096, "layout");
+_Static_assert(sizeof(struct tally_op_launch) == 16 + 16 + 24 + 16, "layout");
+_Static_assert(sizeof(struct tally_op_copy) == 16 + 10 * 8 + 16, "layout");
+
+#endif

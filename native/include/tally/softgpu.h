@@ -1,0 +1,47 @@
+/* softgpu: a GPU in software behind the CUDA driver API (a subset), built as libtally_softgpu.so.
+ *
+ * It exports cu* functions like the real driver, and these few beside them. A program that only knows
+ * the driver API works with it unchanged: tenant 0 and no compiler needed for anything but PTX.
+ *
+ * Tenants: what isolates sessions that share one context. Every thread has a current tenant; memory,
+ * modules and streams belong to the tenant that made them, kernels may touch only their tenant's
+ * memory, and a fault (illegal address, trap, assert) is sticky for its tenant alone. */
+#ifndef TALLY_SOFTGPU_H
+#define TALLY_SOFTGPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tally/cuda.h" /* CUresult: the CUDA driver API's types, see native/include/tally/cuda.h */
+
+struct soft_code; /* native/softgpu/exec.h */
+
+/* Compile PTX (NUL-terminated at ptx[bytes]) to code. Called on the thread that loads a module; may take
+ * seconds; must be safe to call from several threads. 0 and *code set, or a CUresult and a NUL-terminated
+ * log that names opcode and line. The code must stay valid for the life of the process. */
+typedef CUresult (*softgpu_compile_fn)(void *user, const char *ptx, size_t bytes, const struct soft_code **code,
+                                       char *log, size_t log_bytes);
+CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user);
+
+/* Before cuInit: number of devices (default 1), worker threads a device (default: the CPUs),
+ * device memory in bytes (default: a quarter of RAM), dry mode (machine code is accepted, launches of it
+ * are skipped). 0 keeps a default. */
+CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry);
+
+CUresult softgpuTenantCreate(uint32_t *tenant);
+CUresult softgpuTenantSet(uint32_t tenant); /* of the calling thread; 0: the default tenant */
+/* Stops what the tenant has queued and running (a block that runs is interrupted), waits until no worker
+ * touches its memory, and frees all that it owns. */
+CUresult softgpuTenantDestroy(uint32_t tenant);
+/* The VA range of the tenant's device memory. */
+CUresult softgpuTenantRegion(uint32_t tenant, uint64_t *base, uint64_t *bytes);
+
+/* Text of device printf (fd 1) and assert (fd 2). Called from worker threads, one call at a time per
+ * tenant. Default: write(fd). */
+typedef void (*softgpu_output_fn)(void *user, uint32_t tenant, int fd, const char *text, size_t bytes);
+CUresult softgpuSetOutput(softgpu_output_fn output, void *user);
+
+/* Worker time spent in the tenant's blocks, in nanoseconds, and how many blocks. */
+CUresult softgpuTenantUsage(uint32_t tenant, uint64_t *busy_ns, uint64_t *blocks);
+
+#endif
