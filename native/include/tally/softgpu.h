@@ -33,6 +33,14 @@ CUresult softgpuTenantSet(uint32_t tenant); /* of the calling thread; 0: the def
 /* Stops what the tenant has queued and running (a block that runs is interrupted), waits until no worker
  * touches its memory, and frees all that it owns. */
 CUresult softgpuTenantDestroy(uint32_t tenant);
+/* The first half of TenantDestroy, for owners whose threads may be inside a call (cuEventSynchronize, ...):
+ * running blocks are interrupted, queued work is dropped, every waiting and later call of the tenant
+ * returns CUDA_ERROR_CONTEXT_IS_DESTROYED. Its objects stay valid until TenantDestroy frees them:
+ * memory, modules, streams and events. */
+CUresult softgpuTenantStop(uint32_t tenant);
+/* Pinned host memory that the tenant's kernels, copies and stream writes may touch besides its region;
+ * the caller maps files into the range and unmaps them. What is not mapped faults. */
+CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 /* The VA range of the tenant's device memory. */
 CUresult softgpuTenantRegion(uint32_t tenant, uint64_t *base, uint64_t *bytes);
 
@@ -43,5 +51,35 @@ CUresult softgpuSetOutput(softgpu_output_fn output, void *user);
 
 /* Worker time spent in the tenant's blocks, in nanoseconds, and how many blocks. */
 CUresult softgpuTenantUsage(uint32_t tenant, uint64_t *busy_ns, uint64_t *blocks);
+
+/* Host memory that the tenant's kernels may touch, mapped (or left unmapped) by the caller.
+ * Copies from and to it survive pages that vanish. 0, 0 takes it away; the tenant must be idle then. */
+CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
+
+/* Device time of launches without events: a launch that is made while the calling thread's tag is not 0
+ * calls back when its last block has ended, on a worker thread, before the stream goes on.
+ * The callback must be short and must not call cu*. The tag stays until it is set again. */
+struct softgpu_launch_times {
+    uint64_t tag;
+    uint64_t start_ns, end_ns; /* first block's start, last block's end; CLOCK_MONOTONIC */
+    uint64_t busy_ns;          /* worker time */
+    uint64_t blocks;
+    uint32_t tenant;
+    int32_t error;             /* CUresult; not 0: some blocks did not run */
+};
+typedef void (*softgpu_launch_done_fn)(void *user, const struct softgpu_launch_times *times);
+CUresult softgpuSetLaunchDone(softgpu_launch_done_fn done, void *user);
+void softgpuLaunchTag(uint64_t tag);
+
+/* For zstd-compressed images where the machine has no libzstd.so.1: fills exactly dst_bytes and returns 0,
+ * or returns another number. Must be safe to call from several threads. */
+typedef int (*softgpu_decompress_fn)(void *user, const void *src, size_t src_bytes, void *dst, size_t dst_bytes);
+CUresult softgpuSetDecompressor(softgpu_decompress_fn decompress, void *user);
+
+/* Told once a launch is over: when cuLaunchKernel took it, when its first block began and its last one
+ * ended (CLOCK_MONOTONIC), and the worker time that its blocks took. From worker threads; must be quick. */
+typedef void (*softgpu_observe_fn)(void *user, uint32_t tenant, uint64_t submit_ns, uint64_t start_ns,
+                                   uint64_t end_ns, uint64_t busy_ns);
+CUresult softgpuSetObserver(softgpu_observe_fn observe, void *user);
 
 #endif
