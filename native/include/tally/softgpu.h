@@ -38,9 +38,6 @@ CUresult softgpuTenantDestroy(uint32_t tenant);
  * returns CUDA_ERROR_CONTEXT_IS_DESTROYED. Its objects stay valid until TenantDestroy frees them:
  * memory, modules, streams and events. */
 CUresult softgpuTenantStop(uint32_t tenant);
-/* Pinned host memory that the tenant's kernels, copies and stream writes may touch besides its region;
- * the caller maps files into the range and unmaps them. What is not mapped faults. */
-CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 /* The VA range of the tenant's device memory. */
 CUresult softgpuTenantRegion(uint32_t tenant, uint64_t *base, uint64_t *bytes);
 
@@ -75,11 +72,5 @@ void softgpuLaunchTag(uint64_t tag);
  * or returns another number. Must be safe to call from several threads. */
 typedef int (*softgpu_decompress_fn)(void *user, const void *src, size_t src_bytes, void *dst, size_t dst_bytes);
 CUresult softgpuSetDecompressor(softgpu_decompress_fn decompress, void *user);
-
-/* Told once a launch is over: when cuLaunchKernel took it, when its first block began and its last one
- * ended (CLOCK_MONOTONIC), and the worker time that its blocks took. From worker threads; must be quick. */
-typedef void (*softgpu_observe_fn)(void *user, uint32_t tenant, uint64_t submit_ns, uint64_t start_ns,
-                                   uint64_t end_ns, uint64_t busy_ns);
-CUresult softgpuSetObserver(softgpu_observe_fn observe, void *user);
 
 #endif
