@@ -15,7 +15,7 @@ struct soft_param { uint32_t offset, bytes; };
 /* One entry function of a module. */
 struct soft_kernel {
     const char *name;
-    const void *entry; /* machine code; its signature is block.c's business */
+    const void *entry; /* a struct soft_entry: block.c's business */
     const struct soft_param *params;
     uint32_t param_count, param_bytes;
     uint32_t static_shared_bytes;
@@ -72,6 +72,10 @@ struct soft_outcome {
     CUresult error;    /* SOFT_FAULT: CUDA_ERROR_ILLEGAL_ADDRESS, _ASSERT, _LAUNCH_FAILED, ... */
     uint64_t address;  /* of an illegal access */
 };
+
+/* Compiles the kernel for blocks of this shape if that has not been done. Call it when a launch is submitted,
+ * on the submitting thread: it may take seconds. A block that runs unresolved code compiles it then. */
+CUresult soft_resolve(const struct soft_kernel *kernel, const uint32_t block[3]);
 
 /* One per worker thread, made on that thread; owns its shared/local memory and fibers. */
 struct soft_worker;
