@@ -53,6 +53,26 @@ CUcontext shim_context_current_handle(void);
 typedef void shim_context_hook(struct shim_context *context);
 void shim_context_on_close(shim_context_hook *hook);
 
+/* ---- between context.c and lifecycle.c ------------------------------------------------------------ */
+
+/* Guards creation, destruction and retain counts; never held while a message is sent or a hook runs. */
+extern pthread_mutex_t shim_contexts_lock;
+
+/* The object behind a handle; NULL for anything that is not a slot in use. */
+struct shim_context *shim_context_lookup(CUcontext handle);
+bool shim_context_is_primary(const struct shim_context *context);
+/* Under shim_contexts_lock: a free slot for a program's own context, or NULL. */
+struct shim_context *shim_context_free_slot(void);
+/* Under shim_contexts_lock: default state and a new id. */
+void shim_context_set_up(struct shim_context *context, uint32_t device, unsigned int flags);
+/* Lets go of what belongs to a context that has just stopped being live. */
+void shim_context_close(struct shim_context *context);
+CUresult shim_stack_push(struct shim_context *context); /* CUDA_ERROR_OUT_OF_MEMORY when too deep */
+/* Pops the context if the calling thread has it on top. */
+void shim_stack_drop(const struct shim_context *context);
+
+/* ---- for everybody ------------------------------------------------------------------------------ */
+
 /* CUDA_SUCCESS after a successful cuInit in this process, else CUDA_ERROR_NOT_INITIALIZED. */
 CUresult shim_initialized(void);
 /* The device's facts; CUDA_ERROR_NOT_INITIALIZED or INVALID_DEVICE. */

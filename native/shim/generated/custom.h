@@ -10,17 +10,14 @@
 
 #include "tally/cuda.h"
 
-/* context.c */
+/* lifecycle.c */
 CUresult shim_cuCtxAttach(CUcontext *pctx, unsigned int flags);
 CUresult shim_cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev);
 CUresult shim_cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev);
 CUresult shim_cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags, CUdevice dev);
 CUresult shim_cuCtxDestroy_v2(CUcontext ctx);
 CUresult shim_cuCtxDetach(CUcontext ctx);
-CUresult shim_cuCtxGetCurrent(CUcontext *pctx);
-CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx);
-CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx);
-CUresult shim_cuCtxSetCurrent(CUcontext ctx);
+CUresult shim_cuCtxSetFlags(unsigned int flags);
 CUresult shim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active);
 CUresult shim_cuDevicePrimaryCtxRelease_v2(CUdevice dev);
 CUresult shim_cuDevicePrimaryCtxReset_v2(CUdevice dev);
@@ -42,9 +39,15 @@ CUresult shim_cuCtxGetSharedMemConfig(CUsharedconfig *pConfig);
 CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority);
 CUresult shim_cuCtxResetPersistingL2Cache(void);
 CUresult shim_cuCtxSetCacheConfig(CUfunc_cache config);
-CUresult shim_cuCtxSetFlags(unsigned int flags);
 CUresult shim_cuCtxSetLimit(CUlimit limit, size_t value);
 CUresult shim_cuCtxSetSharedMemConfig(CUsharedconfig config);
+
+/* context.c */
+CUresult shim_cuCtxGetCurrent(CUcontext *pctx);
+CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx);
+CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx);
+CUresult shim_cuCtxSetCurrent(CUcontext ctx);
+CUresult shim_cuInit(unsigned int Flags);
 
 /* device.c */
 CUresult shim_cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice peerDev);
@@ -63,7 +66,6 @@ CUresult shim_cuDeviceGetUuid(CUuuid *uuid, CUdevice dev);
 CUresult shim_cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev);
 CUresult shim_cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev);
 CUresult shim_cuDriverGetVersion(int *driverVersion);
-CUresult shim_cuInit(unsigned int Flags);
 CUresult shim_cuModuleGetLoadingMode(CUmoduleLoadingMode *mode);
 CUresult shim_cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode);
 CUresult shim_cuProfilerStart(void);
