@@ -1,3 +1,4 @@
 /* Real headers behind the cdefs; one include per part. */
 #include <stdint.h>
 #include <stdbool.h>
+#include "tally/sched.h"

@@ -1,0 +1,310 @@
+/* The life of a launch: submitted, started in one or more parts, stopped, finished, retired.
+ * Counters of a session and of its class move together here and nowhere else. */
+#include <assert.h>
+
+#include "state.h"
+
+static struct class_sums *sums_of(struct tally_sched *s, uint32_t session) {
+    return &s->sums[s->sessions[session].class_];
+}
+
+/* The queue's guarded starts run one after the other, so what they can hold up is the longest of them. */
+static void recharge_queue(struct tally_sched *s, struct queue *queue) {
+    uint64_t largest = 0;
+    uint32_t left = queue->flagged;
+    for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
+        const struct launch *launch = &s->launches[at];
+        if (!launch->flagged) continue;
+        if (launch->charge_ns > largest) largest = launch->charge_ns;
+        left--;
+    }
+    struct session *session = &s->sessions[queue->session];
+    session->charge_ns += largest - queue->charge_ns;
+    s->sums[session->class_].charge_ns += largest - queue->charge_ns;
+    queue->charge_ns = largest;
+}
+
+static void record_turnaround(struct tally_sched *s) {
+    uint64_t measured = s->now_ns - s->arrival_ns, estimated = s->arrival_estimate_ns;
+    tally_sched_histogram_add(&s->stats.turnaround_ns, measured);
+    s->stats.turnaround_estimated_ns += estimated;
+    s->stats.turnaround_error_ns += measured > estimated ? measured - estimated : estimated - measured;
+    s->arrival_ns = TALLY_SCHED_NEVER;
+}
+
+void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by) {
+    s->sums[class_].busy += (uint32_t)by;
+    if (class_ == TALLY_SCHED_BEST_EFFORT && by > 0 && s->sums[class_].busy == 2) s->contended_ns = s->now_ns;
+}
+
+/* Device time counts against a session's share only while somebody else wanted the device too. */
+static void charge_share(struct tally_sched *s, struct session *session, uint64_t gpu_ns) {
+    const struct class_sums *sums = &s->sums[session->class_];
+    uint64_t contended = s->now_ns - s->contended_ns;
+    if (session->class_ != TALLY_SCHED_BEST_EFFORT || sums->busy < 2) return;
+    if (gpu_ns > contended) gpu_ns = contended;
+    session->deficit_ns -= (int64_t)(gpu_ns < INT64_MAX / 4 ? gpu_ns : INT64_MAX / 4);
+    if (session->deficit_ns < INT64_MIN / 2) session->deficit_ns = INT64_MIN / 2;
+}
+
+void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct launch *launch = &s->launches[event->launch];
+    struct session *session = &s->sessions[event->session];
+    struct class_sums *sums = sums_of(s, event->session);
+    *launch = (struct launch){.used = true, .session = event->session, .queue = event->queue,
+                              .blocks = event->blocks, .plan = event->plan, .submitted_ns = s->now_ns,
+                              .sequence = s->sequence++};
+    tally_sched_queue_add(s, event->launch);
+    if (session->outstanding++ == 0) tally_sched_count_busy(s, session->class_, 1);
+    session->stats.launches++;
+    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
+        if (s->sums[TALLY_SCHED_BEST_EFFORT].starts == 0) {
+            s->stats.turnaround_unmet++;
+        } else if (s->arrival_ns == TALLY_SCHED_NEVER) {
+            s->arrival_ns = s->now_ns;
+            s->arrival_estimate_ns = s->sums[TALLY_SCHED_BEST_EFFORT].charge_ns;
+        }
+    }
+    tally_sched_waiting_add(s, event->launch);
+}
+
+void tally_sched_retire(struct tally_sched *s, uint32_t index) {
+    struct launch *launch = &s->launches[index];
+    struct session *session = &s->sessions[launch->session];
+    assert(launch->starts == 0);
+    if (launch->waiting) tally_sched_waiting_remove(s, index);
+    tally_sched_queue_remove(s, index);
+    if (--session->outstanding == 0) {
+        tally_sched_count_busy(s, session->class_, -1);
+        /* Time not used is not saved up: who was idle starts from zero. Debt stays. */
+        if (session->deficit_ns > 0) session->deficit_ns = 0;
+    }
+    if (--sums_of(s, launch->session)->outstanding == 0 && session->class_ == TALLY_SCHED_HIGH)
+        s->high_idle_ns = s->now_ns;
+    launch->used = false;
+}
+
+struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type) {
+    assert(s->out_count < s->out_max);
+    struct tally_sched_instruction *out = &s->out[s->out_count++];
+    *out = (struct tally_sched_instruction){.type = type};
+    return out;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------- */
+
+static bool guarded(const struct launch *launch, enum form form) {
+    return form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_PREEMPTIBLE;
+}
+
+static uint32_t end_of(const struct launch *launch, enum form form) {
+    uint32_t left = launch->blocks - launch->issued;
+    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED && left > launch->plan.slice_blocks)
+        return launch->issued + launch->plan.slice_blocks;
+    return launch->blocks;
+}
+
+uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
+    uint64_t unknown = s->limits.turnaround_ns_max; /* whatever it takes: nothing else beside it */
+    if (guarded(launch, form)) {
+        uint64_t charge = launch->plan.stop_ns ? launch->plan.stop_ns : unknown;
+        uint64_t held = s->queues[launch->queue].charge_ns;
+        return charge > held ? charge - held : 0;
+    }
+    if (launch->plan.whole_ns == 0) return unknown;
+    uint32_t hi = end_of(launch, form), count = hi - launch->issued;
+    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED) return launch->plan.slice_ns;
+    if (count == launch->blocks) return launch->plan.whole_ns;
+    return (uint64_t)((unsigned __int128)launch->plan.whole_ns * count / launch->blocks);
+}
+
+bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form) {
+    if (queue->cursor == NONE || queue->preempting > 0 || s->sessions[queue->session].closing) return false;
+    if (queue->starts == 0) return true;
+    const struct launch *launch = &s->launches[queue->cursor];
+    /* Behind a guarded start only another guarded one: the flag that stops the first stops it too. */
+    if (queue->flagged > 0)
+        return guarded(launch, form) && launch->starts == 0 && queue->flagged < s->limits.preemptible_depth;
+    /* Behind whole launches and slices the stream's own order is enough. */
+    return launch->starts < SLICES_MAX;
+}
+
+uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form) {
+    uint32_t at = session->ring;
+    if (at == NONE || session->waiting == 0) return NONE;
+    do {
+        if (tally_sched_startable(s, &s->queues[at], form)) return s->queues[at].cursor;
+        at = s->queues[at].next;
+    } while (at != session->ring);
+    return NONE;
+}
+
+uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session) {
+    if (session->class_ != TALLY_SCHED_HIGH) return 0;
+    uint32_t top = s->config.levels - 1;
+    uint32_t extra = session->priority > 0 ? (uint32_t)session->priority : 0;
+    return extra < top ? 1 + extra : top;
+}
+
+/* Takes blocks [issued, hi) as started, in the books only. */
+static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns, bool flagged) {
+    struct launch *launch = &s->launches[index];
+    struct queue *queue = &s->queues[launch->queue];
+    struct session *session = &s->sessions[launch->session];
+    struct class_sums *sums = &s->sums[session->class_];
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT) s->arrival_ns = TALLY_SCHED_NEVER;
+    if (launch->starts == 0) launch->started_ns = s->now_ns;
+    if (launch->issued == 0 && !launch->preempted)
+        session->stats.waited_ns += s->now_ns - launch->submitted_ns;
+    launch->ends[launch->starts++] = hi;
+    launch->issued = hi;
+    session->stats.starts++;
+    session->starts++;
+    sums->starts++;
+    queue->starts++;
+    launch->charge_ns += charge_ns;
+    if (flagged) {
+        tally_sched_flagged_add(s, index);
+        recharge_queue(s, queue);
+    } else {
+        session->charge_ns += charge_ns;
+        sums->charge_ns += charge_ns;
+    }
+    if (launch->issued == launch->blocks) {
+        tally_sched_waiting_remove(s, index);
+        queue->cursor = launch->next;
+    }
+    session->ring = queue->next; /* the session's queues take turns */
+}
+
+void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level) {
+    struct launch *launch = &s->launches[index];
+    bool flag = guarded(launch, form);
+    uint64_t charge_ns = flag && launch->plan.stop_ns ? launch->plan.stop_ns
+                         : flag                       ? s->limits.turnaround_ns_max
+                                                      : tally_sched_charge_of(s, launch, form);
+    uint32_t hi = end_of(launch, form);
+    struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_START);
+    out->launch = index;
+    out->session = launch->session;
+    out->lo = launch->issued;
+    out->hi = hi;
+    out->level = level;
+    out->flags = (flag ? TALLY_SCHED_START_PREEMPTIBLE : hi == launch->blocks ? TALLY_SCHED_START_FINAL : 0) |
+                 (launch->preempted ? TALLY_SCHED_START_RESUMED : 0);
+    book_start(s, index, hi, charge_ns, flag);
+}
+
+void tally_sched_adopt(struct tally_sched *s, uint32_t index) {
+    struct launch *launch = &s->launches[index];
+    book_start(s, index, launch->blocks, tally_sched_charge_of(s, launch, FORM_WHOLE), false);
+}
+
+bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_) {
+    uint32_t at = s->waiting[class_].head;
+    while (at != NONE) {
+        if (tally_sched_out_full(s)) return false;
+        struct launch *launch = &s->launches[at];
+        struct queue *queue = &s->queues[launch->queue];
+        uint32_t next = launch->waiting_next;
+        if (queue->cursor == at && tally_sched_startable(s, queue, FORM_WHOLE))
+            tally_sched_start(s, at, FORM_WHOLE, tally_sched_level_of(s, &s->sessions[launch->session]));
+        at = next;
+    }
+    return true;
+}
+
+void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
+    struct launch *launch = &s->launches[index];
+    assert(launch->flagged && !launch->preempting);
+    launch->preempting = true;
+    s->queues[launch->queue].preempting++;
+    struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_PREEMPT);
+    out->launch = index;
+    out->session = launch->session;
+}
+
+/* ---- reports from the device ------------------------------------------------------------------- */
+
+/* Takes the oldest start (all: every one) off the books. */
+static void book_end(struct tally_sched *s, uint32_t index, uint64_t gpu_ns, bool all) {
+    struct launch *launch = &s->launches[index];
+    struct queue *queue = &s->queues[launch->queue];
+    struct session *session = &s->sessions[launch->session];
+    struct class_sums *sums = &s->sums[session->class_];
+    if (gpu_ns == 0) {
+        uint64_t last = s->last_finish_ns[session->class_];
+        gpu_ns = s->now_ns - (launch->started_ns > last ? launch->started_ns : last);
+    }
+    s->last_finish_ns[session->class_] = s->now_ns;
+    session->stats.gpu_ns += gpu_ns;
+    charge_share(s, session, gpu_ns);
+
+    uint32_t ended = all ? launch->starts : 1;
+    uint64_t charge_ns = launch->charge_ns;
+    if (ended < launch->starts) charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
+    launch->charge_ns -= charge_ns;
+    launch->starts -= ended;
+    for (uint32_t i = 0; i < launch->starts; i++) launch->ends[i] = launch->ends[i + ended];
+    queue->starts -= ended;
+    session->starts -= ended;
+    sums->starts -= ended;
+    if (launch->flagged) {
+        tally_sched_flagged_remove(s, index);
+        recharge_queue(s, queue);
+    } else {
+        session->charge_ns -= charge_ns;
+        sums->charge_ns -= charge_ns;
+    }
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) {
+        s->allowance_ns = 0;
+        if (s->arrival_ns != TALLY_SCHED_NEVER) record_turnaround(s);
+    }
+}
+
+static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type) {
+    struct launch *launch = &s->launches[index];
+    struct tally_sched_instruction *out = tally_sched_emit(s, type);
+    out->launch = index;
+    out->session = launch->session;
+    if (type == TALLY_SCHED_COMPLETE) s->sessions[launch->session].stats.completed++;
+    tally_sched_retire(s, index);
+}
+
+int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct launch *launch = &s->launches[event->launch];
+    /* A queue is one stream: what finishes is the oldest thing in it. */
+    if (launch->starts == 0 || launch->prev != NONE || event->lo != launch->lo ||
+        event->hi != launch->ends[0])
+        return TALLY_SCHED_INVALID;
+    book_end(s, event->launch, event->gpu_ns, false);
+    launch->lo = launch->done = event->hi;
+    if (launch->done == launch->blocks) end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
+    return 0;
+}
+
+int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct launch *launch = &s->launches[event->launch];
+    if (!launch->preempting || event->blocks > launch->blocks - launch->done || event->lo < launch->lo ||
+        event->lo > launch->done + event->blocks || (launch->prev != NONE && event->blocks > 0))
+        return TALLY_SCHED_INVALID;
+    book_end(s, event->launch, event->gpu_ns, false);
+    launch->done += event->blocks;
+    s->sessions[launch->session].stats.preemptions++;
+    if (launch->done == launch->blocks) {
+        end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
+        return 0;
+    }
+    launch->lo = launch->issued = event->lo;
+    launch->preempted = true;
+    tally_sched_waiting_add(s, event->launch);
+    tally_sched_queue_rewind(s, launch->queue);
+    return 0;
+}
+
+int tally_sched_fail(struct tally_sched *s, uint32_t index) {
+    struct launch *launch = &s->launches[index];
+    if (launch->starts > 0) book_end(s, index, 0, true);
+    end_launch(s, index, TALLY_SCHED_DROPPED);
+    return 0;
+}

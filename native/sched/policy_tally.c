@@ -1,0 +1,165 @@
+/* Policy `tally`, and `kernel`, which is the same but never divides a launch.
+ *
+ * High goes at once. Best-effort starts only while high is idle, and only as much as keeps what cannot
+ * be stopped under the bound; so whenever high comes back, the device is free one turnaround later.
+ * Among best-effort sessions: greater priority first, then deficit round robin by weight and measured
+ * device time. */
+#include "state.h"
+
+/* The sessions that may be served now all have the greatest priority among those that could be. */
+static uint32_t candidates(struct tally_sched *s, enum form form, int32_t *priority) {
+    uint32_t count = 0, at = s->ready;
+    if (at == NONE) return 0;
+    do {
+        const struct session *session = &s->sessions[at];
+        if (session->class_ == TALLY_SCHED_BEST_EFFORT && tally_sched_next_of(s, session, form) != NONE) {
+            if (count == 0 || session->priority > *priority) {
+                *priority = session->priority;
+                count = 0;
+            }
+            if (session->priority == *priority) count++;
+        }
+        at = session->next;
+    } while (at != s->ready);
+    return count;
+}
+
+static bool is_candidate(const struct tally_sched *s, const struct session *session, enum form form,
+                         int32_t priority) {
+    return session->class_ == TALLY_SCHED_BEST_EFFORT && session->priority == priority &&
+           tally_sched_next_of(s, session, form) != NONE;
+}
+
+/* Rounds until somebody has time left: computed, not walked, as debts may be long. */
+static void give_rounds(struct tally_sched *s, enum form form, int32_t priority) {
+    uint64_t rounds = UINT64_MAX;
+    uint32_t at = s->ready;
+    do {
+        const struct session *session = &s->sessions[at];
+        if (is_candidate(s, session, form, priority)) {
+            uint64_t share = s->limits.quantum_ns * session->weight;
+            uint64_t need = session->deficit_ns > 0 ? 0 : (uint64_t)(-session->deficit_ns) / share + 1;
+            if (need < rounds) rounds = need;
+        }
+        at = session->next;
+    } while (at != s->ready);
+    if (rounds == 0) return;
+    do {
+        struct session *session = &s->sessions[at];
+        if (is_candidate(s, session, form, priority)) {
+            /* rounds * share stays near the smallest debt's size only for equal weights: saturate. */
+            unsigned __int128 more = (unsigned __int128)rounds * (s->limits.quantum_ns * session->weight);
+            int64_t room = INT64_MAX / 2 - session->deficit_ns;
+            session->deficit_ns += more < (unsigned __int128)room ? (int64_t)more : room;
+        }
+        at = session->next;
+    } while (at != s->ready);
+}
+
+/* The session whose turn it is, or NONE. */
+static uint32_t choose_session(struct tally_sched *s, enum form form) {
+    int32_t priority = 0;
+    if (candidates(s, form, &priority) == 0) return NONE;
+    give_rounds(s, form, priority);
+    uint32_t at = s->round != NONE ? s->round : s->ready;
+    while (!is_candidate(s, &s->sessions[at], form, priority) || s->sessions[at].deficit_ns <= 0)
+        at = s->sessions[at].next;
+    s->round = at; /* it keeps the turn while it has time left */
+    return at;
+}
+
+/* Stops a queue's guarded starts together: were one left running, it would overtake those stopped. */
+static bool stop_queue(struct tally_sched *s, const struct queue *queue) {
+    uint32_t left = queue->flagged - queue->preempting;
+    for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
+        if (!s->launches[at].flagged || s->launches[at].preempting) continue;
+        if (tally_sched_out_full(s)) return false;
+        tally_sched_preempt(s, at);
+        left--;
+    }
+    return true;
+}
+
+/* Whether what runs at the head of a queue has used up its session's time, or somebody more important
+ * waits. Wishes for the time when it will have, if not. */
+static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32_t priority) {
+    const struct session *session = &s->sessions[launch->session];
+    uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
+    uint64_t left = session->deficit_ns > 0 ? (uint64_t)session->deficit_ns : 0;
+    uint64_t until = (launch->started_ns > last ? launch->started_ns : last) + left;
+    if (session->priority != priority) return session->priority < priority;
+    if (until > s->now_ns) tally_sched_wish(s, until);
+    return until <= s->now_ns;
+}
+
+/* A guarded start runs for as long as it likes, until another session that could go has a better claim. */
+static void share_among_best_effort(struct tally_sched *s, enum form form) {
+    int32_t priority = 0;
+    if (s->flagged == NONE || candidates(s, form, &priority) == 0) return;
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        const struct launch *launch = &s->launches[at];
+        const struct queue *queue = &s->queues[launch->queue];
+        if (s->sessions[launch->session].class_ == TALLY_SCHED_HIGH || queue->preempting == queue->flagged)
+            continue;
+        bool stopping = queue->preempting > 0; /* the room ended half-way */
+        if (!stopping && (launch->prev != NONE || !time_is_up(s, launch, priority))) continue;
+        if (!stop_queue(s, queue)) return;
+    }
+}
+
+static bool stop_all(struct tally_sched *s) {
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        const struct launch *launch = &s->launches[at];
+        if (launch->preempting || s->sessions[launch->session].class_ == TALLY_SCHED_HIGH) continue;
+        if (tally_sched_out_full(s)) return false;
+        tally_sched_preempt(s, at);
+    }
+    return true;
+}
+
+/* Whether guarded work of another queue is in flight: it has the device until its time is up. */
+static bool device_taken(const struct tally_sched *s, const struct launch *launch) {
+    return s->flagged != NONE && s->launches[s->flagged].queue != launch->queue;
+}
+
+static void fill_gap(struct tally_sched *s, enum form form) {
+    const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
+    const uint64_t bound = s->limits.turnaround_ns_max;
+    while (!tally_sched_out_full(s)) {
+        uint32_t chosen = choose_session(s, form);
+        if (chosen == NONE) return;
+        uint32_t index = tally_sched_next_of(s, &s->sessions[chosen], form);
+        if (device_taken(s, &s->launches[index])) return;
+        uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
+        if (sums->starts > 0 && sums->charge_ns + charge > bound) return;
+        if (charge > bound) {
+            uint64_t from = s->high_idle_ns + (form == FORM_PLAN ? s->limits.oversized_idle_ns : 0);
+            if (s->high_idle_ns > 0 && s->now_ns < from) {
+                tally_sched_wish(s, from);
+                return;
+            }
+            s->stats.oversized++;
+        }
+        tally_sched_start(s, index, form, 0);
+    }
+}
+
+static void decide(struct tally_sched *s, enum form form) {
+    if (s->sums[TALLY_SCHED_HIGH].waiting > 0 && !tally_sched_start_all(s, TALLY_SCHED_HIGH)) return;
+    if (s->sums[TALLY_SCHED_HIGH].outstanding > 0) {
+        stop_all(s);
+        return;
+    }
+    if (s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0) return;
+    uint64_t from = s->high_idle_ns + s->limits.hysteresis_ns;
+    if (s->high_idle_ns > 0 && s->now_ns < from) {
+        tally_sched_wish(s, from);
+        return;
+    }
+    fill_gap(s, form);
+    share_among_best_effort(s, form);
+}
+
+void tally_sched_decide_tally(struct tally_sched *s) { decide(s, FORM_PLAN); }
+
+void tally_sched_decide_kernel(struct tally_sched *s) { decide(s, FORM_WHOLE); }

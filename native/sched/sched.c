@@ -1,0 +1,284 @@
+/* The scheduler's outside: configuration, events in, instructions out. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "state.h"
+
+void tally_sched_config_default(struct tally_sched_config *config) {
+    *config = (struct tally_sched_config){
+        .sessions_max = 256, .queues_max = 4096, .launches_max = 16384, .session_launches_max = 1024,
+        .levels = 2, .policy = 0,
+        .limits = {.turnaround_ns_max = 31600, .hysteresis_ns = 50000, .oversized_idle_ns = 1000000,
+                   .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 1}};
+}
+
+static bool limits_ok(const struct tally_sched_limits *limits) {
+    const uint64_t top = UINT64_C(1) << 50; /* 13 days: sums of these never overflow */
+    return limits->turnaround_ns_max > 0 && limits->turnaround_ns_max < top && limits->hysteresis_ns < top &&
+           limits->oversized_idle_ns < top && limits->quantum_ns > 0 && limits->quantum_ns < top / WEIGHT_MAX &&
+           limits->timeslice_ns > 0 && limits->timeslice_ns < top && limits->preemptible_depth > 0;
+}
+
+struct tally_sched *tally_sched_create(const struct tally_sched_config *config) {
+    const uint32_t top = 1u << 24;
+    if (!limits_ok(&config->limits) || config->levels < 2 || config->policy >= tally_sched_policy_count() ||
+        config->sessions_max == 0 || config->queues_max == 0 || config->launches_max == 0 ||
+        config->session_launches_max == 0 || config->sessions_max > top || config->queues_max > top ||
+        config->launches_max > top)
+        return NULL;
+    struct tally_sched *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->sessions = calloc(config->sessions_max, sizeof *s->sessions);
+    s->queues = calloc(config->queues_max, sizeof *s->queues);
+    s->launches = calloc(config->launches_max, sizeof *s->launches);
+    if (!s->sessions || !s->queues || !s->launches) {
+        tally_sched_destroy(s);
+        return NULL;
+    }
+    s->config = *config;
+    s->limits = config->limits;
+    s->policy = config->policy;
+    s->ready = s->round = s->turn = s->flagged = NONE;
+    s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
+    s->timer_ns = s->arrival_ns = TALLY_SCHED_NEVER;
+    for (uint32_t i = 0; i < config->queues_max; i++)
+        s->queues[i] = (struct queue){.session = NONE, .head = NONE, .tail = NONE, .cursor = NONE};
+    return s;
+}
+
+void tally_sched_destroy(struct tally_sched *s) {
+    if (!s) return;
+    free(s->sessions);
+    free(s->queues);
+    free(s->launches);
+    free(s);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------------- */
+
+static bool session_words_ok(const struct tally_sched_event *event) {
+    return event->class_ <= TALLY_SCHED_HIGH && event->weight >= 1 && event->weight <= WEIGHT_MAX;
+}
+
+static int open_session(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct session *session = &s->sessions[event->session];
+    if (session->open || !session_words_ok(event)) return TALLY_SCHED_INVALID;
+    *session = (struct session){.open = true, .class_ = event->class_, .weight = event->weight,
+                                .priority = event->priority, .ring = NONE, .next = NONE, .prev = NONE};
+    return 0;
+}
+
+/* A change of class takes the session's waiting launches to the other class's list and its counters to
+ * the other class's sums. What it has in flight may then be over the bound: that is allowed to drain. */
+static void change_class(struct tally_sched *s, struct session *session, uint32_t class_) {
+    struct class_sums *from = &s->sums[session->class_], *to = &s->sums[class_];
+    uint32_t ring = session->ring, at_queue = ring;
+    if (ring == NONE) {
+        session->class_ = class_;
+        return;
+    }
+    do {
+        for (uint32_t at = s->queues[at_queue].cursor; at != NONE; at = s->launches[at].next)
+            if (s->launches[at].waiting) tally_sched_waiting_remove(s, at);
+        at_queue = s->queues[at_queue].next;
+    } while (at_queue != ring);
+    tally_sched_count_busy(s, session->class_, -1);
+    tally_sched_count_busy(s, class_, 1);
+    from->outstanding -= session->outstanding;
+    from->starts -= session->starts;
+    from->charge_ns -= session->charge_ns;
+    to->outstanding += session->outstanding;
+    to->starts += session->starts;
+    to->charge_ns += session->charge_ns;
+    if (session->class_ == TALLY_SCHED_HIGH && from->outstanding == 0) s->high_idle_ns = s->now_ns;
+    session->class_ = class_;
+    do {
+        for (uint32_t at = s->queues[at_queue].cursor; at != NONE; at = s->launches[at].next)
+            if (s->launches[at].issued < s->launches[at].blocks) tally_sched_waiting_add(s, at);
+        at_queue = s->queues[at_queue].next;
+    } while (at_queue != ring);
+}
+
+static int set_session(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct session *session = &s->sessions[event->session];
+    if (!session->open || session->closing || !session_words_ok(event)) return TALLY_SCHED_INVALID;
+    session->weight = event->weight;
+    session->priority = event->priority;
+    if (session->class_ != event->class_) change_class(s, session, event->class_);
+    s->arrival_ns = TALLY_SCHED_NEVER;
+    return 0;
+}
+
+static int close_session(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct session *session = &s->sessions[event->session];
+    if (!session->open || session->closing) return TALLY_SCHED_INVALID;
+    session->closing = true;
+    s->closing++;
+    return 0;
+}
+
+/* Drops what has not started, stops what can be stopped; false: out of room. */
+static bool close_queue(struct tally_sched *s, uint32_t index) {
+    struct queue *queue = &s->queues[index];
+    uint32_t at = queue->head;
+    while (at != NONE) {
+        struct launch *launch = &s->launches[at];
+        uint32_t next = launch->next;
+        if (launch->starts == 0 || (launch->flagged && !launch->preempting)) {
+            if (tally_sched_out_full(s)) return false;
+            if (launch->starts == 0) tally_sched_fail(s, at);
+            else tally_sched_preempt(s, at);
+        }
+        at = next;
+    }
+    return true;
+}
+
+/* Carries the closing of sessions on as far as the room goes; false: out of room. */
+static bool close_sessions(struct tally_sched *s) {
+    for (uint32_t i = 0; s->closing > 0 && i < s->config.sessions_max; i++) {
+        struct session *session = &s->sessions[i];
+        if (!session->closing) continue;
+        uint32_t count = 0, at = session->ring; /* a queue leaves the ring with its last launch */
+        for (uint32_t q = at; q != NONE && (count == 0 || q != at); q = s->queues[q].next) count++;
+        while (count-- > 0) {
+            uint32_t next = s->queues[at].next;
+            if (!close_queue(s, at)) return false;
+            at = next;
+        }
+        if (session->outstanding > 0) continue;
+        if (tally_sched_out_full(s)) return false;
+        tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
+        session->open = session->closing = false;
+        if (s->turn == i) s->turn = NONE;
+        s->closing--;
+    }
+    return true;
+}
+
+/* ---- launches ---------------------------------------------------------------------------------- */
+
+static bool plan_ok(const struct tally_sched_plan *plan) {
+    const uint64_t top = UINT64_C(1) << 50;
+    if (plan->whole_ns >= top || plan->slice_ns >= top || plan->stop_ns >= top) return false;
+    if (plan->kind == TALLY_SCHED_SLICED) return plan->slice_blocks > 0 && plan->slice_ns > 0;
+    return plan->kind <= TALLY_SCHED_PREEMPTIBLE;
+}
+
+static int submit(struct tally_sched *s, const struct tally_sched_event *event) {
+    const struct session *session = &s->sessions[event->session];
+    const struct queue *queue = &s->queues[event->queue];
+    if (!session->open || session->closing || s->launches[event->launch].used || event->blocks == 0 ||
+        !plan_ok(&event->plan) || (queue->session != NONE && queue->session != event->session))
+        return TALLY_SCHED_INVALID;
+    if (session->outstanding >= s->config.session_launches_max) return TALLY_SCHED_FULL;
+    /* Started before it was told: only where no rule and nothing ahead of it in its queue says wait. */
+    if (event->started && (session->class_ != TALLY_SCHED_HIGH || !tally_sched_high_at_once(s) ||
+                           queue->cursor != NONE || queue->flagged > 0))
+        return TALLY_SCHED_INVALID;
+    tally_sched_submit(s, event);
+    if (event->started) tally_sched_adopt(s, event->launch);
+    return 0;
+}
+
+static int note_started(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct launch *launch = &s->launches[event->launch];
+    if (launch->starts == 0) return TALLY_SCHED_INVALID;
+    launch->started_ns = s->now_ns;
+    return 0;
+}
+
+/* ---- events ------------------------------------------------------------------------------------ */
+
+static int set_policy(struct tally_sched *s, const struct tally_sched_event *event) {
+    if (event->policy >= tally_sched_policy_count()) return TALLY_SCHED_INVALID;
+    s->policy = event->policy;
+    s->turn = NONE;
+    s->turn_ending = false;
+    return 0;
+}
+
+static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
+    bool of_launch = event->type >= TALLY_SCHED_LAUNCH && event->type <= TALLY_SCHED_FAILED;
+    bool of_session = event->type >= TALLY_SCHED_SESSION_OPEN && event->type <= TALLY_SCHED_LAUNCH;
+    if (of_session && event->session >= s->config.sessions_max) return TALLY_SCHED_INVALID;
+    if (of_launch && event->launch >= s->config.launches_max) return TALLY_SCHED_INVALID;
+    if (event->type == TALLY_SCHED_LAUNCH && event->queue >= s->config.queues_max) return TALLY_SCHED_INVALID;
+    if (of_launch && !of_session && !s->launches[event->launch].used) return TALLY_SCHED_INVALID;
+
+    switch (event->type) {
+    case TALLY_SCHED_CONTINUE: return 0;
+    case TALLY_SCHED_SESSION_OPEN: return open_session(s, event);
+    case TALLY_SCHED_SESSION_SET: return set_session(s, event);
+    case TALLY_SCHED_SESSION_CLOSE: return close_session(s, event);
+    case TALLY_SCHED_LAUNCH: return submit(s, event);
+    case TALLY_SCHED_STARTED: return note_started(s, event);
+    case TALLY_SCHED_FINISHED: return tally_sched_finish(s, event);
+    case TALLY_SCHED_PREEMPTED: return tally_sched_stop(s, event);
+    case TALLY_SCHED_FAILED: return tally_sched_fail(s, event->launch);
+    case TALLY_SCHED_TIMER: s->timer_ns = TALLY_SCHED_NEVER; return 0;
+    case TALLY_SCHED_SET_POLICY: return set_policy(s, event);
+    case TALLY_SCHED_SET_LIMITS:
+        if (!limits_ok(&event->limits)) return TALLY_SCHED_INVALID;
+        s->limits = event->limits;
+        return 0;
+    default: return TALLY_SCHED_INVALID;
+    }
+}
+
+/* What an event other than a start lets stand in flight is not the policy's doing. */
+static void allow_in_flight(struct tally_sched *s, uint32_t type) {
+    bool rules_changed = type == TALLY_SCHED_SET_POLICY || type == TALLY_SCHED_SET_LIMITS ||
+                         type == TALLY_SCHED_SESSION_SET;
+    uint64_t charge_ns = s->sums[TALLY_SCHED_BEST_EFFORT].charge_ns;
+    if (rules_changed && s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 && charge_ns > s->allowance_ns)
+        s->allowance_ns = charge_ns;
+}
+
+/* A timer that is no longer wanted is left to fire: rarer than setting and clearing it all the time. */
+static void arm_timer(struct tally_sched *s) {
+    if (s->wish_ns >= s->timer_ns) return;
+    tally_sched_emit(s, TALLY_SCHED_SET_TIMER)->time_ns = s->wish_ns;
+    s->timer_ns = s->wish_ns;
+}
+
+int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *event, uint64_t now_ns,
+                       struct tally_sched_instruction *out, size_t max) {
+    if (max < TALLY_SCHED_INSTRUCTIONS_MIN || max > INT32_MAX) return TALLY_SCHED_INVALID;
+    if (now_ns > s->now_ns) s->now_ns = now_ns;
+    s->out = out;
+    s->out_count = 0;
+    s->out_max = max;
+    int error = apply(s, event);
+    if (error) return error;
+    allow_in_flight(s, event->type);
+    s->wish_ns = TALLY_SCHED_NEVER;
+    if (s->closing == 0 || close_sessions(s)) {
+        tally_sched_policies[s->policy].decide(s);
+        if (!tally_sched_out_full(s)) arm_timer(s);
+    }
+    return (int)s->out_count;
+}
+
+/* ---- questions --------------------------------------------------------------------------------- */
+
+bool tally_sched_has_room(const struct tally_sched *s, uint32_t session) {
+    return session < s->config.sessions_max && s->sessions[session].open && !s->sessions[session].closing &&
+           s->sessions[session].outstanding < s->config.session_launches_max;
+}
+
+bool tally_sched_high_at_once(const struct tally_sched *s) {
+    return tally_sched_policies[s->policy].high_at_once;
+}
+
+uint32_t tally_sched_policy(const struct tally_sched *s) { return s->policy; }
+
+void tally_sched_read_stats(const struct tally_sched *s, struct tally_sched_stats *stats) { *stats = s->stats; }
+
+int tally_sched_read_session(const struct tally_sched *s, uint32_t session,
+                             struct tally_sched_session_stats *stats) {
+    if (session >= s->config.sessions_max || !s->sessions[session].open) return TALLY_SCHED_INVALID;
+    *stats = s->sessions[session].stats;
+    return 0;
+}

@@ -1,0 +1,148 @@
+/* What the scheduler keeps, and the calls between its files. Not for anybody outside native/sched. */
+#ifndef TALLY_SCHED_STATE_H
+#define TALLY_SCHED_STATE_H
+
+#include "tally/sched.h"
+
+#define NONE UINT32_MAX
+#define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
+#define WEIGHT_MAX 1024u
+
+struct launch {
+    bool used, preempting, preempted, dropped, waiting, flagged;
+    uint32_t session, queue;
+    uint32_t next, prev;                 /* in its queue, program order */
+    uint32_t waiting_next, waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */
+    uint32_t flagged_next, flagged_prev; /* in sched.flagged: guarded starts in flight */
+    uint32_t blocks, done;               /* done: blocks that have run */
+    uint32_t lo;                         /* every block below has run */
+    uint32_t issued;                     /* every block below has run or is in flight */
+    uint32_t starts, ends[SLICES_MAX];   /* starts in flight, oldest first, by where each ends */
+    struct tally_sched_plan plan;
+    uint64_t submitted_ns, sequence;
+    uint64_t started_ns; /* of the oldest start in flight */
+    uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for, by themselves */
+};
+
+struct queue {
+    uint32_t session;    /* NONE while empty */
+    uint32_t head, tail; /* launches that are not complete */
+    uint32_t cursor;     /* first of them that is not fully issued */
+    uint32_t next, prev; /* ring of the session's queues that hold launches */
+    uint64_t charge_ns;  /* of its guarded starts together: they run one after the other, so the largest */
+    uint32_t starts;     /* in flight */
+    uint32_t flagged;    /* of those, guarded */
+    uint32_t preempting; /* of those, told to stop */
+};
+
+struct session {
+    bool open, closing;
+    uint32_t class_, weight;
+    int32_t priority;
+    uint32_t ring;             /* a queue that holds launches; NONE */
+    uint32_t next, prev;       /* ring of sessions that have launches waiting, in sched.ready */
+    uint32_t outstanding;      /* launches not complete */
+    uint32_t waiting;          /* of those, not fully issued */
+    uint32_t starts;           /* in flight */
+    uint64_t charge_ns;        /* unstoppable work in flight */
+    int64_t deficit_ns;        /* device time it may still use in this round */
+    struct tally_sched_session_stats stats;
+};
+
+struct waiting_list { uint32_t head, tail; };
+
+/* Sums over the sessions of one class. */
+struct class_sums {
+    uint32_t busy; /* sessions that have launches */
+    uint32_t outstanding, waiting, starts;
+    uint64_t charge_ns;
+};
+
+struct tally_sched {
+    struct tally_sched_config config;
+    struct tally_sched_limits limits;
+    uint32_t policy;
+    struct session *sessions;
+    struct queue *queues;
+    struct launch *launches;
+    uint32_t ready;    /* ring of sessions with waiting launches; NONE */
+    uint32_t round;    /* where in that ring the next choice begins; NONE: at its head */
+    uint32_t turn;     /* timeslice: whose turn; NONE */
+    bool turn_ending;  /* timeslice: draining before the next turn */
+    uint64_t turn_ns;  /* timeslice: when the turn began */
+    uint32_t closing;  /* sessions being closed */
+    struct waiting_list waiting[2]; /* by class */
+    uint32_t flagged;               /* head of the list of guarded starts in flight */
+    struct class_sums sums[2];
+    uint64_t sequence;
+    uint64_t now_ns, high_idle_ns;  /* when the last high launch went; 0: none so far */
+    uint64_t last_finish_ns[2];     /* by class: the device runs what is of one level in order */
+    uint64_t contended_ns;          /* since when more than one best-effort session is busy */
+    uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
+    uint64_t timer_ns;              /* armed; NEVER */
+    uint64_t wish_ns;               /* what the policy wants armed, set while it decides */
+    uint64_t arrival_ns, arrival_estimate_ns; /* turnaround being measured; NEVER: none */
+    struct tally_sched_stats stats;
+    struct tally_sched_instruction *out; /* of the call in progress */
+    size_t out_count, out_max;
+};
+
+/* A policy: when it lets things go. Each is one entry of the table in policies.c. */
+struct policy {
+    const char *name, *text;
+    bool high_at_once; /* high launches need no decision */
+    bool bounded;      /* keeps rule 4: unstoppable best-effort work under the bound */
+    void (*decide)(struct tally_sched *s);
+};
+extern const struct policy tally_sched_policies[];
+
+/* The policies' decide functions, one file each. */
+void tally_sched_decide_tally(struct tally_sched *s);
+void tally_sched_decide_kernel(struct tally_sched *s);
+void tally_sched_decide_fifo(struct tally_sched *s);
+void tally_sched_decide_priority(struct tally_sched *s);
+void tally_sched_decide_timeslice(struct tally_sched *s);
+
+/* launches.c: what a policy can ask and do. */
+enum form { FORM_PLAN, FORM_WHOLE }; /* as planned, or undivided */
+
+static inline bool tally_sched_out_full(const struct tally_sched *s) { return s->out_count == s->out_max; }
+struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type);
+/* Whether the first waiting launch of this queue may start now without breaking program order. */
+bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form);
+/* The next startable launch of a session, over its queues in turn; NONE. */
+uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form);
+/* Unstoppable work that starting it in this form adds. */
+uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form);
+void tally_sched_start(struct tally_sched *s, uint32_t launch, enum form form, uint32_t level);
+void tally_sched_preempt(struct tally_sched *s, uint32_t launch);
+uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session);
+/* Starts all launches of a class in order of arrival, whole; false: out of room. */
+bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_);
+static inline void tally_sched_wish(struct tally_sched *s, uint64_t time_ns) {
+    if (time_ns < s->wish_ns) s->wish_ns = time_ns;
+}
+
+/* launches.c: what events do. */
+void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event);
+void tally_sched_retire(struct tally_sched *s, uint32_t launch);
+int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event);
+int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event);
+int tally_sched_fail(struct tally_sched *s, uint32_t launch);
+/* Books a launch that the owner has started already. */
+void tally_sched_adopt(struct tally_sched *s, uint32_t launch);
+void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
+
+/* lists.c */
+void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);
+void tally_sched_waiting_remove(struct tally_sched *s, uint32_t launch);
+void tally_sched_flagged_add(struct tally_sched *s, uint32_t launch);
+void tally_sched_flagged_remove(struct tally_sched *s, uint32_t launch);
+void tally_sched_queue_add(struct tally_sched *s, uint32_t launch);
+void tally_sched_queue_remove(struct tally_sched *s, uint32_t launch);
+void tally_sched_queue_rewind(struct tally_sched *s, uint32_t queue);
+
+
+void tally_sched_histogram_add(struct tally_sched_histogram *histogram, uint64_t value);
+
+#endif

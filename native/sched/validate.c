@@ -1,0 +1,166 @@
+/* Checks every invariant of the state by walking all of it. */
+#include <stdlib.h>
+
+#include "state.h"
+
+#define CHECK(condition, text) \
+    do {                       \
+        if (!(condition)) return text; \
+    } while (0)
+
+struct tally { /* what the walk counts, to hold against the counters */
+    struct class_sums sums[2];
+    uint32_t flagged, waiting[2], closing;
+};
+
+static const char *check_launch(const struct tally_sched *s, uint32_t index) {
+    const struct launch *launch = &s->launches[index];
+    CHECK(launch->used, "a queue holds a launch that is not in use");
+    CHECK(launch->lo <= launch->done && launch->done <= launch->blocks, "blocks done are out of range");
+    CHECK(launch->lo <= launch->issued && launch->issued <= launch->blocks, "blocks issued are out of range");
+    CHECK(launch->done < launch->blocks, "a launch whose blocks have all run is still here");
+    CHECK(launch->waiting == (launch->issued < launch->blocks), "waiting does not say what issued says");
+    CHECK(launch->starts <= SLICES_MAX, "too many starts in flight");
+    CHECK(launch->starts > 0 || launch->charge_ns == 0, "charge without a start");
+    CHECK(launch->starts > 0 || launch->issued == launch->lo, "blocks issued that are neither done nor in flight");
+    CHECK(launch->preempted || launch->lo == launch->done, "blocks out of order without a preemption");
+    uint32_t lo = launch->lo;
+    for (uint32_t i = 0; i < launch->starts; i++) {
+        CHECK(launch->ends[i] > lo, "starts overlap or are empty");
+        lo = launch->ends[i];
+    }
+    CHECK(launch->starts == 0 || lo == launch->issued, "starts in flight do not add up to what is issued");
+    CHECK(!launch->flagged || launch->starts == 1, "a guarded start is not alone");
+    CHECK(!launch->preempting || launch->flagged, "told to stop, but not guarded");
+    return NULL;
+}
+
+static const char *check_queue(const struct tally_sched *s, uint32_t index, struct session *count) {
+    const struct queue *queue = &s->queues[index];
+    uint32_t starts = 0, flagged = 0, preempting = 0, prev = NONE;
+    uint64_t largest = 0;
+    bool before = true, behind_unstarted = false, behind_flagged = false;
+    CHECK(queue->head != NONE, "an empty queue is in its session's ring");
+    for (uint32_t at = queue->head; at != NONE; at = s->launches[at].next) {
+        const struct launch *launch = &s->launches[at];
+        if (at == queue->cursor) before = false;
+        const char *wrong = check_launch(s, at);
+        if (wrong) return wrong;
+        CHECK(!(before && launch->waiting) && !(at == queue->cursor && !launch->waiting),
+              "the cursor is not on the first launch with blocks to issue");
+        CHECK(launch->prev == prev, "a queue's links do not match");
+        CHECK(prev == NONE || s->launches[prev].sequence < launch->sequence, "a queue is out of order");
+        CHECK(launch->queue == index && launch->session == queue->session, "a launch is in the wrong queue");
+        /* Program order on the device: behind what has not started, or may be stopped, nothing runs that
+         * the same flag would not stop. */
+        CHECK(launch->starts == 0 || !behind_unstarted || queue->preempting > 0,
+              "a launch overtook one that has not started");
+        CHECK(launch->starts == 0 || !behind_flagged || launch->flagged,
+              "an unguarded launch is behind a guarded one");
+        if (launch->starts == 0 || launch->issued < launch->blocks) behind_unstarted = true;
+        if (launch->flagged) behind_flagged = true;
+        starts += launch->starts;
+        flagged += launch->flagged;
+        preempting += launch->preempting;
+        if (launch->flagged && launch->charge_ns > largest) largest = launch->charge_ns;
+        if (!launch->flagged) count->charge_ns += launch->charge_ns;
+        count->outstanding++;
+        count->waiting += launch->waiting;
+        prev = at;
+    }
+    CHECK(queue->tail == prev, "a queue's tail is wrong");
+    CHECK(!before || queue->cursor == NONE, "a queue's cursor is not in it");
+    CHECK(queue->starts == starts && queue->flagged == flagged && queue->preempting == preempting,
+          "a queue's counters are wrong");
+    CHECK(preempting == 0 || preempting == flagged || tally_sched_out_full(s),
+          "some of a queue's guarded starts were told to stop and others not");
+    CHECK(queue->charge_ns == largest, "a queue's charge is wrong");
+    count->starts += starts;
+    count->charge_ns += largest;
+    return NULL;
+}
+
+static const char *check_session(const struct tally_sched *s, uint32_t index, struct tally *tally) {
+    const struct session *session = &s->sessions[index];
+    struct session count = {0};
+    if (session->ring != NONE) {
+        uint32_t at = session->ring;
+        do {
+            CHECK(s->queues[at].session == index, "a session's ring holds another's queue");
+            CHECK(s->queues[s->queues[at].next].prev == at, "a session's ring is broken");
+            const char *wrong = check_queue(s, at, &count);
+            if (wrong) return wrong;
+            tally->flagged += s->queues[at].flagged;
+            at = s->queues[at].next;
+        } while (at != session->ring);
+    }
+    CHECK(session->outstanding == count.outstanding && session->waiting == count.waiting &&
+              session->starts == count.starts && session->charge_ns == count.charge_ns,
+          "a session's counters are wrong");
+    CHECK(session->outstanding <= s->config.session_launches_max, "a session has more than its share");
+    CHECK((session->waiting > 0) == (session->next != NONE), "the ready ring does not match who waits");
+    struct class_sums *sums = &tally->sums[session->class_];
+    sums->busy += count.outstanding > 0;
+    sums->outstanding += count.outstanding;
+    sums->waiting += count.waiting;
+    sums->starts += count.starts;
+    sums->charge_ns += count.charge_ns;
+    tally->closing += session->closing;
+    return NULL;
+}
+
+static const char *check_waiting(const struct tally_sched *s, uint32_t class_, uint32_t expected) {
+    uint32_t count = 0, prev = NONE;
+    for (uint32_t at = s->waiting[class_].head; at != NONE; at = s->launches[at].waiting_next) {
+        const struct launch *launch = &s->launches[at];
+        CHECK(launch->used && launch->waiting && s->sessions[launch->session].class_ == class_,
+              "the waiting list holds what does not wait");
+        CHECK(launch->waiting_prev == prev, "the waiting list is broken");
+        CHECK(prev == NONE || s->launches[prev].sequence < launch->sequence, "the waiting list is out of order");
+        prev = at;
+        count++;
+    }
+    CHECK(s->waiting[class_].tail == prev && count == expected, "the waiting list is incomplete");
+    return NULL;
+}
+
+static const char *check_bound(const struct tally_sched *s) {
+    const struct class_sums *best_effort = &s->sums[TALLY_SCHED_BEST_EFFORT];
+    if (!tally_sched_policies[s->policy].bounded) return NULL;
+    uint64_t bound = s->limits.turnaround_ns_max;
+    if (s->allowance_ns > bound) bound = s->allowance_ns;
+    CHECK(best_effort->charge_ns <= bound || best_effort->starts == 1,
+          "best-effort work in flight is over the turnaround bound");
+    return NULL;
+}
+
+const char *tally_sched_validate(const struct tally_sched *s) {
+    struct tally tally = {0};
+    const char *wrong = NULL;
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < s->config.sessions_max && !wrong; i++)
+        if (s->sessions[i].open) wrong = check_session(s, i, &tally);
+    if (wrong) return wrong;
+    for (uint32_t class_ = 0; class_ < 2; class_++) {
+        const struct class_sums *a = &s->sums[class_], *b = &tally.sums[class_];
+        CHECK(a->busy == b->busy && a->outstanding == b->outstanding && a->waiting == b->waiting && a->starts == b->starts &&
+                  a->charge_ns == b->charge_ns,
+              "a class's sums are wrong");
+        if ((wrong = check_waiting(s, class_, b->waiting))) return wrong;
+    }
+    for (uint32_t i = 0; i < s->config.launches_max; i++) used += s->launches[i].used;
+    CHECK(used == tally.sums[0].outstanding + tally.sums[1].outstanding, "a launch is in use but in no queue");
+    uint32_t flagged = 0;
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        CHECK(s->launches[at].flagged, "the list of guarded starts holds one that is not");
+        flagged++;
+    }
+    CHECK(flagged == tally.flagged, "the list of guarded starts is incomplete");
+    CHECK(s->closing == tally.closing, "the count of closing sessions is wrong");
+    bool decided = tally_sched_high_at_once(s) && !tally_sched_out_full(s);
+    for (uint32_t at = s->waiting[TALLY_SCHED_HIGH].head; decided && at != NONE; at = s->launches[at].waiting_next)
+        CHECK(s->queues[s->launches[at].queue].cursor != at ||
+                  !tally_sched_startable(s, &s->queues[s->launches[at].queue], FORM_WHOLE),
+              "a high launch waits on a decision");
+    return check_bound(s);
+}

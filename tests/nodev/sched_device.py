@@ -1,0 +1,239 @@
+"""A device that carries out the scheduler's instructions and checks them as it goes.
+
+It runs single blocks, in any interleaving that a test chooses, and knows nothing of the scheduler's
+state: what it asserts holds for the instructions alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tally.scheduler.core import (
+    Closed,
+    Complete,
+    Dropped,
+    Instruction,
+    JobClass,
+    Limits,
+    Plan,
+    PlanKind,
+    Preempt,
+    Scheduler,
+    SetTimer,
+    Start,
+    StartFlag,
+)
+
+
+@dataclass
+class Job:
+    session: int
+    queue: int
+    blocks: int
+    plan: Plan
+    order: int
+    ran: list[int] = field(default_factory=list)
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        self.ran = [0] * self.blocks
+
+    @property
+    def complete(self) -> bool:
+        return all(self.ran)
+
+
+@dataclass
+class Flight:
+    launch: int
+    lo: int
+    hi: int
+    guarded: bool
+    charge_ns: int
+    told_to_stop: bool = False
+    ran: int = 0
+
+
+class Device:
+    """Scheduler and device together, with a clock. `mangle` may falsify instructions (canaries)."""
+
+    def __init__(
+        self,
+        policy: str,
+        limits: Limits,
+        mangle: Callable[[list[Instruction]], list[Instruction]] = lambda out: out,
+        room: int = 64,
+    ) -> None:
+        self.sched = Scheduler(policy, limits=limits, room=room, session_launches_max=64)
+        self.policy, self.limits, self.mangle = policy, limits, mangle
+        self.now_ns = 0
+        self.timer_ns: int | None = None
+        self.jobs: dict[int, Job] = {}
+        self.classes: dict[int, JobClass] = {}
+        self.closing: set[int] = set()
+        self.streams: dict[int, deque[Flight]] = {}
+        self.order = 0
+        self.completed: list[int] = []
+        self.lenient = False  # after a live change, what was in flight before may be over the bound
+
+    # ---- what the scheduler says ----------------------------------------------------------------
+
+    def obey(self, out: list[Instruction]) -> None:
+        for instruction in self.mangle(out):
+            match instruction:
+                case Start():
+                    self._start(instruction)
+                case Preempt(launch):
+                    flights = [f for f in self._flights() if f.launch == launch]
+                    assert len(flights) == 1 and flights[0].guarded, "preempts what it cannot"
+                    assert not flights[0].told_to_stop, "preempted twice"
+                    flights[0].told_to_stop = True
+                case Complete(launch):
+                    job = self.jobs.pop(launch)
+                    assert job.complete, "complete, but not every block has run"
+                    older = [j for j in self.jobs.values() if j.queue == job.queue]
+                    assert all(j.order > job.order for j in older), "completes out of order"
+                    self.completed.append(launch)
+                case Dropped(launch):
+                    job = self.jobs.pop(launch)
+                    assert job.session in self.closing, "dropped, but its session lives"
+                case Closed(session):
+                    self.closing.remove(session)
+                    del self.classes[session]
+                case SetTimer(time_ns):
+                    self.timer_ns = time_ns
+        self.sched.validate()
+
+    def _flights(self) -> list[Flight]:
+        return [flight for stream in self.streams.values() for flight in stream]
+
+    def _best_effort(self) -> list[Flight]:
+        high = JobClass.HIGH
+        return [f for f in self._flights() if self.classes[self.jobs[f.launch].session] != high]
+
+    def _start(self, start: Start) -> None:
+        job = self.jobs[start.launch]
+        flags = start.flags
+        guarded = StartFlag.PREEMPTIBLE in flags
+        assert 0 <= start.lo < start.hi <= job.blocks, "range outside the grid"
+        if StartFlag.RESUMED not in flags:
+            assert not any(job.ran[start.lo : start.hi]), "starts blocks that have run"
+        for flight in self._flights():
+            if flight.launch == start.launch:
+                assert flight.hi <= start.lo, "starts blocks that are in flight"
+        high_class = self.classes[job.session] == JobClass.HIGH
+        if self.policy in ("tally", "kernel") and not high_class:
+            self._check_best_effort(start, job, guarded)
+        if high_class and self.policy != "fifo" and self.policy != "timeslice":
+            assert start.level >= 1, "high on a best-effort level"
+        stream = self.streams.setdefault(job.queue, deque())
+        stream.append(
+            Flight(start.launch, start.lo, start.hi, guarded, self._charge(start, job, guarded))
+        )
+        job.starts += 1
+
+    def _charge(self, start: Start, job: Job, guarded: bool) -> int:
+        if guarded:
+            return job.plan.stop_ns or self.limits.turnaround_ns_max
+        if job.plan.kind == PlanKind.SLICED and self.policy == "tally":
+            return job.plan.slice_ns
+        if not job.plan.whole_ns:
+            return self.limits.turnaround_ns_max
+        return job.plan.whole_ns * (start.hi - start.lo) // job.blocks
+
+    def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
+        high = [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
+        assert not high, "best-effort starts while high is busy"
+        if self.lenient or self.policy != "tally":
+            return
+        # Guarded starts of one queue run one after the other: the longest counts.
+        charges: dict[int, int] = {}
+        unstoppable = 0 if guarded else self._charge(start, job, guarded)
+        flights = self._best_effort()
+        for flight in flights:
+            queue = self.jobs[flight.launch].queue
+            if flight.guarded:
+                charges[queue] = max(charges.get(queue, 0), flight.charge_ns)
+            else:
+                unstoppable += flight.charge_ns
+        if guarded:
+            charge = self._charge(start, job, guarded)
+            charges[job.queue] = max(charges.get(job.queue, 0), charge)
+        total = unstoppable + sum(charges.values())
+        assert not flights or total <= self.limits.turnaround_ns_max, "over the bound"
+
+    # ---- what the test does ---------------------------------------------------------------------
+
+    def open(self, session: int, job_class: JobClass, **words: int) -> None:
+        self.classes[session] = job_class
+        self.obey(self.sched.open(self.now_ns, session, job_class, **words))
+
+    def close(self, session: int) -> None:
+        self.closing.add(session)
+        self.obey(self.sched.close(self.now_ns, session))
+
+    def submit(self, session: int, queue: int, launch: int, blocks: int, plan: Plan) -> None:
+        job = Job(session, queue, blocks, plan, self.order)
+        self.order += 1
+        waiting_before = any(j.queue == queue for j in self.jobs.values())
+        self.jobs[launch] = job
+        out = self.sched.launch(self.now_ns, session, queue, launch, blocks, plan)
+        if (
+            self.classes[session] == JobClass.HIGH
+            and self.sched.high_at_once
+            and not waiting_before
+        ):
+            assert isinstance(out[0], Start) and out[0].launch == launch, "high waits"
+        self.obey(out)
+
+    def busy_queues(self) -> list[int]:
+        return sorted(queue for queue, stream in self.streams.items() if stream)
+
+    def advance(self, ns: int) -> None:
+        """Lets time pass, firing the timer when it is due."""
+        self.now_ns += ns
+        while self.timer_ns is not None and self.timer_ns <= self.now_ns:
+            self.timer_ns = None
+            self.obey(self.sched.timer(self.now_ns))
+
+    def run_blocks(self, queue: int, count: int, scattered: bool = False) -> None:
+        """Runs up to `count` blocks at the front of a stream, and reports what ends by that."""
+        flight = self.streams[queue][0]
+        job = self.jobs[flight.launch]
+        older = [j for j in self.jobs.values() if j.queue == queue and j.order < job.order]
+        left = [b for b in range(flight.lo, flight.hi) if not job.ran[b]]
+        if flight.told_to_stop and older:
+            count = 0  # the flag was up before its stream came to it
+        todo = left[:count]
+        if scattered and count < len(left):
+            todo = left[: count // 2] + left[len(left) - (count - count // 2) :]
+        for block in todo:
+            assert not older, "a block runs before its predecessor in the stream is complete"
+            job.ran[block] += 1
+            assert job.ran[block] == 1, "a block runs twice"
+        flight.ran += len(todo)
+        if all(job.ran[flight.lo : flight.hi]):
+            self.streams[queue].popleft()
+            self.obey(self.sched.finished(self.now_ns, flight.launch, flight.lo, flight.hi))
+        elif flight.told_to_stop:
+            self.streams[queue].popleft()
+            lo = job.ran.index(0)
+            self.obey(self.sched.preempted(self.now_ns, flight.launch, lo, flight.ran))
+
+    def drain(self, step_ns: int = 1000) -> None:
+        """Runs everything to its end. Fails if the scheduler leaves work lying (starvation)."""
+        for _ in range(100_000):
+            if not self.jobs and not self.closing:
+                return
+            queues = self.busy_queues()
+            if queues:
+                self.advance(step_ns)
+                queue = next((q for q in queues if self.streams.get(q)), None)
+                if queue is not None:
+                    self.run_blocks(queue, 1 << 20)
+            else:
+                assert self.timer_ns is not None, f"work is left lying: {sorted(self.jobs)}"
+                self.advance(max(0, self.timer_ns - self.now_ns))
+        raise AssertionError("does not come to an end")
