@@ -32,6 +32,11 @@ CUresult shim_ready(void);
 /* Grows by one in every forked child; what was made under another generation is void there. */
 uint32_t shim_generation(void);
 
+/* `forget` runs in every forked child, before anything else there: drop what was inherited, touch no lock
+ * that another thread of the parent may have held other than to make it anew. Register before shim_init. */
+#define SHIM_FORK_HOOKS_MAX 16
+void shim_on_fork(void (*forget)(void));
+
 /* What HELLO told. NULL where `ordinal` is out of range or before shim_init. */
 const struct tally_device_info *shim_device(int ordinal);
 int shim_device_count(void);

@@ -1,0 +1,233 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int shim_channel_device(const struct shim_channel *channel)
+{
+    return channel->device;
+}
+
+bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address)
+{
+    return address - channel->region_base < channel->region_bytes;
+}
+
+static void set_fault(struct shim_channel *channel, CUresult fault)
+{
+    uint32_t none = 0;
+    atomic_compare_exchange_strong(&channel->fault, &none, (uint32_t)fault);
+}
+
+CUresult shim_channel_check(struct shim_channel *channel)
+{
+    if (channel->generation != shim_generation())
+        return CUDA_ERROR_NOT_INITIALIZED;
+    uint32_t fault = atomic_load_explicit(&channel->fault, memory_order_relaxed);
+    if (fault)
+        return (CUresult)fault;
+    return (CUresult)__atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE);
+}
+
+CUresult shim_take_async_error(struct shim_channel *channel)
+{
+    if (!atomic_load_explicit(&channel->async_error, memory_order_relaxed))
+        return CUDA_SUCCESS;
+    return (CUresult)atomic_exchange(&channel->async_error, 0);
+}
+
+bool shim_channel_lost(struct shim_channel *channel)
+{
+    if (atomic_load(&channel->fault))
+        return true;
+    if (pthread_mutex_trylock(&channel->monitor_lock) == 0) {
+        uint8_t event[8];
+        int size;
+        while ((size = tally_zmq.recv(channel->monitor, event, sizeof event, TALLY_ZMQ_DONTWAIT)) >= 0) {
+            uint16_t kind = 0;
+            if (size >= 2)
+                memcpy(&kind, event, sizeof kind);
+            char address[512];
+            tally_zmq.recv(channel->monitor, address, sizeof address, TALLY_ZMQ_DONTWAIT);
+            if (kind == TALLY_ZMQ_EVENT_DISCONNECTED)
+                set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
+        }
+        pthread_mutex_unlock(&channel->monitor_lock);
+    }
+    if (__atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE)) {
+        uint32_t sticky = __atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE);
+        set_fault(channel, sticky ? (CUresult)sticky : CUDA_ERROR_DEVICE_UNAVAILABLE);
+    }
+    return atomic_load(&channel->fault) != 0;
+}
+
+/* ---- sending -------------------------------------------------------------------------------------- */
+
+CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
+                               size_t tail_bytes)
+{
+    if (op_bytes + tail_bytes > TALLY_MESSAGE_BYTES_MAX)
+        return CUDA_ERROR_INVALID_VALUE;
+    op->flags = 0;
+    op->bytes = (uint32_t)(op_bytes + tail_bytes);
+    CUresult result = CUDA_SUCCESS;
+    pthread_mutex_lock(&channel->send_lock);
+    while (!(result = (CUresult)atomic_load_explicit(&channel->fault, memory_order_relaxed))) {
+        if (tally_message_send(channel->ops, op, op_bytes, tail, tail_bytes, 0) == 0)
+            break;
+        /* EAGAIN: the queue stayed full for SHIM_WATCH_MS. That is flow control, unless nobody is there. */
+        int error = tally_zmq.error();
+        if (error == EAGAIN)
+            shim_channel_lost(channel);
+        else if (error != EINTR)
+            set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
+    }
+    pthread_mutex_unlock(&channel->send_lock);
+    return result;
+}
+
+CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes)
+{
+    CUresult result = shim_channel_check(channel);
+    return result ? result : shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
+}
+
+/* ---- opening and closing ----------------------------------------------------------------------------- */
+
+/* Maps the segment and unlinks its file: from here on it lives as long as the two processes map it. */
+static CUresult map_segment(struct shim_channel *channel, const struct tally_open_reply *open_reply)
+{
+    uint64_t slots = (uint64_t)open_reply->slot_count * open_reply->slot_bytes;
+    if (!open_reply->slot_count || open_reply->slot_count > TALLY_SLOTS_MAX || !open_reply->slot_bytes ||
+        open_reply->segment_bytes < sizeof(struct tally_session_page) + slots)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    int fd = open(open_reply->segment, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    struct stat status;
+    void *at = MAP_FAILED;
+    if (fstat(fd, &status) == 0 && (uint64_t)status.st_size >= open_reply->segment_bytes)
+        at = mmap(NULL, open_reply->segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    unlink(open_reply->segment);
+    if (at == MAP_FAILED)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    channel->page = at;
+    channel->segment_bytes = open_reply->segment_bytes;
+    channel->slots = (uint8_t *)at + sizeof(struct tally_session_page);
+    channel->slot_count = open_reply->slot_count;
+    channel->slot_bytes = open_reply->slot_bytes;
+    bool known = channel->page->magic == TALLY_PAGE_MAGIC && channel->page->version == TALLY_PROTOCOL_VERSION;
+    return known ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
+}
+
+static bool open_replies(struct shim_channel *channel, void *zmq, const char *endpoint)
+{
+    channel->replies = tally_zmq.socket(zmq, TALLY_ZMQ_PULL);
+    channel->monitor = tally_zmq.socket(zmq, TALLY_ZMQ_PAIR);
+    if (!channel->replies || !channel->monitor)
+        return false;
+    tally_zmq_set(channel->replies, TALLY_ZMQ_LINGER, 0);
+    tally_zmq_set(channel->replies, TALLY_ZMQ_RCVTIMEO, SHIM_WATCH_MS);
+    tally_zmq_set(channel->monitor, TALLY_ZMQ_LINGER, 0);
+    char name[64];
+    snprintf(name, sizeof name, "inproc://tally-monitor-%d", channel->device);
+    return tally_zmq.socket_monitor(channel->replies, name, TALLY_ZMQ_EVENT_DISCONNECTED) == 0 &&
+           tally_zmq.connect(channel->monitor, name) == 0 && tally_zmq.connect(channel->replies, endpoint) == 0;
+}
+
+static bool open_ops(struct shim_channel *channel, void *zmq, const char *endpoint)
+{
+    channel->ops = tally_zmq.socket(zmq, TALLY_ZMQ_PUSH);
+    if (!channel->ops)
+        return false;
+    tally_zmq_set(channel->ops, TALLY_ZMQ_LINGER, SHIM_LINGER_MS);
+    tally_zmq_set(channel->ops, TALLY_ZMQ_SNDHWM, SHIM_OPS_QUEUED_MAX);
+    tally_zmq_set(channel->ops, TALLY_ZMQ_SNDTIMEO, SHIM_WATCH_MS);
+    return tally_zmq.connect(channel->ops, endpoint) == 0;
+}
+
+static void release(struct shim_channel *channel)
+{
+    if (channel->ops)
+        tally_zmq.close(channel->ops);
+    if (channel->replies)
+        tally_zmq.close(channel->replies);
+    if (channel->monitor)
+        tally_zmq.close(channel->monitor);
+    if (channel->page)
+        munmap(channel->page, channel->segment_bytes);
+    free(channel);
+}
+
+CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const struct tally_open_reply *open_reply,
+                             struct shim_channel **out)
+{
+    *out = NULL;
+    struct shim_channel *channel = calloc(1, sizeof *channel);
+    if (!channel)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    channel->device = device;
+    channel->generation = generation;
+    channel->region_base = open_reply->device_region_base;
+    channel->region_bytes = open_reply->device_region_base ? open_reply->device_region_bytes : 0;
+    pthread_mutex_init(&channel->send_lock, NULL);
+    pthread_mutex_init(&channel->call_lock, NULL);
+    pthread_mutex_init(&channel->monitor_lock, NULL);
+    pthread_mutex_init(&channel->slot_lock, NULL);
+    pthread_cond_init(&channel->call_wake, NULL);
+    pthread_cond_init(&channel->slot_wake, NULL);
+    CUresult result = map_segment(channel, open_reply);
+    if (!result && (!open_replies(channel, zmq, open_reply->replies) || !open_ops(channel, zmq, open_reply->ops)))
+        result = CUDA_ERROR_OPERATING_SYSTEM;
+    if (result)
+        release(channel);
+    else
+        *out = channel;
+    return result;
+}
+
+/* Exit must not hang on a thread that is stuck in a call; such a thread keeps its socket. */
+static bool lock_soon(pthread_mutex_t *mutex)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 50 * 1000000;
+    if (until.tv_nsec >= 1000000000)
+        until.tv_sec++, until.tv_nsec -= 1000000000;
+    return pthread_mutex_timedlock(mutex, &until) == 0;
+}
+
+bool shim_channel_close(struct shim_channel *channel)
+{
+    bool lost = shim_channel_lost(channel);
+    atomic_store(&channel->fault, CUDA_ERROR_DEINITIALIZED);
+    bool all = false;
+    if (lock_soon(&channel->send_lock)) {
+        struct tally_op bye = {.code = TALLY_OP_BYE, .bytes = sizeof bye};
+        if (!lost)
+            tally_message_send(channel->ops, &bye, sizeof bye, NULL, 0, TALLY_ZMQ_DONTWAIT);
+        tally_zmq.close(channel->ops);
+        channel->ops = NULL;
+        all = true;
+        pthread_mutex_unlock(&channel->send_lock);
+    }
+    if (lock_soon(&channel->call_lock)) {
+        if (!channel->led) {
+            channel->led = true; /* for good: nobody receives any more */
+            tally_zmq.close(channel->replies);
+            pthread_mutex_lock(&channel->monitor_lock);
+            tally_zmq.close(channel->monitor);
+            pthread_mutex_unlock(&channel->call_lock);
+            return all; /* monitor_lock stays taken: the socket is gone */
+        }
+        pthread_mutex_unlock(&channel->call_lock);
+    }
+    return false;
+}

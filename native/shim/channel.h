@@ -1,0 +1,62 @@
+/* Inside of a channel; for channel.c, calls.c and slots.c only. */
+#ifndef TALLY_SHIM_CHANNEL_H
+#define TALLY_SHIM_CHANNEL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "connection.h"
+#include "wire/message.h"
+
+/* How long a blocked thread sleeps before it looks whether the executor still lives. */
+#define SHIM_WATCH_MS 100
+#define SHIM_LINGER_MS 200
+/* Ops in libzmq's queue before a sender blocks: enough to keep the executor fed over a scheduling hiccup. */
+#define SHIM_OPS_QUEUED_MAX 1000
+
+struct shim_channel {
+    struct tally_session_page *page;
+    uint8_t *slots; /* slot_count * slot_bytes, right after the page */
+    size_t segment_bytes;
+    uint32_t slot_count, slot_bytes;
+    uint64_t region_base, region_bytes; /* of device addresses; 0: not known */
+    int device;
+    uint32_t generation;
+    _Atomic uint32_t fault;       /* CUresult that every call returns from now on; 0: alive */
+    _Atomic uint32_t async_error; /* CUresult to be told by the next synchronizing call */
+
+    pthread_mutex_t send_lock; /* the ops socket */
+    void *ops;
+
+    pthread_mutex_t call_lock; /* the fields below; the replies socket belongs to the leader */
+    pthread_cond_t call_wake;
+    struct shim_call *pending;
+    bool led; /* a thread is receiving */
+    void *replies;
+    _Atomic uint64_t next_call;
+
+    pthread_mutex_t monitor_lock;
+    void *monitor; /* PAIR: connection events of the replies socket */
+
+    pthread_mutex_t slot_lock;
+    pthread_cond_t slot_wake;
+    uint32_t slot_next;
+    bool slot_held[TALLY_SLOTS_MAX];
+    uint32_t slot_sequence[TALLY_SLOTS_MAX]; /* last one sent */
+};
+
+/* Connects to what OPEN told. On failure *out is NULL. */
+CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const struct tally_open_reply *open,
+                             struct shim_channel **out);
+
+/* At exit: tells the executor and closes what no other thread is using. True if all sockets are closed. */
+bool shim_channel_close(struct shim_channel *channel);
+
+/* Sends whatever the channel's state; CUDA_SUCCESS or the fault that prevents it. */
+CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
+                               size_t tail_bytes);
+
+/* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */
+bool shim_channel_lost(struct shim_channel *channel);
+
+#endif

@@ -1,0 +1,308 @@
+#include "connection.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "handles.h"
+#include "wire/message.h"
+#include "wire/zmq.h"
+
+#define HELLO_TIMEOUT_MS 2000
+#define OPEN_TIMEOUT_MS 10000 /* an executor may be starting */
+
+/* What one process knows of its session. Written under state_lock; `phase` and `generation` are read
+ * without it. */
+enum phase { PHASE_NEW, PHASE_READY, PHASE_EXITED };
+static struct {
+    _Atomic int phase;
+    _Atomic uint32_t generation;
+    void *zmq;
+    void *control;
+    uint32_t sequence;
+    struct tally_hello_reply hello;
+    struct tally_device_info devices[TALLY_DEVICES_MAX];
+    struct shim_channel *channels[TALLY_DEVICES_MAX];
+} state;
+static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+
+static void (*fork_hooks[SHIM_FORK_HOOKS_MAX])(void);
+static atomic_int fork_hook_count;
+
+CUresult shim_ready(void)
+{
+    switch (atomic_load_explicit(&state.phase, memory_order_acquire)) {
+    case PHASE_READY:
+        return CUDA_SUCCESS;
+    case PHASE_EXITED:
+        return CUDA_ERROR_DEINITIALIZED;
+    default:
+        return CUDA_ERROR_NOT_INITIALIZED;
+    }
+}
+
+uint32_t shim_generation(void)
+{
+    return atomic_load_explicit(&state.generation, memory_order_relaxed);
+}
+
+int shim_device_count(void)
+{
+    return shim_ready() ? 0 : (int)state.hello.device_count;
+}
+
+int shim_driver_version(void)
+{
+    return shim_ready() ? 0 : state.hello.driver_version;
+}
+
+const struct tally_device_info *shim_device(int ordinal)
+{
+    return ordinal >= 0 && ordinal < shim_device_count() ? &state.devices[ordinal] : NULL;
+}
+
+/* ---- fork and exit -------------------------------------------------------------------------------- */
+
+void shim_on_fork(void (*forget)(void))
+{
+    int index = atomic_fetch_add(&fork_hook_count, 1);
+    if (index < SHIM_FORK_HOOKS_MAX)
+        fork_hooks[index] = forget;
+}
+
+/* In the child only the forking thread exists. The parent's sockets are left alone: closing them would
+ * talk to an I/O thread that is not there. */
+static void forked(void)
+{
+    atomic_fetch_add(&state.generation, 1);
+    pthread_mutex_init(&state_lock, NULL);
+    int phase = atomic_load(&state.phase);
+    if (phase == PHASE_READY)
+        atomic_store(&state.phase, PHASE_NEW);
+    state.zmq = state.control = NULL;
+    memset(state.channels, 0, sizeof state.channels);
+    shim_handle_forget();
+    for (int i = 0; i < atomic_load(&fork_hook_count) && i < SHIM_FORK_HOOKS_MAX; i++)
+        if (fork_hooks[i])
+            fork_hooks[i]();
+}
+
+/* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as CUDA does. */
+static void exiting(void)
+{
+    if (pthread_mutex_trylock(&state_lock) != 0)
+        return; /* another thread is in HELLO or OPEN; the kernel closes everything in a moment */
+    bool all = atomic_exchange(&state.phase, PHASE_EXITED) == PHASE_READY;
+    if (all) {
+        for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
+            if (state.channels[i])
+                all = shim_channel_close(state.channels[i]) && all;
+        tally_zmq.close(state.control);
+        if (all)
+            tally_zmq.ctx_term(state.zmq); /* lets BYE out; at most the linger time */
+    }
+    pthread_mutex_unlock(&state_lock);
+}
+
+/* atexit only now that libzmq is loaded: its own destructors must run after ours. */
+static void process_start(void)
+{
+    if (tally_zmq_load(NULL) == 0) {
+        pthread_atfork(NULL, NULL, forked);
+        atexit(exiting);
+    }
+}
+
+/* ---- control plane ---------------------------------------------------------------------------------- */
+
+static void control_endpoint(char *out, size_t bytes)
+{
+    const char *dir = getenv("TALLY_RUNTIME_DIR");
+    const char *xdg = getenv("XDG_RUNTIME_DIR");
+    if (dir && *dir)
+        snprintf(out, bytes, "ipc://%s/control.sock", dir);
+    else if (xdg && *xdg)
+        snprintf(out, bytes, "ipc://%s/tally/control.sock", xdg);
+    else if (getuid() == 0)
+        snprintf(out, bytes, "ipc:///run/tally/control.sock");
+    else
+        snprintf(out, bytes, "ipc:///tmp/tally-%u/control.sock", (unsigned)getuid());
+}
+
+static CUresult connect_control(void)
+{
+    char endpoint[TALLY_PATH_BYTES_MAX + 32];
+    control_endpoint(endpoint, sizeof endpoint);
+    state.zmq = tally_zmq.ctx_new();
+    if (!state.zmq)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    state.control = tally_zmq.socket(state.zmq, TALLY_ZMQ_DEALER);
+    if (!state.control)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    tally_zmq_set(state.control, TALLY_ZMQ_LINGER, 0);
+    tally_zmq_set(state.control, TALLY_ZMQ_SNDTIMEO, HELLO_TIMEOUT_MS);
+    return tally_zmq.connect(state.control, endpoint) == 0 ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
+}
+
+static CUresult status_result(int32_t status)
+{
+    switch (status) {
+    case TALLY_STATUS_OK:
+        return CUDA_SUCCESS;
+    case TALLY_STATUS_BAD_VERSION:
+        return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
+    case TALLY_STATUS_REFUSED:
+        return CUDA_ERROR_NOT_PERMITTED;
+    case TALLY_STATUS_UNAVAILABLE:
+        return CUDA_ERROR_DEVICE_UNAVAILABLE;
+    default:
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    }
+}
+
+/* One request on the control socket. *size gets the reply's payload size. Under state_lock. */
+static CUresult request(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
+                        int timeout_ms, size_t *size)
+{
+    uint32_t sequence = ++state.sequence;
+    if (tally_control_send(state.control, type, sequence, payload, bytes, 0) != 0)
+        return CUDA_ERROR_SYSTEM_NOT_READY;
+    tally_zmq_set(state.control, TALLY_ZMQ_RCVTIMEO, timeout_ms);
+    for (;;) {
+        struct tally_control_header header;
+        long got = tally_control_receive(state.control, &header, reply, capacity);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return errno == EPROTO ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_SYSTEM_NOT_READY;
+        if (header.sequence != sequence || header.type != type)
+            continue; /* the late answer to a request that we gave up */
+        if (header.status == TALLY_STATUS_OK && header.version != TALLY_PROTOCOL_VERSION)
+            return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
+        *size = (size_t)got;
+        return status_result(header.status);
+    }
+}
+
+struct hello_message {
+    struct tally_hello_reply hello;
+    struct tally_device_info devices[TALLY_DEVICES_MAX];
+};
+
+static CUresult read_hello(const struct hello_message *message, size_t size)
+{
+    if (size < sizeof message->hello || message->hello.device_count > TALLY_DEVICES_MAX ||
+        size != sizeof message->hello + message->hello.device_count * sizeof *message->devices)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    if (!message->hello.device_count)
+        return CUDA_ERROR_NO_DEVICE;
+    state.hello = message->hello;
+    memcpy(state.devices, message->devices, message->hello.device_count * sizeof *message->devices);
+    return CUDA_SUCCESS;
+}
+
+static CUresult say_hello(void)
+{
+    struct tally_hello hello = {.pid = (uint32_t)getpid(), .api_version = CUDA_VERSION};
+    const char *job = getenv("TALLY_JOB");
+    snprintf(hello.job, sizeof hello.job, "%s", job ? job : "");
+    snprintf(hello.program, sizeof hello.program, "%s", program_invocation_short_name);
+    struct hello_message *message = malloc(sizeof *message);
+    if (!message)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    size_t size = 0;
+    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, HELLO_TIMEOUT_MS,
+                              &size);
+    if (!result)
+        result = read_hello(message, size);
+    free(message);
+    return result;
+}
+
+static void disconnect_control(void)
+{
+    if (state.control)
+        tally_zmq.close(state.control);
+    if (state.zmq)
+        tally_zmq.ctx_term(state.zmq);
+    state.control = state.zmq = NULL;
+}
+
+CUresult shim_init(void)
+{
+    CUresult ready = shim_ready();
+    if (ready != CUDA_ERROR_NOT_INITIALIZED)
+        return ready;
+    pthread_once(&process_once, process_start);
+    if (tally_zmq_load(NULL) != 0)
+        return CUDA_ERROR_SYSTEM_NOT_READY;
+    pthread_mutex_lock(&state_lock);
+    CUresult result = shim_ready();
+    if (result == CUDA_ERROR_NOT_INITIALIZED) {
+        result = connect_control();
+        if (!result)
+            result = say_hello();
+        if (result)
+            disconnect_control();
+        else
+            atomic_store_explicit(&state.phase, PHASE_READY, memory_order_release);
+    }
+    pthread_mutex_unlock(&state_lock);
+    return result;
+}
+
+static CUresult open_device(int device, struct shim_channel **channel)
+{
+    struct tally_open open = {.session = state.hello.session, .device = (uint32_t)device};
+    struct tally_open_reply reply;
+    char text[1024]; /* a refusal's line may be longer than the struct */
+    _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
+    size_t size = 0;
+    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, OPEN_TIMEOUT_MS, &size);
+    if (result)
+        return result;
+    if (size != sizeof reply)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    memcpy(&reply, text, sizeof reply);
+    reply.ops[sizeof reply.ops - 1] = reply.replies[sizeof reply.replies - 1] = 0;
+    reply.segment[sizeof reply.segment - 1] = 0;
+    return shim_channel_create(state.zmq, device, shim_generation(), &reply, channel);
+}
+
+CUresult shim_channel_open(int device, struct shim_channel **channel)
+{
+    *channel = NULL;
+    CUresult result = shim_ready();
+    if (result)
+        return result;
+    if (device < 0 || device >= shim_device_count())
+        return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&state_lock);
+    result = shim_ready();
+    if (!result && !state.channels[device])
+        result = open_device(device, &state.channels[device]);
+    if (!result)
+        *channel = state.channels[device];
+    pthread_mutex_unlock(&state_lock);
+    return result;
+}
+
+CUresult shim_unsupported(const char *symbol, uint64_t *calls)
+{
+    uint64_t count = __atomic_add_fetch(calls, 1, __ATOMIC_RELAXED);
+    if ((count & (count - 1)) == 0 && shim_ready() == CUDA_SUCCESS) {
+        struct tally_unsupported message = {.count = count};
+        snprintf(message.symbol, sizeof message.symbol, "%s", symbol);
+        pthread_mutex_lock(&state_lock);
+        if (shim_ready() == CUDA_SUCCESS)
+            tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, ++state.sequence, &message, sizeof message,
+                               TALLY_ZMQ_DONTWAIT);
+        pthread_mutex_unlock(&state_lock);
+    }
+    return CUDA_ERROR_NOT_SUPPORTED;
+}

@@ -1,0 +1,239 @@
+#include "memory.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "generated/custom.h"
+
+#define HOST_ALLOC_FLAGS (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
+#define HOST_REGISTER_FLAGS                                                                                            \
+    (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |                        \
+     CU_MEMHOSTREGISTER_READ_ONLY)
+#define PITCH_ALIGNMENT 512u /* what current GPUs give */
+
+bool shim_memory_holds(const struct shim_channel *channel, uint64_t address, uint64_t bytes)
+{
+    struct shim_range range;
+    return shim_range_find(address, &range) && range.channel == channel && range.kind != SHIM_RANGE_REGISTERED &&
+           bytes <= range.bytes - (address - range.base);
+}
+
+/* ---- device memory ----------------------------------------------------------------------------------- */
+
+static CUresult send_free(struct shim_channel *channel, uint16_t code, uint64_t address)
+{
+    struct tally_op_mem_free op = {.op.code = code, .address = address};
+    return shim_send(channel, &op, sizeof op, NULL, 0);
+}
+
+CUresult shim_cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
+{
+    struct shim_context *context;
+    struct shim_channel *channel;
+    CUresult result = shim_current(&context, &channel);
+    if (result)
+        return result;
+    if (!dptr || !bytesize)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct tally_op_mem_alloc op = {.op.code = TALLY_OP_MEM_ALLOC, .bytes = bytesize};
+    struct tally_reply_mem_alloc reply;
+    result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
+    if (result)
+        return result;
+    result = shim_range_add((struct shim_range){
+        .base = reply.address,
+        .bytes = bytesize,
+        .kind = SHIM_RANGE_DEVICE,
+        .channel = channel,
+        .context = context,
+    });
+    if (result) {
+        send_free(channel, TALLY_OP_MEM_FREE, reply.address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *dptr = reply.address;
+    return CUDA_SUCCESS;
+}
+
+CUresult shim_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
+                                 unsigned int ElementSizeBytes)
+{
+    CUresult result = shim_current(NULL, NULL);
+    if (result)
+        return result;
+    bool element = ElementSizeBytes == 4 || ElementSizeBytes == 8 || ElementSizeBytes == 16;
+    size_t pitch = (WidthInBytes + PITCH_ALIGNMENT - 1) / PITCH_ALIGNMENT * PITCH_ALIGNMENT;
+    size_t bytes;
+    if (!dptr || !pPitch || !element || !WidthInBytes || pitch < WidthInBytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (__builtin_mul_overflow(pitch, Height, &bytes))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = shim_cuMemAlloc_v2(dptr, bytes);
+    if (!result)
+        *pPitch = pitch;
+    return result;
+}
+
+CUresult shim_cuMemFree_v2(CUdeviceptr dptr)
+{
+    CUresult result = shim_ready();
+    if (result || !dptr)
+        return result;
+    struct shim_range range;
+    if (!shim_range_remove(dptr, SHIM_RANGE_DEVICE, &range))
+        return CUDA_ERROR_INVALID_VALUE;
+    return send_free(range.channel, TALLY_OP_MEM_FREE, dptr);
+}
+
+CUresult shim_cuMemGetInfo_v2(size_t *free, size_t *total)
+{
+    struct shim_channel *channel;
+    CUresult result = shim_current(NULL, &channel);
+    if (result)
+        return result;
+    if (!free || !total)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct tally_op op = {.code = TALLY_OP_MEM_INFO};
+    struct tally_reply_mem_info reply;
+    result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
+    if (!result) {
+        *free = reply.free_bytes;
+        *total = reply.total_bytes;
+    }
+    return result;
+}
+
+/* ---- pinned host memory ---------------------------------------------------------------------------------- */
+
+/* Maps the executor's file at the address that it chose. The file's name goes at once: the memory lives as
+ * long as somebody maps it. A forked child does not inherit it, as with CUDA. */
+static bool map_pinned(const struct tally_reply_host_alloc *reply)
+{
+    char path[sizeof reply->path + 1];
+    memcpy(path, reply->path, sizeof reply->path);
+    path[sizeof reply->path] = 0;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return false;
+    void *want = (void *)(uintptr_t)reply->address;
+    void *got = mmap(want, reply->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    close(fd);
+    unlink(path);
+    if (got == MAP_FAILED)
+        return false;
+    if (got != want) { /* a kernel before 4.17 takes the flag for a hint */
+        munmap(got, reply->bytes);
+        return false;
+    }
+    madvise(got, reply->bytes, MADV_DONTFORK);
+    return true;
+}
+
+CUresult shim_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
+{
+    struct shim_context *context;
+    struct shim_channel *channel;
+    CUresult result = shim_current(&context, &channel);
+    if (result)
+        return result;
+    if (!pp || !bytesize || Flags & ~HOST_ALLOC_FLAGS)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct tally_op_host_alloc op = {.op.code = TALLY_OP_HOST_ALLOC, .bytes = bytesize, .flags = Flags};
+    struct tally_reply_host_alloc reply;
+    result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
+    if (result)
+        return result;
+    if (reply.bytes < bytesize || !map_pinned(&reply)) {
+        send_free(channel, TALLY_OP_HOST_FREE, reply.address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = shim_range_add((struct shim_range){
+        .base = reply.address,
+        .bytes = reply.bytes,
+        .kind = SHIM_RANGE_PINNED,
+        .flags = Flags,
+        .channel = channel,
+        .context = context,
+    });
+    if (result) {
+        munmap((void *)(uintptr_t)reply.address, reply.bytes);
+        send_free(channel, TALLY_OP_HOST_FREE, reply.address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *pp = (void *)(uintptr_t)reply.address;
+    return CUDA_SUCCESS;
+}
+
+CUresult shim_cuMemAllocHost_v2(void **pp, size_t bytesize)
+{
+    return shim_cuMemHostAlloc(pp, bytesize, CU_MEMHOSTALLOC_DEVICEMAP);
+}
+
+static CUresult free_pinned(const struct shim_range *range)
+{
+    munmap((void *)(uintptr_t)range->base, range->bytes);
+    return send_free(range->channel, TALLY_OP_HOST_FREE, range->base);
+}
+
+CUresult shim_cuMemFreeHost(void *p)
+{
+    CUresult result = shim_ready();
+    if (result || !p)
+        return result ? result : CUDA_ERROR_INVALID_VALUE;
+    struct shim_range range;
+    if (!shim_range_remove((uintptr_t)p, SHIM_RANGE_PINNED, &range))
+        return CUDA_ERROR_INVALID_VALUE;
+    return free_pinned(&range);
+}
+
+/* Pages that a program made cannot be shared after the fact: copies from them work like pageable ones. */
+CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
+{
+    struct shim_context *context;
+    struct shim_channel *channel;
+    CUresult result = shim_current(&context, &channel);
+    if (result)
+        return result;
+    if (!p || !bytesize || Flags & ~HOST_REGISTER_FLAGS)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = shim_range_add((struct shim_range){
+        .base = (uintptr_t)p,
+        .bytes = bytesize,
+        .kind = SHIM_RANGE_REGISTERED,
+        .flags = Flags,
+        .channel = channel,
+        .context = context,
+    });
+    return result == CUDA_ERROR_ALREADY_MAPPED ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : result;
+}
+
+CUresult shim_cuMemHostUnregister(void *p)
+{
+    CUresult result = shim_ready();
+    struct shim_range range;
+    if (result)
+        return result;
+    bool known = shim_range_remove((uintptr_t)p, SHIM_RANGE_REGISTERED, &range);
+    return known ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+}
+
+/* ---- the end of a context ------------------------------------------------------------------------------------ */
+
+static void close_context(struct shim_context *context)
+{
+    struct shim_range range;
+    while (shim_range_remove_any(context, &range)) {
+        if (range.kind == SHIM_RANGE_DEVICE)
+            send_free(range.channel, TALLY_OP_MEM_FREE, range.base);
+        else if (range.kind == SHIM_RANGE_PINNED)
+            free_pinned(&range);
+    }
+}
+
+__attribute__((constructor)) static void register_hook(void)
+{
+    shim_context_on_close(close_context);
+}

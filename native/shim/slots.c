@@ -1,0 +1,92 @@
+/* The ring of slots through which bulk bytes go. A slot belongs to one thread from take to give; after
+ * that to the executor until done[slot] shows the sequence number that went with it. */
+#include <sched.h>
+#include <time.h>
+
+#include "channel.h"
+
+uint32_t shim_slot_bytes(const struct shim_channel *channel)
+{
+    return channel->slot_bytes;
+}
+
+uint32_t shim_slot_count(const struct shim_channel *channel)
+{
+    return channel->slot_count;
+}
+
+static bool slot_done(const struct shim_channel *channel, uint32_t index)
+{
+    return __atomic_load_n(&channel->page->done[index], __ATOMIC_ACQUIRE) == channel->slot_sequence[index];
+}
+
+/* A copy of one slot takes some 100 us: look a few times, then sleep for growing parts of that. */
+static CUresult wait_done(struct shim_channel *channel, uint32_t index)
+{
+    for (int i = 0; i < 100; i++) {
+        if (slot_done(channel, index))
+            return CUDA_SUCCESS;
+        __builtin_ia32_pause();
+    }
+    long slept_us = 0;
+    for (long sleep_us = 20;; sleep_us = sleep_us < 100 ? 2 * sleep_us : 200) {
+        nanosleep(&(struct timespec){.tv_nsec = sleep_us * 1000}, NULL);
+        if (slot_done(channel, index))
+            return CUDA_SUCCESS;
+        CUresult result = shim_channel_check(channel);
+        if (result)
+            return result;
+        slept_us += sleep_us;
+        if (slept_us >= SHIM_WATCH_MS * 1000) {
+            slept_us = 0;
+            shim_channel_lost(channel);
+        }
+    }
+}
+
+static uint32_t find_free(const struct shim_channel *channel)
+{
+    for (uint32_t i = 0; i < channel->slot_count; i++) {
+        uint32_t index = (channel->slot_next + i) % channel->slot_count;
+        if (!channel->slot_held[index])
+            return index;
+    }
+    return UINT32_MAX;
+}
+
+CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot)
+{
+    pthread_mutex_lock(&channel->slot_lock);
+    uint32_t index;
+    while ((index = find_free(channel)) == UINT32_MAX && wait)
+        pthread_cond_wait(&channel->slot_wake, &channel->slot_lock);
+    if (index == UINT32_MAX) {
+        pthread_mutex_unlock(&channel->slot_lock);
+        return CUDA_ERROR_NOT_READY;
+    }
+    channel->slot_held[index] = true;
+    channel->slot_next = (index + 1) % channel->slot_count;
+    pthread_mutex_unlock(&channel->slot_lock);
+
+    uint32_t sequence = channel->slot_sequence[index] + 1;
+    *slot = (struct shim_slot){
+        .index = index,
+        .sequence = sequence ? sequence : 1, /* 0 means "no slot" in an op */
+        .offset = (uint64_t)index * channel->slot_bytes,
+        .bytes = channel->slots + (size_t)index * channel->slot_bytes,
+    };
+    CUresult result = wait_done(channel, index);
+    if (result)
+        shim_slot_give(channel, slot, false);
+    return result;
+}
+
+void shim_slot_give(struct shim_channel *channel, const struct shim_slot *slot, bool sent)
+{
+    pthread_mutex_lock(&channel->slot_lock);
+    if (sent)
+        channel->slot_sequence[slot->index] = slot->sequence;
+    channel->slot_held[slot->index] = false;
+    pthread_cond_signal(&channel->slot_wake);
+    pthread_mutex_unlock(&channel->slot_lock);
+}
