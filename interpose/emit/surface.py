@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+
 from tally.interpose.emit.headers import NOTICE
 from tally.interpose.handling import Handling, Handlings
-from tally.interpose.table import Function, Table
+from tally.interpose.table import HERE, Function, Table, TableError
+
+RESULTS_PATH = HERE / "results.toml"
 
 EXPORTS_HEAD = f"""\
 {NOTICE}
@@ -93,9 +97,16 @@ def lookup_table(handlings: Handlings) -> str:
 
 
 def results(handlings: Handlings) -> str:
-    """Names of CUresult values, sorted by value."""
-    ordered = sorted(handlings.table.results.items(), key=lambda item: item[1])
-    rows = "".join(f'    {{{value}, "{name}"}},\n' for name, value in ordered)
+    """Names and texts of CUresult values, sorted by value."""
+    with RESULTS_PATH.open("rb") as stream:
+        texts = tomllib.load(stream)
+    known = handlings.table.results
+    if unknown := set(texts) - set(known):
+        raise TableError(f"results.toml: {sorted(unknown)} are no results")
+    rows = "".join(
+        f'    {{{value}, "{name}", "{texts.get(name, name)}"}},\n'
+        for name, value in sorted(known.items(), key=lambda item: item[1])
+    )
     return (
         f'{NOTICE}\n#include "../errors.h"\n\n'
         f"const struct shim_result shim_results[] = {{\n{rows}}};\n\n"
