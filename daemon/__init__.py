@@ -1,1 +1,1 @@
-"""Tally."""
+"""tallyd: the supervisor, and the executors that it starts, one per device."""

@@ -1,0 +1,155 @@
+"""Talking to tallyd: one request at a time over the control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from tally.errors import NotReachableError, RefusedError, VersionMismatchError
+
+from . import paths, protocol
+from .environment import run_environment
+from .records import JobRecord
+
+TIMEOUT_SECONDS = 5.0
+
+
+def _probe(path: Path) -> None:
+    """NotReachableError with the reason if nobody listens on the socket, or we may not use it.
+
+    ZeroMQ itself would go on trying in silence.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(TIMEOUT_SECONDS)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            raise NotReachableError(
+                f"tallyd is not running (nothing listens on {path}); start it with `tallyd`"
+            ) from None
+        except PermissionError:
+            raise NotReachableError(
+                f"no permission to use {path}; ask who runs tallyd to add you to its `group` or `users`"
+            ) from None
+        except OSError as error:
+            raise NotReachableError(f"{path} cannot be used: {error}") from None
+
+
+class Client:
+    """A connection to tallyd. Not for use by several threads at once; close it, or use `with`.
+
+    Every method raises NotReachableError if tallyd does not answer, RefusedError if it says no, and
+    VersionMismatchError if it speaks another protocol version.
+    """
+
+    def __init__(self, runtime_dir: Path | str | None = None, timeout_s: float = TIMEOUT_SECONDS):
+        self.runtime_dir = Path(runtime_dir) if runtime_dir else paths.client_runtime_dir()
+        self.timeout_s = timeout_s
+        self._sequence = 0
+        path = paths.control_socket(self.runtime_dir)
+        _probe(path)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.connect(f"ipc://{path}")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the socket back. Harmless when called twice."""
+        self._context.destroy(linger=0)
+
+    def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        """One JSON request of the control protocol, and its answer."""
+        self._sequence += 1
+        header = protocol.Header(protocol.VERSION, protocol.Type.REQUEST, self._sequence, 0)
+        payload = json.dumps({"op": op, **fields}).encode()
+        if len(payload) > protocol.CONTROL_BYTES_MAX:
+            raise RefusedError(f"the {op} request is too long ({len(payload)} bytes)")
+        self._socket.send_multipart([header.pack(), payload])
+        reply, body = self._receive()
+        if reply.status == protocol.Status.BAD_VERSION:
+            raise VersionMismatchError(body.decode("utf-8", "replace"))
+        if reply.status != protocol.Status.OK:
+            raise RefusedError(body.decode("utf-8", "replace"))
+        answer = json.loads(body)
+        assert isinstance(answer, dict)
+        return answer
+
+    def _receive(self) -> tuple[protocol.Header, bytes]:
+        """The reply to the last request; late ones to requests that were given up are skipped."""
+        while self._socket.poll(int(self.timeout_s * 1000)):
+            header_frame, body = self._socket.recv_multipart()
+            header = protocol.unpack_header(header_frame)
+            if header.sequence == self._sequence:
+                return header, body
+        raise NotReachableError(
+            f"tallyd does not answer (waited {self.timeout_s:g} s); see its log"
+        )
+
+    def ping(self) -> dict[str, Any]:
+        """tallyd's version, protocol version and pid."""
+        return self.request("ping")
+
+    def start_job(
+        self,
+        argv: Sequence[str],
+        name: str | None = None,
+        job_class: str = "best-effort",
+        priority: int = 0,
+    ) -> str:
+        """Make this process the root of a new job, and return the job's id.
+
+        What the process starts, or becomes by exec, belongs to the job if it has its environment.
+        """
+        answer = self.request(
+            "job_start",
+            name=name or os.path.basename(argv[0]),
+            **{"class": job_class},
+            priority=priority,
+            argv=[arg[:1024] for arg in argv[:32]],
+            cwd=os.getcwd(),
+        )
+        return str(answer["id"])
+
+    def environment(self, job: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """environ, extended so that a program started with it runs as part of the job."""
+        return run_environment(environ, job, self.runtime_dir)
+
+    def jobs(self, ended: bool = True) -> list[JobRecord]:
+        """Running jobs, and the remembered ended ones, oldest first."""
+        answer = self.request("jobs", ended=ended)
+        return [JobRecord.from_json(entry) for entry in answer["jobs"]]
+
+    def stats(self) -> dict[str, Any]:
+        """One snapshot of everything: what `tally stats --json` prints (docs/cli.md)."""
+        return self.request("stats")
+
+    def doctor(self) -> dict[str, Any]:
+        """What tallyd knows about its devices, executors and the calls that are unsupported."""
+        return self.request("doctor")
+
+    def shutdown(self, drain: bool = False) -> None:
+        """Ask tallyd to end: at once, or once the last session is closed (no new ones are let in)."""
+        self.request("drain" if drain else "shutdown")
+
+
+def connect(runtime_dir: Path | str | None = None, timeout_s: float = TIMEOUT_SECONDS) -> Client:
+    """A connection to the tallyd of runtime_dir (default: where `tally` looks for it)."""
+    return Client(runtime_dir, timeout_s)

@@ -1,0 +1,80 @@
+"""Where things are: the runtime folder, its sockets, and the files that ship in the package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import tally
+
+# A socket's path must fit struct sockaddr_un (108 bytes with its NUL); the executors append up to 46.
+RUNTIME_PATH_BYTES_MAX = 60
+
+
+def default_runtime_dir(environ: Mapping[str, str], uid: int) -> Path:
+    """The runtime folder when nothing names one. The shim has the same rule (native/wire)."""
+    if xdg := environ.get("XDG_RUNTIME_DIR"):
+        return Path(xdg) / "tally"
+    return Path("/run/tally") if uid == 0 else Path(f"/tmp/tally-{uid}")
+
+
+def client_runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
+    """Where a client looks for tallyd: the user's own if its socket is there, else the machine's.
+
+    `tally run` passes the answer on as TALLY_RUNTIME_DIR, so that the shim need not search.
+    """
+    if named := environ.get("TALLY_RUNTIME_DIR"):
+        return Path(named)
+    own = default_runtime_dir(environ, os.getuid() if uid is None else uid)
+    machine = Path("/run/tally")
+    if not control_socket(own).exists() and control_socket(machine).exists():
+        return machine
+    return own
+
+
+def control_socket(runtime_dir: Path) -> Path:
+    """tallyd's control socket."""
+    return runtime_dir / "control.sock"
+
+
+def packaged_file(relative: str) -> Path | None:
+    """A file that ships in the package, in a regular or an editable install; None if it is not there.
+
+    An editable install spreads the package over several folders: Python files stay in the checkout,
+    built ones lie in site-packages.
+    """
+    for folder in tally.__path__:
+        candidate = Path(folder) / relative
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def shim() -> Path | None:
+    """The libcuda.so.1 that programs are given."""
+    return packaged_file("lib/libcuda.so.1")
+
+
+def softgpu_library() -> Path | None:
+    """The software GPU's driver library."""
+    return packaged_file("lib/libtally_softgpu.so")
+
+
+def unit_file() -> Path | None:
+    """The systemd unit."""
+    return packaged_file("daemon/tallyd.service") or packaged_file("tallyd.service")
+
+
+def loaded_libzmq() -> Path | None:
+    """The libzmq that this process has loaded (pyzmq brings one), for native code to load as well.
+
+    Asked of the kernel, so that wheels with a bundled library and distributions' packages that use
+    the system's are found in one way. None if pyzmq is not imported or has libzmq linked into itself.
+    """
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            path = line.rstrip("\n").partition("/")[2]
+            if "libzmq" in path.rpartition("/")[2]:
+                return Path("/" + path)
+    return None

@@ -1,0 +1,53 @@
+"""Jobs as tallyd reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CLASSES = ("high", "best-effort")
+PRIORITY_LEAST, PRIORITY_GREATEST = -100, 100  # greater goes first inside a class
+NAME_CHARACTERS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What one `tally run` started."""
+
+    id: str
+    name: str
+    job_class: str
+    priority: int
+    state: str  # running, done, or lost: an executor died under it
+    pid: int  # of the process that `tally run` became
+    uid: int
+    argv: tuple[str, ...]
+    cwd: str
+    started_s: float  # seconds since the epoch
+    ended_s: float | None
+    processes: tuple[int, ...]  # pids, itself included; empty once ended
+    sessions: int  # connected client processes
+    stats: Mapping[str, Any]  # counters, gauges, histograms: tally.daemon.stats
+    unsupported: Mapping[str, int]  # calls by symbol
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> JobRecord:
+        """The record of one entry of tallyd's answer to `jobs`."""
+        return cls(
+            id=data["id"],
+            name=data["name"],
+            job_class=data["class"],
+            priority=data["priority"],
+            state=data["state"],
+            pid=data["pid"],
+            uid=data["uid"],
+            argv=tuple(data["argv"]),
+            cwd=data["cwd"],
+            started_s=data["started_s"],
+            ended_s=data["ended_s"],
+            processes=tuple(data["processes"]),
+            sessions=data["sessions"],
+            stats=data["stats"],
+            unsupported=data["unsupported"],
+        )

@@ -1,0 +1,234 @@
+"""Jobs and their sessions: plain state, no sockets, no clock. The supervisor's event loop owns it.
+
+A job runs while the process that `tally run` became is alive or one of its sessions is connected. What
+a closed session counted is merged into its job, so that an ended job keeps its statistics.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import job_stats
+
+JOBS_MAX = 4096  # running at a time
+SYMBOLS_MAX = 1024  # distinct unsupported symbols per job; the driver API has about 700
+
+
+class UnknownJobError(Exception):
+    """A session names a job that tallyd does not know, or that belongs to another user."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One client process's connection. Session ids are never reused."""
+
+    id: int
+    pid: int
+    uid: int
+    gid: int
+    program: str
+    job: Job
+    devices: dict[int, dict[str, Any]] = field(default_factory=dict)  # open ones: latest stats
+    unsupported: dict[str, int] = field(default_factory=dict)  # the process's count so far
+    exited: bool = False  # the process is gone; open devices are being closed
+
+
+@dataclass(slots=True)
+class Job:
+    """What one `tally run` started."""
+
+    id: str
+    name: str
+    job_class: str
+    priority: int
+    uid: int
+    pid: int
+    argv: tuple[str, ...]
+    cwd: str
+    started_s: float
+    ended_s: float | None = None
+    root_alive: bool = True
+    lost_sessions: int = 0
+    sessions: dict[int, Session] = field(default_factory=dict)
+    closed_stats: dict[str, Any] = field(default_factory=job_stats.empty)
+    closed_unsupported: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        """Whether anything of it is left."""
+        return self.root_alive or bool(self.sessions)
+
+    @property
+    def state(self) -> str:
+        """`running`, `done`, or `lost`: it has ended, and an executor died under it."""
+        if self.ended_s is None:
+            return "running"
+        return "lost" if self.lost_sessions else "done"
+
+    def stats(self) -> dict[str, Any]:
+        """Of all sessions there ever were."""
+        live = [latest for session in self.sessions.values() for latest in session.devices.values()]
+        return job_stats.merge([self.closed_stats, *live])
+
+    def unsupported(self) -> dict[str, int]:
+        """Unsupported calls by symbol, most frequent first."""
+        total = dict(self.closed_unsupported)
+        for session in self.sessions.values():
+            _add_counts(total, session.unsupported)
+        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+    def for_executor(self) -> dict[str, Any]:
+        """What the executor is told about it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "class": self.job_class,
+            "priority": self.priority,
+        }
+
+    def to_json(self, processes: list[int]) -> dict[str, Any]:
+        """What clients are told about it: JobRecord.from_json."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "class": self.job_class,
+            "priority": self.priority,
+            "state": self.state,
+            "pid": self.pid,
+            "uid": self.uid,
+            "argv": list(self.argv),
+            "cwd": self.cwd,
+            "started_s": self.started_s,
+            "ended_s": self.ended_s,
+            "processes": processes,
+            "sessions": len(self.sessions),
+            "lost_sessions": self.lost_sessions,
+            "stats": job_stats.summarize(self.stats()),
+            "unsupported": self.unsupported(),
+        }
+
+
+def _add_counts(total: dict[str, int], counts: dict[str, int]) -> None:
+    for symbol, count in counts.items():
+        if symbol in total or len(total) < SYMBOLS_MAX:
+            total[symbol] = total.get(symbol, 0) + count
+
+
+class JobTable:
+    """All jobs, running and remembered."""
+
+    def __init__(self, kept_max: int, token: str):
+        """token: this tallyd's own, in every job id, so that a program which outlived another tallyd
+        is not taken for one of ours."""
+        self._kept_max = kept_max
+        self._token = token
+        self._job_count = 0
+        self._session_count = 0
+        self.jobs: OrderedDict[str, Job] = OrderedDict()
+        self.sessions: dict[int, Session] = {}
+
+    def start(
+        self,
+        *,
+        name: str,
+        job_class: str,
+        priority: int,
+        uid: int,
+        pid: int,
+        argv: tuple[str, ...],
+        cwd: str,
+        now_s: float,
+    ) -> Job:
+        """A new running job. OverflowError if there are too many."""
+        if sum(job.running for job in self.jobs.values()) >= JOBS_MAX:
+            raise OverflowError(f"there are {JOBS_MAX} jobs already")
+        self._job_count += 1
+        job = Job(
+            f"{self._job_count}-{self._token}",
+            name,
+            job_class,
+            priority,
+            uid,
+            pid,
+            argv,
+            cwd,
+            now_s,
+        )
+        self.jobs[job.id] = job
+        return job
+
+    def find(self, job_id: str, uid: int) -> Job:
+        """The job that a session of user uid names. UnknownJobError if it may not have it."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            raise UnknownJobError(
+                f'tallyd does not know job "{job_id}"; start the program with `tally run` again'
+            )
+        if uid not in (job.uid, 0):
+            raise UnknownJobError(f'job "{job_id}" belongs to another user')
+        return job
+
+    def of_process(self, pids: list[int], uid: int) -> Job | None:
+        """The running job that one of the processes (nearest first) belongs to."""
+        by_pid = {session.pid: session.job for session in self.sessions.values()}
+        by_pid |= {job.pid: job for job in self.jobs.values() if job.root_alive}
+        for pid in pids:
+            if (job := by_pid.get(pid)) and job.uid == uid:
+                return job
+        return None
+
+    def open_session(self, job: Job, pid: int, uid: int, gid: int, program: str) -> Session:
+        """A new session of the job, which runs again if it had ended."""
+        self._session_count += 1
+        session = Session(self._session_count, pid, uid, gid, program, job)
+        self.sessions[session.id] = job.sessions[session.id] = session
+        job.ended_s = None
+        return session
+
+    def close_device(
+        self, session: Session, device: int, final: dict[str, Any] | None, lost: bool = False
+    ) -> None:
+        """The executor has ended the session, or died; final is what the session counted, if known."""
+        latest = session.devices.pop(device, None)
+        if latest is not None:
+            job = session.job
+            job.closed_stats = job_stats.merge(
+                [job.closed_stats, job_stats.closed(final or latest)]
+            )
+            job.lost_sessions += lost
+
+    def close_session(self, session: Session, now_s: float) -> None:
+        """The process is gone and nothing of it is open any more."""
+        assert not session.devices
+        del self.sessions[session.id]
+        del session.job.sessions[session.id]
+        _add_counts(session.job.closed_unsupported, session.unsupported)
+        self._settle(session.job, now_s)
+
+    def root_ended(self, job: Job, now_s: float) -> None:
+        """The process that `tally run` became is gone."""
+        job.root_alive = False
+        self._settle(job, now_s)
+
+    def _settle(self, job: Job, now_s: float) -> None:
+        """Note the job's end, if it has ended, and forget the oldest ended ones beyond the limit."""
+        if job.running:
+            return
+        job.ended_s = now_s
+        self.jobs.move_to_end(job.id)
+        ended = [other for other in self.jobs.values() if not other.running]
+        for other in ended[: max(0, len(ended) - self._kept_max)]:
+            del self.jobs[other.id]
+
+    def validate(self) -> None:
+        """Assert what must hold between any two events."""
+        for session in self.sessions.values():
+            assert session.job.sessions[session.id] is session
+            assert self.jobs[session.job.id] is session.job
+            assert session.devices or not session.exited
+        for job in self.jobs.values():
+            assert (job.ended_s is None) == job.running
+            assert all(self.sessions[number] is session for number, session in job.sessions.items())
+        assert sum(not job.running for job in self.jobs.values()) <= self._kept_max

@@ -1,0 +1,126 @@
+"""The runtime folder: who owns it, one daemon at a time, and what dead ones left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import logging
+import os
+import stat
+from pathlib import Path
+
+from tally.errors import AlreadyRunningError, ConfigError
+
+log = logging.getLogger("tallyd")
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def process_start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; with the pid it names one process for good.
+
+    None if there is no such process.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])  # field 22; the name may contain anything
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def instance_id(executor_start: int) -> str:
+    """A name for one executor's life, from which anyone can tell whether its tallyd still lives."""
+    pid = os.getpid()
+    return f"{_pid_namespace():x}.{pid}.{process_start_ticks(pid)}.{executor_start}"
+
+
+def instance_is_dead(instance: str) -> bool:
+    """Whether the instance's tallyd is gone. False for another PID namespace's: it cannot be seen."""
+    pieces = instance.split(".")
+    if len(pieces) != 4 or not all(piece.isalnum() for piece in pieces):
+        return False
+    try:
+        if int(pieces[0], 16) != _pid_namespace():
+            return False
+        return process_start_ticks(int(pieces[1])) != int(pieces[2])
+    except ValueError:
+        return False
+
+
+def remove_segments(instance: str) -> int:
+    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces there were."""
+    count = 0
+    for path in SHARED_MEMORY.glob(f"tally-{instance}-*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            count += 1
+    return count
+
+
+def remove_stale_segments() -> int:
+    """Unlink the shared memory of tallyds that were killed; how many pieces there were."""
+    instances = {path.name.split("-")[1] for path in SHARED_MEMORY.glob("tally-*-*")}
+    return sum(remove_segments(i) for i in instances if instance_is_dead(i))
+
+
+class RuntimeDir:
+    """The folder, made, checked and locked. The lock is held until close or death."""
+
+    def __init__(self, path: Path, group: str = ""):
+        self.path = path
+        _make(path, group)
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            raise AlreadyRunningError(
+                f"another tallyd (pid {pid or 'unknown'}) owns {path}; "
+                "stop it, or choose another folder with --runtime-dir"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        """Only the holder of the lock gets here, so that every socket in the folder is stale."""
+        for path in self.path.iterdir():
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+
+    def close(self) -> None:
+        """Remove the sockets and let go of the lock. The folder stays: systemd may own it."""
+        self._remove_sockets()
+        os.close(self._lock)
+
+
+def _make(path: Path, group: str) -> None:
+    """Make the folder, or check that an existing one is ours. ConfigError if it cannot be used."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = path.lstat()
+    except OSError as error:
+        raise ConfigError(f"runtime_dir: {path} cannot be made: {error.strerror}") from None
+    if not stat.S_ISDIR(info.st_mode):
+        raise ConfigError(f"runtime_dir: {path} is not a folder (symbolic links are refused)")
+    if info.st_uid != os.geteuid():
+        raise ConfigError(
+            f"runtime_dir: {path} belongs to user {info.st_uid}, not to {os.geteuid()}; "
+            "remove it or choose another one"
+        )
+    mode = 0o700
+    try:
+        if group:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+            mode = 0o2750  # sockets made in it belong to the group
+        path.chmod(mode)
+    except KeyError:
+        raise ConfigError(f'group: there is no group "{group}"') from None
+    except OSError as error:
+        raise ConfigError(f"runtime_dir: permissions of {path}: {error.strerror}") from None

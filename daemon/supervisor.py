@@ -1,0 +1,185 @@
+"""tallyd's heart: one event loop that owns jobs, sessions, executors and the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import grp
+import logging
+import os
+import pwd
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+import zmq.asyncio
+from tally.client import paths, protocol
+from tally.client.environment import clean_environment
+
+from tally.config import Config
+
+from .control import ControlServer, Peer
+from .devices import Devices
+from .jobs import JobTable
+from .metrics import MetricsServer
+from .notify import notify, watchdog_seconds
+from .supervisor_child import ExecutorChild, executor_command
+from .supervisor_requests import Requests
+from .supervisor_sessions import Sessions
+
+log = logging.getLogger("tallyd")
+
+
+class Supervisor:
+    """Builds the parts, runs until told to stop, and takes them down in reverse order.
+
+    It is the control socket's handler, and hands each kind of message to the part that knows it.
+    """
+
+    def __init__(self, config: Config, devices: Devices):
+        self.config = config
+        self.devices = devices
+        self._stop = asyncio.Event()
+        self._context = zmq.asyncio.Context()
+        self.children = [self._child(index) for index in range(devices.count)]
+        table = JobTable(config.jobs_kept_max, secrets.token_hex(2))
+        self.sessions = Sessions(
+            table, self.children, config.sessions_max, config.executor_ready_seconds_max
+        )
+        self._requests = Requests(self)
+
+    def _child(self, index: int) -> ExecutorChild:
+        config = self.config
+        options = [
+            f"--device={self.devices.kind}",
+            f"--index={index}",
+            f"--runtime={config.runtime_dir}",
+            f"--state={config.state_dir}",
+            f"--log-level={config.log_level}",
+            f"--policy={config.policy}",
+            f"--turnaround-us-max={config.turnaround_us_max}",
+        ]
+        if self.devices.kind == "soft":
+            options += [
+                f"--soft-workers={config.soft_workers}",
+                f"--soft-memory-bytes={config.soft_memory_bytes}",
+                *(["--soft-dry"] if config.soft_dry else []),
+            ]
+        endpoint = f"ipc://{config.runtime_dir}/executor-{index}.sock"
+        command = executor_command(options)
+        return ExecutorChild(index, endpoint, command, _executor_environment(), self, self._context)
+
+    # ---- running --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until stop()."""
+        loop = asyncio.get_running_loop()
+        endpoint = f"ipc://{paths.control_socket(self.config.runtime_dir)}"
+        control = ControlServer(endpoint, self, self._context)
+        metrics = None
+        background: list[asyncio.Task[None]] = []
+        try:
+            for child in self.children:
+                child.start()
+            if self.config.metrics_address:
+                metrics = await MetricsServer.start(
+                    self.config.metrics_address, self._requests.stats
+                )
+            background = [loop.create_task(self._announce()), loop.create_task(_feed_watchdog())]
+            await self._stop.wait()
+        finally:
+            notify("STOPPING=1")
+            log.info("stopping")
+            for task in background:
+                task.cancel()
+            if metrics:
+                await metrics.close()
+            await control.close()
+            await asyncio.gather(*(child.stop() for child in self.children))
+            self.sessions.close()
+            self._context.destroy(linger=0)
+
+    def stop(self) -> None:
+        """End run(). May be called at any time on the event loop."""
+        self._stop.set()
+
+    async def _announce(self) -> None:
+        """Tell systemd once every executor is ready, or has failed for good."""
+        for child in self.children:
+            with contextlib.suppress(Exception):
+                await child.wait_ready()
+        notify(f"READY=1\nSTATUS={self.devices.kind}: {self.devices.reason}")
+        log.info("ready: %s", self.config.runtime_dir)
+
+    async def drain(self) -> None:
+        """Take no new jobs and sessions, and stop once the last session has ended."""
+        self.sessions.draining = True
+        log.info("draining")
+        await self.sessions.empty.wait()
+        self.stop()
+
+    # ---- executors' listener --------------------------------------------------------------------
+
+    def executor_event(self, index: int, event: Any) -> None:
+        """From an ExecutorChild."""
+        self.sessions.executor_event(index, event)
+
+    def executor_lost(self, index: int, reason: str) -> None:
+        """From an ExecutorChild."""
+        self.sessions.executor_lost(index, reason)
+
+    # ---- control socket's handler ---------------------------------------------------------------
+
+    def allows(self, peer: Peer) -> bool:
+        """tallyd's own user, root, and members of the configured group."""
+        if peer.uid in (os.geteuid(), 0):
+            return True
+        group = self.config.group
+        return bool(group) and group in _groups(peer.uid, peer.gid)
+
+    async def hello(self, peer: Peer, hello: protocol.Hello) -> bytes:
+        """To the sessions."""
+        return await self.sessions.hello(peer, hello)
+
+    async def open(self, peer: Peer, request: protocol.Open) -> bytes:
+        """To the sessions."""
+        return await self.sessions.open(peer, request)
+
+    def unsupported(self, peer: Peer, report: protocol.Unsupported) -> None:
+        """To the sessions."""
+        self.sessions.unsupported(peer, report)
+
+    async def request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        """To the command line's requests."""
+        return await self._requests.answer(peer, fields)
+
+
+def _executor_environment() -> dict[str, str]:
+    environment = clean_environment(os.environ)
+    environment.pop("NOTIFY_SOCKET", None)
+    if libzmq := paths.loaded_libzmq():
+        environment.setdefault("TALLY_LIBZMQ", str(libzmq))
+    return environment
+
+
+@functools.lru_cache(maxsize=256)
+def _groups(uid: int, gid: int) -> frozenset[str]:
+    """Names of the groups that the user is a member of."""
+    try:
+        gids: Iterable[int] = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        gids = (gid,)
+    names = set()
+    for number in gids:
+        with contextlib.suppress(KeyError):
+            names.add(grp.getgrgid(number).gr_name)
+    return frozenset(names)
+
+
+async def _feed_watchdog() -> None:
+    """Show systemd that the event loop still turns."""
+    interval_s = watchdog_seconds()
+    while interval_s:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)

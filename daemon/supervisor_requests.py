@@ -1,0 +1,186 @@
+"""The command line's requests: one function per "op", in one table. JSON in, JSON out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from tally.client import protocol
+from tally.client.protocol import Status
+from tally.client.records import (
+    CLASSES,
+    NAME_CHARACTERS_MAX,
+    PRIORITY_GREATEST,
+    PRIORITY_LEAST,
+)
+
+import tally
+
+from .control import ControlError, Peer
+from .processes import ProcessTable
+from .supervisor_child import ExecutorChild, ExecutorUnavailableError
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+STATS_SECONDS_MAX = 1.0  # an executor that is busier than this is reported as it last was
+ARGUMENTS_MAX = 32
+
+
+class Requests:
+    """Answers requests about the supervisor that owns it."""
+
+    def __init__(self, supervisor: Supervisor):
+        self._supervisor = supervisor
+        self._started_s = time.time()
+        self._drain: asyncio.Task[None] | None = None
+        self._answers: dict[str, Callable[[Peer, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "ping": self._ping,
+            "job_start": self._job_start,
+            "jobs": self._jobs,
+            "stats": self._stats,
+            "doctor": self._doctor,
+            "shutdown": self._shutdown,
+            "drain": self._drain_request,
+        }
+
+    async def answer(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request. ControlError if it is refused."""
+        op = self._answers.get(fields["op"])
+        if op is None:
+            raise ControlError(Status.BAD_MESSAGE, f'unknown request "{fields["op"][:64]}"')
+        return await op(peer, fields)
+
+    async def _ping(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        return {"version": tally.__version__, "protocol": protocol.VERSION, "pid": os.getpid()}
+
+    async def _job_start(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        job = self._supervisor.sessions.start_job(
+            peer,
+            name=_text(fields, "name", NAME_CHARACTERS_MAX),
+            job_class=_class(fields.get("class", "best-effort")),
+            priority=_priority(fields.get("priority", 0)),
+            argv=_argv(fields.get("argv", [])),
+            cwd=_text(fields, "cwd", 4096),
+        )
+        return {"id": job.id}
+
+    async def _jobs(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        return {"jobs": self._job_list(bool(fields.get("ended", True)))}
+
+    def _job_list(self, ended: bool) -> list[dict[str, Any]]:
+        jobs = [
+            job for job in self._supervisor.sessions.table.jobs.values() if ended or job.running
+        ]
+        processes = ProcessTable() if any(job.running for job in jobs) else None
+        result = []
+        for job in sorted(jobs, key=lambda job: job.started_s):
+            roots = {session.pid for session in job.sessions.values()}
+            roots |= {job.pid} if job.root_alive else set()
+            result.append(job.to_json(processes.tree(roots) if processes and roots else []))
+        return result
+
+    async def _stats(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        return await self.stats()
+
+    async def stats(self) -> dict[str, Any]:
+        """One snapshot of everything, as `tally stats --json` and the metrics endpoint give it."""
+        await asyncio.gather(*(self._refresh(child) for child in self._supervisor.children))
+        return {
+            "version": tally.__version__,
+            "protocol": protocol.VERSION,
+            "pid": os.getpid(),
+            "time_s": time.time(),
+            "uptime_s": time.time() - self._started_s,
+            "policy": self._supervisor.config.policy,
+            "draining": self._supervisor.sessions.draining,
+            "executors": [_device(child) for child in self._supervisor.children],
+            "jobs": self._job_list(ended=True),
+        }
+
+    async def _refresh(self, child: ExecutorChild) -> None:
+        """Ask for what sessions have counted up to now; if that takes long, older numbers do."""
+        with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
+            answer = await child.request("stats", timeout_s=STATS_SECONDS_MAX)
+            self._supervisor.sessions.update_stats(child.index, answer.get("sessions", {}))
+
+    async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        supervisor = self._supervisor
+        total: dict[str, int] = {}
+        for job in supervisor.sessions.table.jobs.values():
+            for symbol, count in job.unsupported().items():
+                total[symbol] = total.get(symbol, 0) + count
+        return {
+            "version": tally.__version__,
+            "protocol": protocol.VERSION,
+            "pid": os.getpid(),
+            "device": supervisor.config.device,
+            "kind": supervisor.devices.kind,
+            "reason": supervisor.devices.reason,
+            "executors": [_device(child) for child in supervisor.children],
+            "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
+        }
+
+    async def _shutdown(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        _require_owner(peer)
+        # After the reply is on its way; a client that misses it learns as much from the silence.
+        asyncio.get_running_loop().call_later(0.05, self._supervisor.stop)
+        return {}
+
+    async def _drain_request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        _require_owner(peer)
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._supervisor.drain())
+        return {"sessions": len(self._supervisor.sessions.table.sessions)}
+
+
+def _device(child: ExecutorChild) -> dict[str, Any]:
+    ready = child.device or {}
+    return {
+        "index": child.index,
+        "name": ready.get("device_name", ""),
+        "kind": ready.get("kind", ""),
+        "driver_version": ready.get("driver_version", 0),
+        "state": child.state,
+        "pid": child.pid,
+        "restarts": child.restarts,
+        "last_failure": child.last_failure,
+    }
+
+
+def _require_owner(peer: Peer) -> None:
+    if peer.uid not in (0, os.geteuid()):
+        raise ControlError(Status.REFUSED, "only the user who runs tallyd, or root, may stop it")
+
+
+def _text(fields: dict[str, Any], key: str, characters_max: int) -> str:
+    """A text without control characters, which would garble tables and logs."""
+    value = fields.get(key, "")
+    if not isinstance(value, str) or len(value) > characters_max:
+        raise ControlError(
+            Status.REFUSED, f"{key}: use a text of at most {characters_max} characters"
+        )
+    return "".join(c if c.isprintable() else "?" for c in value)
+
+
+def _class(value: object) -> str:
+    if value not in CLASSES:
+        raise ControlError(Status.REFUSED, f"unknown class {value!r}: use {' or '.join(CLASSES)}")
+    return str(value)
+
+
+def _priority(value: object) -> int:
+    if not isinstance(value, int) or not PRIORITY_LEAST <= value <= PRIORITY_GREATEST:
+        text = f"priority: use an integer from {PRIORITY_LEAST} to {PRIORITY_GREATEST}"
+        raise ControlError(Status.REFUSED, text)
+    return int(value)
+
+
+def _argv(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(argument, str) for argument in value):
+        raise ControlError(Status.REFUSED, "argv: use a list of texts")
+    return tuple(_text({"argv": argument}, "argv", 4096) for argument in value[:ARGUMENTS_MAX])

@@ -1,0 +1,249 @@
+"""The life of sessions: hello, open, end. Methods of the handler behind the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tally.client import protocol
+from tally.client.protocol import Status
+
+from . import job_stats, processes
+from .control import ControlError, Peer
+from .jobs import SYMBOLS_MAX, Job, JobTable, Session, UnknownJobError
+from .supervisor_child import ExecutorChild, ExecutorUnavailableError
+from .watch import ProcessWatch
+
+log = logging.getLogger("tallyd.sessions")
+
+SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,94}")
+
+
+class Sessions:
+    """Ties the job table to the executors. Lives on the event loop; nothing here blocks."""
+
+    def __init__(
+        self,
+        table: JobTable,
+        children: Sequence[ExecutorChild],
+        sessions_max: int,
+        ready_seconds_max: float,
+    ):
+        self.table = table
+        self.draining = False
+        self.empty = asyncio.Event()  # set while there is no session
+        self.empty.set()
+        self._children = children
+        self._sessions_max = sessions_max
+        self._ready_seconds_max = ready_seconds_max
+        self._watches: dict[int, ProcessWatch] = {}  # by session id
+        self._root_watches: dict[str, ProcessWatch] = {}  # by job id
+
+    # ---- jobs -----------------------------------------------------------------------------------
+
+    def start_job(self, peer: Peer, **fields: Any) -> Job:
+        """A job whose root is the peer's process. ControlError if it cannot be."""
+        if self.draining:
+            raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new jobs")
+        try:
+            job = self.table.start(uid=peer.uid, pid=peer.pid, now_s=time.time(), **fields)
+        except OverflowError as error:
+            raise ControlError(Status.REFUSED, str(error)) from None
+        try:
+            self._root_watches[job.id] = ProcessWatch(peer.pid, lambda: self._root_ended(job))
+        except OSError:
+            self.table.root_ended(job, time.time())
+            raise ControlError(Status.REFUSED, "the process has ended") from None
+        log.info("job %s: %s (%s, pid %d)", job.id, job.name, job.job_class, job.pid)
+        return job
+
+    def _root_ended(self, job: Job) -> None:
+        self._root_watches.pop(job.id, None)
+        self.table.root_ended(job, time.time())
+
+    def _job_for(self, peer: Peer, hello: protocol.Hello) -> Job:
+        """The job that hello names; else the one that the process descends from; else one of its own."""
+        if hello.job:
+            try:
+                return self.table.find(hello.job, peer.uid)
+            except UnknownJobError as error:
+                raise ControlError(Status.REFUSED, str(error)) from None
+        if job := self.table.of_process(processes.ancestors(peer.pid), peer.uid):
+            return job
+        program = hello.program or processes.name(peer.pid) or f"pid {peer.pid}"
+        return self.start_job(
+            peer,
+            name=program[:64],
+            job_class="best-effort",
+            priority=0,
+            argv=(program,),
+            cwd="",
+        )
+
+    # ---- sessions -------------------------------------------------------------------------------
+
+    async def hello(self, peer: Peer, hello: protocol.Hello) -> bytes:
+        """A session, once every executor is ready: its client wants to know all devices."""
+        ready = [await self._ready(child) for child in self._children]
+        if self.draining:
+            raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new sessions")
+        self._forget_replaced(peer.pid)
+        if len(self.table.sessions) >= self._sessions_max:
+            text = (
+                f"there are {self._sessions_max} sessions already; see `sessions_max` in the config"
+            )
+            raise ControlError(Status.REFUSED, text)
+        session = self.table.open_session(
+            self._job_for(peer, hello), peer.pid, peer.uid, peer.gid, hello.program
+        )
+        self.empty.clear()
+        try:
+            self._watches[session.id] = ProcessWatch(peer.pid, lambda: self._exited(session))
+        except OSError:
+            self._close(session)
+            raise ControlError(Status.REFUSED, "the process has ended") from None
+        devices = [child_ready["device_info"] for child_ready in ready]
+        version = min(int(child_ready["driver_version"]) for child_ready in ready)
+        return protocol.pack_hello_reply(session.id, devices, version)
+
+    async def _ready(self, child: ExecutorChild) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(self._ready_seconds_max):
+                return await child.wait_ready()
+        except TimeoutError:
+            reason = child.last_failure or "it is still starting"
+        except ExecutorUnavailableError as error:
+            reason = str(error)
+        text = f"the executor of device {child.index} is not ready: {reason}"
+        raise ControlError(Status.UNAVAILABLE, text)
+
+    def _forget_replaced(self, pid: int) -> None:
+        """A process says hello again after exec, which keeps its pid: what it was before is gone.
+
+        Sessions with an open device stay, until their executor sees the connection end.
+        """
+        for session in list(self.table.sessions.values()):
+            if session.pid == pid and not session.devices:
+                self._close(session)
+
+    async def open(self, peer: Peer, request: protocol.Open) -> bytes:
+        """Open the session on a device. Only the process that said hello may."""
+        session = self.table.sessions.get(request.session)
+        if session is None or session.pid != peer.pid or session.uid != peer.uid or session.exited:
+            raise ControlError(Status.REFUSED, "the session does not belong to this process")
+        if request.device >= len(self._children):
+            raise ControlError(Status.BAD_MESSAGE, f"there is no device {request.device}")
+        if request.device in session.devices:
+            raise ControlError(Status.REFUSED, f"device {request.device} is open already")
+        child = self._children[request.device]
+        await self._ready(child)
+        if request.device in session.devices or session.exited:  # changed while waiting
+            raise ControlError(
+                Status.REFUSED, "the session has ended or opened the device meanwhile"
+            )
+        session.devices[request.device] = job_stats.empty()
+        try:
+            answer = await child.request(
+                "open",
+                session=session.id,
+                pid=session.pid,
+                uid=session.uid,
+                gid=session.gid,
+                job=session.job.for_executor(),
+            )
+            return _open_reply(answer)
+        except (ExecutorUnavailableError, TimeoutError, KeyError, TypeError, ValueError) as error:
+            child.tell("close", session=session.id)
+            self._device_closed(session, request.device, None)
+            text = str(error) or "the executor does not answer"
+            raise ControlError(Status.UNAVAILABLE, f"device {request.device}: {text}") from None
+
+    def unsupported(self, peer: Peer, report: protocol.Unsupported) -> None:
+        """Remember the process's count so far."""
+        if not SYMBOL.fullmatch(report.symbol):
+            raise ControlError(Status.BAD_MESSAGE, "not a symbol's name")
+        for session in self.table.sessions.values():
+            counts = session.unsupported
+            if session.pid == peer.pid and (report.symbol in counts or len(counts) < SYMBOLS_MAX):
+                counts[report.symbol] = report.calls
+                break
+
+    # ---- ends -----------------------------------------------------------------------------------
+
+    def _exited(self, session: Session) -> None:
+        """The process is gone. Its executors may have noticed or not; closing twice is harmless."""
+        session.exited = True
+        self._watches.pop(session.id, None)
+        for device in session.devices:
+            self._children[device].tell("close", session=session.id)
+        if not session.devices:
+            self._close(session)
+
+    def _close(self, session: Session) -> None:
+        if watch := self._watches.pop(session.id, None):
+            watch.close()
+        self.table.close_session(session, time.time())
+        if not self.table.sessions:
+            self.empty.set()
+
+    def _device_closed(
+        self, session: Session, device: int, final: dict[str, Any] | None, lost: bool = False
+    ) -> None:
+        self.table.close_device(session, device, final, lost)
+        if session.exited and not session.devices:
+            self._close(session)
+
+    def executor_event(self, index: int, event: Mapping[str, Any]) -> None:
+        """closed, fault or stats, from the executor of device index."""
+        kind = event.get("event")
+        if kind == "stats":
+            self.update_stats(index, event.get("sessions", {}))
+            return
+        session = self.table.sessions.get(event.get("session", 0))
+        if session is None:
+            return
+        where = f"job {session.job.id} ({session.job.name}), pid {session.pid}, device {index}"
+        if kind == "fault":
+            log.warning("%s: %s: %s", where, event.get("error"), event.get("detail", ""))
+        elif kind == "closed":
+            log.debug("%s: session %d closed: %s", where, session.id, event.get("reason", ""))
+            self._device_closed(session, index, event.get("stats"))
+
+    def update_stats(self, index: int, latest: Mapping[str, Any]) -> None:
+        """Note what sessions have counted so far; latest is by session id, as text."""
+        for number, values in latest.items():
+            session = self.table.sessions.get(int(number))
+            if session and index in session.devices:
+                session.devices[index] = values
+
+    def executor_lost(self, index: int, reason: str) -> None:
+        """The executor died, and its sessions with it."""
+        lost = [session for session in self.table.sessions.values() if index in session.devices]
+        for session in lost:
+            log.error(
+                "device %d: session %d of job %s (%s, pid %d) is lost: %s",
+                *(index, session.id, session.job.id, session.job.name, session.pid, reason),
+            )
+            self._device_closed(session, index, None, lost=True)
+
+    def close(self) -> None:
+        """Stop watching processes."""
+        for watch in [*self._watches.values(), *self._root_watches.values()]:
+            watch.close()
+
+
+def _open_reply(answer: Mapping[str, Any]) -> bytes:
+    return protocol.pack_open_reply(
+        str(answer["ops"]),
+        str(answer["replies"]),
+        str(answer["segment"]),
+        answer["segment_bytes"],
+        answer["slot_count"],
+        answer["slot_bytes"],
+        answer["device_region_base"],
+        answer["device_region_bytes"],
+    )

@@ -1,0 +1,162 @@
+"""`tally doctor`: what was found, what is missing, and how to fix it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import tally
+from tally import render
+from tally.client import paths, protocol
+from tally.client.api import connect
+from tally.errors import TallyError
+
+SHARED_MEMORY_BYTES_MIN = 1 << 30
+OPEN_FILES_MIN = 4096
+MEMLOCK_BYTES_MIN = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. level: ok, note (works without), or problem."""
+
+    level: str
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def _ok(subject: str, text: str) -> Finding:
+    return Finding("ok", subject, text)
+
+
+def _packaged() -> Iterator[Finding]:
+    """Files that ship in the package."""
+    yield _ok("tally", f"{tally.__version__}, Python {platform.python_version()}, {sys.executable}")
+    for subject, path in (
+        ("shim", paths.shim()),
+        ("softgpu", paths.softgpu_library()),
+        ("systemd unit", paths.unit_file()),
+    ):
+        if path:
+            yield _ok(subject, str(path))
+        else:
+            yield Finding("problem", subject, "missing from the package", "reinstall tally-gpu")
+    if libzmq := paths.loaded_libzmq():
+        yield _ok("libzmq", str(libzmq))
+    else:
+        remedy = "install pyzmq from PyPI, or set TALLY_LIBZMQ to a libzmq.so.5"
+        yield Finding("problem", "libzmq", "pyzmq has no shared library", remedy)
+
+
+def _kernel() -> Iterator[Finding]:
+    """Limits of the kernel that Tally runs into."""
+    try:
+        disk = os.statvfs("/dev/shm")
+        total, free = disk.f_frsize * disk.f_blocks, disk.f_frsize * disk.f_bavail
+        text = f"{render.size(total)}, {render.size(free)} free"
+        if free < SHARED_MEMORY_BYTES_MIN:
+            remedy = "mount -o remount,size=8G /dev/shm (containers: --shm-size=8g or --ipc=host)"
+            yield Finding("problem", "/dev/shm", text, remedy)
+        else:
+            yield _ok("/dev/shm", text)
+    except OSError as error:
+        yield Finding("problem", "/dev/shm", str(error), "mount a tmpfs there")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = files == resource.RLIM_INFINITY or files >= OPEN_FILES_MIN
+    remedy = "ulimit -n 65536 before starting tallyd, or LimitNOFILE= in its unit"
+    yield Finding("ok" if many else "note", "open files", f"{files} here", "" if many else remedy)
+    locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    enough = locked == resource.RLIM_INFINITY or locked >= MEMLOCK_BYTES_MIN
+    text = "unlimited" if locked == resource.RLIM_INFINITY else render.size(locked)
+    remedy = "ulimit -l unlimited before starting tallyd, or LimitMEMLOCK= in its unit"
+    yield Finding("ok" if enough else "note", "locked memory", text, "" if enough else remedy)
+
+
+def _driver() -> Iterator[Finding]:
+    """The machine's CUDA driver and GPUs, as a probe of our own sees them."""
+    from tally.daemon.probe import probe
+
+    driver = probe()
+    if driver.devices:
+        version = f"{driver.version // 1000}.{driver.version % 1000 // 10}"
+        yield _ok("CUDA driver", f"{driver.path} (CUDA {version})")
+        for index, name in enumerate(driver.devices):
+            yield _ok(f"GPU {index}", name)
+    else:
+        remedy = (
+            "install NVIDIA's driver to use a GPU; without one, tallyd runs on its software GPU"
+        )
+        yield Finding("note", "CUDA driver", driver.reason, remedy)
+
+
+def _daemon(runtime_dir: Path) -> Iterator[Finding]:
+    """tallyd, its executors, and what programs called in vain."""
+    try:
+        with connect(runtime_dir) as client:
+            report = client.doctor()
+    except TallyError as error:
+        yield Finding("problem", "tallyd", str(error), "see `tallyd --help`")
+        return
+    version = f"{report['version']} (protocol {report['protocol']}, pid {report['pid']})"
+    if report["version"] == tally.__version__ and report["protocol"] == protocol.VERSION:
+        yield _ok("tallyd", f"{version} in {runtime_dir}")
+    else:
+        yield Finding(
+            "problem", "tallyd", f"{version}, tally is {tally.__version__}", "restart tallyd"
+        )
+    yield _ok("device", f"{report['device']}: {report['kind']}, because {report['reason']}")
+    yield from (_executor(entry) for entry in report["executors"])
+    for symbol, count in report["unsupported"].items():
+        text = f"called {count} times; programs got CUDA_ERROR_NOT_SUPPORTED"
+        yield Finding("note", symbol, text, "not supported by this version of Tally")
+
+
+def _executor(executor: Mapping[str, Any]) -> Finding:
+    subject = f"executor {executor['index']}"
+    text = f"{executor['name'] or executor['kind'] or 'no device'}, {executor['state']}"
+    if executor["restarts"]:
+        text += f", restarted {executor['restarts']} times (last: {executor['last_failure']})"
+    if executor["state"] == "ready":
+        return Finding("note" if executor["restarts"] else "ok", subject, text)
+    return Finding("problem", subject, text, "see tallyd's log")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Check this machine and say what is missing and how to get it.
+
+    Also tells which driver calls of programs are unsupported. Exit status 1 if there is a problem.
+    """
+    findings = [*_packaged(), *_kernel(), *_driver(), *_daemon(context.obj)]
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        _show(findings)
+    context.exit(1 if any(finding.level == "problem" for finding in findings) else 0)
+
+
+def _show(findings: list[Finding]) -> None:
+    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    table = render.table(("", "WHAT", "FOUND"))
+    for finding in findings:
+        mark = f"[{styles[finding.level]}]{finding.level}[/]"
+        table.add_row(mark, render.plain(finding.subject), render.plain(finding.text))
+        if finding.remedy:
+            table.add_row("", "", f"-> {render.plain(finding.remedy)}")
+    render.show(table)
+    problems = sum(finding.level == "problem" for finding in findings)
+    click.echo(
+        f"{problems} problem{'s' * (problems != 1)} found" if problems else "no problem found"
+    )

@@ -1,0 +1,49 @@
+"""`tally ps`: the jobs, in a table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from tally import render
+from tally.client.api import connect
+
+
+@click.command()
+@click.option("-a", "--all", "show_all", is_flag=True, help="Ended jobs too.")
+@click.pass_obj
+def command(runtime_dir: Path, show_all: bool) -> None:
+    """List jobs."""
+    with connect(runtime_dir) as client:
+        jobs = client.jobs(ended=show_all)
+    table = render.table(
+        (
+            "JOB",
+            "NAME",
+            "CLASS",
+            "PRIORITY",
+            "STATE",
+            "PID",
+            "PROCESSES",
+            "SESSIONS",
+            "TIME",
+            "COMMAND",
+        )
+    )
+    for job in jobs:
+        seconds = (job.ended_s or time.time()) - job.started_s
+        table.add_row(
+            job.id,
+            render.plain(job.name),
+            job.job_class,
+            str(job.priority),
+            job.state,
+            str(job.pid),
+            str(len(job.processes)),
+            str(job.sessions),
+            render.duration(seconds),
+            render.plain(" ".join(job.argv)),
+        )
+    render.show(table if jobs else "no jobs; start one with `tally run COMMAND`")

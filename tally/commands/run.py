@@ -1,0 +1,79 @@
+"""`tally run`: register a job, then become the command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import click
+
+from tally.client.api import connect
+from tally.client.records import (
+    CLASSES,
+    NAME_CHARACTERS_MAX,
+    PRIORITY_GREATEST,
+    PRIORITY_LEAST,
+)
+from tally.errors import CommandNotFoundError, CommandNotRunnableError
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  tally run --class high --name web -- python serve.py --port 8000
+  tally run python train.py
+  tally run sh -c 'make data && ./train'""",
+)
+@click.option(
+    "--class",
+    "job_class",
+    type=click.Choice(CLASSES),
+    default="best-effort",
+    show_default=True,
+    help="high: keeps the latency it has alone. best-effort: gets what high jobs leave over.",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(PRIORITY_LEAST, PRIORITY_GREATEST),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help=f"Inside the class, from {PRIORITY_LEAST} to {PRIORITY_GREATEST}; greater goes first.",
+)
+@click.option("--name", metavar="NAME", help="What `tally ps` calls it [the command's name].")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.pass_obj
+def command(
+    runtime_dir: Path, job_class: str, priority: int, name: str | None, command: tuple[str, ...]
+) -> None:
+    """Run COMMAND as a job. Its output, exit status, signals and terminal are as without Tally.
+
+    Processes that it starts belong to the same job.
+    """
+    program = _find(command[0])
+    with connect(runtime_dir) as client:
+        label = name or os.path.basename(command[0])
+        job = client.start_job(command, label[:NAME_CHARACTERS_MAX], job_class, priority)
+        environment = client.environment(job)
+    # Python ignores these two from its start, and exec would pass that on to the command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execve(program, list(command), environment)
+    except OSError as error:
+        raise CommandNotRunnableError(f"{program}: {error.strerror}") from None
+
+
+def _find(name: str) -> str:
+    """The file that a shell would run. Looked up before tallyd is told of a job that never was."""
+    if found := shutil.which(name):
+        return found
+    candidates = (
+        [name] if os.sep in name else [os.path.join(folder, name) for folder in os.get_exec_path()]
+    )
+    if any(os.path.exists(candidate) for candidate in candidates):
+        raise CommandNotRunnableError(f"{name}: cannot be executed (a folder, or no permission)")
+    raise CommandNotFoundError(f"{name}: command not found")

@@ -1,0 +1,355 @@
+"""Every setting of tallyd, with its one default, its check and its help text.
+
+docs/configuration.md, the flags of `tallyd` and the TALLY_* variables all derive from `Config`. To add
+a setting, add a field. Later sources win: the default, the configuration file, the environment, a flag.
+
+A leaf module: it imports only other leaf modules of Tally, and every part may import it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tally.client import paths
+
+from .errors import ConfigError
+
+Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
+
+POLICIES = ("tally", "fifo", "timeslice", "kernel")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+# TALLY_* variables that are no settings of tallyd: what `tally run` and developers set.
+OTHER_VARIABLES = frozenset({"TALLY_CONFIG", "TALLY_JOB", "TALLY_LIBZMQ"})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """What --device says: kind "auto", "cuda" or "soft", and how many devices (softgpu only)."""
+
+    kind: str
+    count: int = 1
+
+
+def parse_device(text: str) -> DeviceChoice:
+    """`auto`, `cuda`, `soft` or `soft:N`. ValueError for anything else."""
+    match = re.fullmatch(r"auto|cuda|soft(?::([0-9]{1,2}))?", text)
+    count = int(match[1]) if match and match[1] else 1
+    if match is None or not 1 <= count <= 16:
+        raise ValueError("use auto, cuda, soft or soft:N with N from 1 to 16")
+    return DeviceChoice(text.partition(":")[0], count)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPV6]:PORT`. ValueError for anything else."""
+    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
+    if match is None or not 0 <= int(match[3]) <= 65535:
+        raise ValueError("use HOST:PORT, for example 127.0.0.1:9400")
+    return match[1] or match[2], int(match[3])
+
+
+def _check_device(value: Value) -> None:
+    parse_device(str(value))
+
+
+def _check_address(value: Value) -> None:
+    if value:
+        parse_address(str(value))
+
+
+def _check_runtime_dir(value: Value) -> None:
+    if len(os.fsencode(str(value))) > paths.RUNTIME_PATH_BYTES_MAX:
+        raise ValueError(
+            f"sockets need a path of at most {paths.RUNTIME_PATH_BYTES_MAX} bytes; choose a shorter one"
+        )
+    if not Path(str(value)).is_absolute():
+        raise ValueError("use an absolute path")
+
+
+def one_of(*choices: str) -> Callable[[Value], None]:
+    """A check that the value is one of choices."""
+
+    def check(value: Value) -> None:
+        if value not in choices:
+            near = difflib.get_close_matches(str(value), choices, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            raise ValueError(f"use one of {', '.join(choices)}{hint}")
+
+    return check
+
+
+def between(least: float, most: float) -> Callable[[Value], None]:
+    """A check that a number lies in [least, most]."""
+
+    def check(value: Value) -> None:
+        assert isinstance(value, int | float)
+        if not least <= value <= most:
+            raise ValueError(f"use a number from {least} to {most}")
+
+    return check
+
+
+def _anything(value: Value) -> None:
+    return
+
+
+def setting(
+    default: Value | Callable[[], Value],
+    text: str,
+    check: Callable[[Value], None] = _anything,
+    default_text: str = "",
+) -> Any:
+    """A field of Config. default_text describes a default that depends on who runs tallyd."""
+    metadata = {"help": text, "check": check, "default_text": default_text}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def default_runtime_dir() -> Path:
+    """The runtime folder of a tallyd that nobody told another one."""
+    return paths.default_runtime_dir(os.environ, os.getuid())
+
+
+def default_state_dir() -> Path:
+    """Where a tallyd that nobody told otherwise keeps what outlives it."""
+    if os.getuid() == 0:
+        return Path("/var/lib/tally")
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "tally"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, checked."""
+
+    device: str = setting(
+        "auto",
+        "What to run on: `cuda` (the machine's driver), `soft` or `soft:N` (N software GPUs), or `auto`: "
+        "the driver where one works, else one software GPU.",
+        _check_device,
+    )
+    runtime_dir: Path = setting(
+        default_runtime_dir,
+        "Folder of the sockets. Its owner and permissions decide who may connect.",
+        _check_runtime_dir,
+        "`$XDG_RUNTIME_DIR/tally`; without that variable `/run/tally` for root and `/tmp/tally-UID` "
+        "for others",
+    )
+    state_dir: Path = setting(
+        default_state_dir,
+        "Folder of what outlives tallyd: kernel profiles and the cache of rewritten code.",
+        _anything,
+        "`/var/lib/tally` for root, else `$XDG_STATE_HOME/tally` (`~/.local/state/tally`)",
+    )
+    log_level: str = setting("info", "One of debug, info, warning, error.", one_of(*LOG_LEVELS))
+    policy: str = setting(
+        "tally",
+        "How launches are scheduled: `tally`, or a baseline to compare with: `fifo` (no scheduling), "
+        "`timeslice`, `kernel` (priority at kernel boundaries).",
+        one_of(*POLICIES),
+    )
+    turnaround_us_max: float = setting(
+        31.6,
+        "Longest time in microseconds that best-effort work may keep a high-priority launch waiting.",
+        between(1.0, 1e6),
+    )
+    metrics_address: str = setting(
+        "",
+        "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the address "
+        "can read job names.",
+        _check_address,
+        "none",
+    )
+    group: str = setting(
+        "",
+        "Group whose members may connect besides the user that runs tallyd and root; the runtime folder "
+        "then has mode 0750.",
+        _anything,
+        "none",
+    )
+    sessions_max: int = setting(
+        1024, "Most client processes at a time, on all devices.", between(1, 65536)
+    )
+    jobs_kept_max: int = setting(
+        200, "How many ended jobs `tally ps --all` and `tally stats` remember.", between(0, 100_000)
+    )
+    executor_ready_seconds_max: float = setting(
+        60.0,
+        "How long an executor may take to start; a client that connects meanwhile waits.",
+        between(1, 3600),
+    )
+    soft_workers: int = setting(
+        0, "Threads that play a software GPU's multiprocessors; 0: one per CPU.", between(0, 1024)
+    )
+    soft_memory_bytes: int = setting(
+        0, "Memory of a software GPU in bytes; 0: a quarter of the machine's.", between(0, 2**46)
+    )
+    soft_dry: bool = setting(
+        False,
+        "Let a software GPU accept machine code and skip its launches: programs run, their results are "
+        "not computed. For testing API compatibility.",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            try:
+                field.metadata["check"](getattr(self, field.name))
+            except ValueError as error:
+                value = getattr(self, field.name)
+                raise ConfigError(f'{field.name}: "{value}" cannot be used: {error}') from None
+
+
+FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"TALLY_{name.upper()}"
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def kind(name: str) -> str:
+    """A setting's type in words: text, path, integer, number, true/false or list."""
+    words = {
+        "str": "text",
+        "Path": "path",
+        "int": "integer",
+        "float": "number",
+        "bool": "true/false",
+    }
+    return words.get(str(FIELDS[name].type), "list")
+
+
+def default_text(name: str) -> str:
+    """A setting's default, for people."""
+    field = FIELDS[name]
+    if field.metadata["default_text"]:
+        return str(field.metadata["default_text"])
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def _from_text(name: str, text: str) -> Value:
+    """A setting's value from a variable or a flag. ConfigError names the setting."""
+    wanted = kind(name)
+    try:
+        if wanted == "integer":
+            return int(text, 0)
+        if wanted == "number":
+            return float(text)
+    except ValueError:
+        raise ConfigError(f'{name}: "{text}" is not {_article(wanted)}') from None
+    if wanted == "true/false":
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise ConfigError(f'{name}: "{text}" is neither true nor false')
+    if wanted == "list":
+        return tuple(piece.strip() for piece in text.split(",") if piece.strip())
+    return Path(text).expanduser() if wanted == "path" else text
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _from_toml(name: str, value: object) -> Value:
+    """A setting's value from the file, whose types must fit. ConfigError names the setting."""
+    wanted = kind(name)
+    if wanted in ("text", "path") and isinstance(value, str):
+        return _from_text(name, value)
+    if wanted == "true/false" and isinstance(value, bool):
+        return value
+    if wanted == "integer" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if wanted == "number" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted == "list" and isinstance(value, list):
+        return tuple(str(item) for item in value)
+    raise ConfigError(f"{name}: expected {_article(wanted)}, got {value!r}")
+
+
+def _unknown(what: str, name: str, valid: list[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, valid, 1, 0.5)
+    hint = f'; did you mean "{near[0]}"?' if near else f"; valid are {', '.join(valid)}"
+    return ConfigError(f'unknown {what} "{name}"{hint}')
+
+
+def read_file(path: Path) -> dict[str, Value]:
+    """The settings in a TOML file. ConfigError (one line, with the path) if it cannot be used."""
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    result: dict[str, Value] = {}
+    for name, value in table.items():
+        try:
+            if name not in FIELDS:
+                raise _unknown("setting", name, list(FIELDS))
+            result[name] = _from_toml(name, value)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+    return result
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, Value]:
+    """The settings among the TALLY_* variables.
+
+    A variable that nearly is a setting's is an error; others (TALLY_JOB, a deployment's own) are not
+    tallyd's business.
+    """
+    names = {variable(name): name for name in FIELDS}
+    result: dict[str, Value] = {}
+    for key, text in environ.items():
+        if key in names:
+            try:
+                result[names[key]] = _from_text(names[key], text)
+            except ConfigError as error:
+                raise ConfigError(f"environment variable {key}: {error}") from None
+        elif key.startswith("TALLY_") and key not in OTHER_VARIABLES:
+            near = difflib.get_close_matches(key, names, 1, 0.85)
+            if near:
+                raise ConfigError(
+                    f'unknown environment variable "{key}"; did you mean "{near[0]}"?'
+                )
+    return result
+
+
+def default_file(environ: Mapping[str, str]) -> Path | None:
+    """The configuration file when none is named: the user's own, else the machine's; None if neither."""
+    if named := environ.get("TALLY_CONFIG"):
+        return Path(named)
+    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
+    candidates = (Path(home) / "tally" / "tally.toml", Path("/etc/tally/tally.toml"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load(
+    environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, str] | None = None
+) -> Config:
+    """All sources put together. ConfigError (one line) if one of them is wrong."""
+    path = file or default_file(environ)
+    values = read_file(path) if path else {}
+    values |= read_environment(environ)
+    for name, text in (flags or {}).items():
+        try:
+            values[name] = _from_text(name, text)
+        except ConfigError as error:
+            raise ConfigError(f"{flag(name)}: {error}") from None
+    return Config(**values)  # type: ignore[arg-type]

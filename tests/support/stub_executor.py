@@ -1,0 +1,113 @@
+"""An executor without a device: the JSON protocol's other side, for tests of tallyd alone.
+
+`python -m support.stub_executor` takes the real executor's flags. A session's program name chooses
+misbehaviour: see `StubExecutor.open`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import sys
+from typing import Any
+
+import zmq
+
+from tally.client import protocol
+
+
+class StubExecutor:
+    """Answers every request at once."""
+
+    def __init__(self, endpoint: str, instance: str):
+        self.instance = instance
+        self.sessions: dict[str, dict[str, Any]] = {}
+        context = zmq.Context()
+        self.socket = context.socket(zmq.PAIR)
+        self.socket.connect(endpoint)
+
+    def send(self, **message: Any) -> None:
+        self.socket.send(json.dumps(message).encode())
+
+    def run(self) -> None:
+        self.send(
+            event="ready",
+            device=base64.b64encode(b"stub".ljust(protocol.DEVICE_INFO_BYTES, b"\0")).decode(),
+            driver_version=13000,
+            device_name="stub device",
+            kind="soft",
+        )
+        while True:
+            request = json.loads(self.socket.recv())
+            answer = getattr(self, request["op"])(request)
+            self.send(id=request["id"], **answer)
+            if request["op"] == "close":
+                self.ended(request)
+            if request["op"] == "shutdown":
+                self.socket.close(linger=1000)
+                return
+
+    def open(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = request["job"]["name"]
+        if name == "die":
+            self.send(event="failed", reason="asked to die")
+            self.socket.close(linger=1000)
+            self.socket.context.term()
+            os._exit(3)
+        if name == "refuse":
+            return {"ok": False, "error": "no room"}
+        if name == "garbage":
+            self.socket.send(b"not JSON")
+            self.socket.send(b"[1, 2]")
+            self.send(event="stats", sessions={"x": 1})
+            self.send(event="closed", session="none")
+        self.sessions[str(request["session"])] = stats(1000)
+        return {
+            "ok": True,
+            "ops": "ipc:///ops",
+            "replies": "ipc:///replies",
+            "segment": f"/dev/shm/tally-{self.instance}-{request['session']}",
+            "segment_bytes": 4096,
+            "slot_count": 4,
+            "slot_bytes": 1024,
+            "device_region_base": 1 << 45,
+            "device_region_bytes": 1 << 36,
+        }
+
+    def close(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True}
+
+    def ended(self, request: dict[str, Any]) -> None:
+        session = request["session"]
+        if self.sessions.pop(str(session), None):
+            self.send(event="closed", session=session, reason="asked to", stats=stats(2000))
+
+    def stats(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "sessions": self.sessions}
+
+    def shutdown(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True}
+
+
+def stats(launches: int) -> dict[str, Any]:
+    histogram = {"count": 4, "sum_ns": 4096, "max_ns": 1024, "buckets": [0, 4, 0, 0]}
+    return {
+        "counters": {"launches": launches, "device_ns": 5_000_000},
+        "gauges": {"memory_bytes": 1 << 20},
+        "histograms": {"queue_delay": histogram},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--index", required=True)
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--instance", required=True)
+    flags, _ = parser.parse_known_args()
+    StubExecutor(f"ipc://{flags.runtime}/executor-{flags.index}.sock", flags.instance).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
