@@ -1,4 +1,4 @@
-"""Fixtures that all tests share. `support` is importable because pytest puts this folder on the path."""
+"""Fixtures that all tests share. pytest puts this folder on the path: hence `support`."""
 
 from __future__ import annotations
 

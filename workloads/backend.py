@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # JIT=2 keeps tinygrad's JIT, which replays a list of launches, but captures no CUDA graphs: Tally
-# does not forward those. TC=0 keeps float32 matrix products in float32 (tinygrad's PTX writer would
-# take TF32), so that devices can be compared. PARALLEL=0: no pool of compile processes on few cores.
+# does not forward those. TC=0 keeps float32 matrix products in float32 (tinygrad's PTX writer
+# would take TF32), so that devices can be compared. PARALLEL=0: no pool of compiling processes.
 DEFAULTS = {"JIT": "2", "TC": "0", "PARALLEL": "0"}
 
 
@@ -40,8 +40,8 @@ def prepare_cpu() -> None:
 def prepare(device: str | None = None) -> str:
     """Set tinygrad's environment and return the device string.
 
-    `device` is tinygrad's: `CUDA` (kernels through NVRTC), `CUDA:PTX` (its own PTX writer) or `CPU`.
-    Without one, DEV decides, then CUDA. Settings made by the user stay as they are.
+    `device` is tinygrad's: `CUDA` (kernels through NVRTC), `CUDA:PTX` (its own PTX writer) or
+    `CPU`. Without one, DEV decides, then CUDA. Settings made by the user stay as they are.
     """
     if "tinygrad" in sys.modules:
         raise RuntimeError("prepare() must run before tinygrad is imported")

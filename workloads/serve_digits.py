@@ -1,6 +1,6 @@
 """Serve the digit classifier under Poisson arrivals: the high-priority service of the demo.
 
-    tally run --class high -- python -m tally.workloads.serve_digits --weights out/digits.safetensors
+Run as tally run --class high -- python -m tally.workloads.serve_digits --weights FILE
 
 The load is an open loop: requests arrive when a seeded Poisson process says so, whether or not the
 service has kept up, and latency counts from the arrival. So a service that falls behind shows it.
@@ -95,9 +95,7 @@ def serve(
         answer = classify(data.test_images[pick])
         end = time.perf_counter()
         right = bool((answer == data.test_labels[pick]).all())
-        served.append(
-            Served(arrival * 1e3, (start - began) * 1e3, (end - began) * 1e3, right)
-        )
+        served.append(Served(arrival * 1e3, (start - began) * 1e3, (end - began) * 1e3, right))
     return served
 
 

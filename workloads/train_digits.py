@@ -1,6 +1,6 @@
 """Train a digit classifier with tinygrad: the best-effort job of the demo.
 
-    tally run --class best-effort -- python -m tally.workloads.train_digits --steps 600
+Run as tally run --class best-effort -- python -m tally.workloads.train_digits --steps 600
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def make_step(model: Mlp | ConvNet, rate: float) -> Callable[[Tensor, Tensor], Tensor]:
     """One optimizer step, captured by tinygrad's JIT so that later calls only launch kernels."""
-    from tinygrad import Context, Tensor, TinyJit, nn
+    from tinygrad import Context, TinyJit, nn
 
     optimizer = nn.optim.Adam(nn.state.get_parameters(model), lr=rate)
 

@@ -1,4 +1,4 @@
-"""Compiling the test programs: nvcc, the 13.0 runtime and the 12.8 runtime from PyPI, no GPU needed.
+"""Compiling the test programs: nvcc and the 13.0 and 12.8 runtimes from PyPI, no GPU needed.
 
 Programs land in a folder that outlives the test run, named by a hash of everything that went into
 them, so that a second run compiles nothing.

@@ -1,0 +1,320 @@
+/* What forwarding costs: launches, synchronous calls and copies through Tally, interleaved with bare
+ * libzmq messages of the same size and with memcpy, so that every ratio comes from one run.
+ *
+ *     tally run -- forwarding REPETITIONS        (TALLY_LIBZMQ, which tally run sets, names libzmq)
+ *
+ * One JSON object a repetition on standard output; times in nanoseconds. Exit status 2: a call failed. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the few driver calls, by hand: a user's machine has no cuda.h ---------------------------- */
+
+typedef int (*fn_init)(unsigned);
+typedef int (*fn_device_get)(int *, int);
+typedef int (*fn_ctx_create)(void **, unsigned, int);
+typedef int (*fn_module_load)(void **, const void *);
+typedef int (*fn_get_function)(void **, void *, const char *);
+typedef int (*fn_launch)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,
+                         void **, void **);
+typedef int (*fn_synchronize)(void);
+typedef int (*fn_mem_info)(size_t *, size_t *);
+typedef int (*fn_mem_alloc)(uint64_t *, size_t);
+typedef int (*fn_htod)(uint64_t, const void *, size_t);
+typedef int (*fn_dtoh)(void *, uint64_t, size_t);
+
+static struct {
+    fn_init init;
+    fn_device_get device_get;
+    fn_ctx_create ctx_create;
+    fn_module_load module_load;
+    fn_get_function get_function;
+    fn_launch launch;
+    fn_synchronize synchronize;
+    fn_mem_info mem_info;
+    fn_mem_alloc mem_alloc;
+    fn_htod htod;
+    fn_dtoh dtoh;
+} cu;
+
+static const char ptx[] =
+    ".version 7.0\n.target sm_70\n.address_size 64\n"
+    ".visible .entry nothing(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n)\n{\n    ret;\n}\n";
+
+/* ---- libzmq ------------------------------------------------------------------------------------ */
+
+enum { ZMQ_PULL = 7, ZMQ_PUSH = 8, ZMQ_LINGER = 17, ZMQ_SNDHWM = 23, ZMQ_RCVHWM = 24 };
+
+static struct {
+    void *(*ctx_new)(void);
+    void *(*socket)(void *, int);
+    int (*setsockopt)(void *, int, const void *, size_t);
+    int (*bind)(void *, const char *);
+    int (*connect)(void *, const char *);
+    int (*send)(void *, const void *, size_t, int);
+    int (*recv)(void *, void *, size_t, int);
+} zmq;
+
+/* Sizes of Tally's own messages for the calls measured here (native/include/tally/protocol.h). */
+enum {
+    LAUNCH_BYTES = 72 + 28, /* struct tally_op_launch and three pointers and an int */
+    CALL_BYTES = 16,        /* struct tally_op */
+    REPLY_BYTES = 40,       /* struct tally_reply_mem_info */
+    BURST = 500,            /* launches between synchronisations: the socket's queue never fills */
+    STREAM = 20000,         /* launches in the throughput measurement */
+    CALLS = 500,
+    COPY_BYTES = 64 << 20,
+};
+
+static void die(const char *what, int code)
+{
+    fprintf(stderr, "forwarding: %s failed (%d)\n", what, code);
+    exit(2);
+}
+
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        int error_ = (call);                                                                       \
+        if (error_)                                                                                \
+            die(#call, error_);                                                                    \
+    } while (0)
+
+static void *look_up(void *library, const char *name)
+{
+    void *symbol = dlsym(library, name);
+    if (!symbol)
+        die(name, 0);
+    return symbol;
+}
+
+static void load_zmq(void)
+{
+    const char *path = getenv("TALLY_LIBZMQ");
+    void *library = dlopen(path ? path : "libzmq.so.5", RTLD_NOW);
+    if (!library)
+        die(dlerror(), 0);
+    *(void **)&zmq.ctx_new = look_up(library, "zmq_ctx_new");
+    *(void **)&zmq.socket = look_up(library, "zmq_socket");
+    *(void **)&zmq.setsockopt = look_up(library, "zmq_setsockopt");
+    *(void **)&zmq.bind = look_up(library, "zmq_bind");
+    *(void **)&zmq.connect = look_up(library, "zmq_connect");
+    *(void **)&zmq.send = look_up(library, "zmq_send");
+    *(void **)&zmq.recv = look_up(library, "zmq_recv");
+}
+
+static void load_cuda(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    if (!library)
+        die(dlerror(), 0);
+    *(void **)&cu.init = look_up(library, "cuInit");
+    *(void **)&cu.device_get = look_up(library, "cuDeviceGet");
+    *(void **)&cu.ctx_create = look_up(library, "cuCtxCreate_v2");
+    *(void **)&cu.module_load = look_up(library, "cuModuleLoadData");
+    *(void **)&cu.get_function = look_up(library, "cuModuleGetFunction");
+    *(void **)&cu.launch = look_up(library, "cuLaunchKernel");
+    *(void **)&cu.synchronize = look_up(library, "cuCtxSynchronize");
+    *(void **)&cu.mem_info = look_up(library, "cuMemGetInfo_v2");
+    *(void **)&cu.mem_alloc = look_up(library, "cuMemAlloc_v2");
+    *(void **)&cu.htod = look_up(library, "cuMemcpyHtoD_v2");
+    *(void **)&cu.dtoh = look_up(library, "cuMemcpyDtoH_v2");
+}
+
+static double now_ns(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+/* ---- the bare peer: a process of its own, as the executor is ---------------------------------- */
+
+static void *open_socket(void *context, int type, const char *endpoint, int bind)
+{
+    int unlimited = 0;
+    void *socket = zmq.socket(context, type);
+    zmq.setsockopt(socket, ZMQ_SNDHWM, &unlimited, sizeof unlimited);
+    zmq.setsockopt(socket, ZMQ_RCVHWM, &unlimited, sizeof unlimited);
+    zmq.setsockopt(socket, ZMQ_LINGER, &unlimited, sizeof unlimited);
+    CHECK(bind ? zmq.bind(socket, endpoint) : zmq.connect(socket, endpoint));
+    return socket;
+}
+
+/* Takes messages of launches silently, answers those of calls. */
+static void serve(const char *requests, const char *replies)
+{
+    char message[512], reply[REPLY_BYTES] = {0};
+    void *context = zmq.ctx_new();
+    void *in = open_socket(context, ZMQ_PULL, requests, 1), *out = open_socket(context, ZMQ_PUSH, replies, 1);
+    for (;;)
+        if (zmq.recv(in, message, sizeof message, 0) == CALL_BYTES)
+            zmq.send(out, reply, sizeof reply, 0);
+}
+
+struct bare { void *requests, *replies; pid_t peer; };
+
+static void bare_call(struct bare *bare)
+{
+    char message[CALL_BYTES] = {0}, reply[512];
+    zmq.send(bare->requests, message, sizeof message, 0);
+    zmq.recv(bare->replies, reply, sizeof reply, 0);
+}
+
+static struct bare open_bare(void)
+{
+    char requests[64], replies[64];
+    /* Abstract sockets: nothing to clean up. */
+    snprintf(requests, sizeof requests, "ipc://@tally-bench-%d-requests", (int)getpid());
+    snprintf(replies, sizeof replies, "ipc://@tally-bench-%d-replies", (int)getpid());
+    struct bare bare = {0};
+    bare.peer = fork(); /* before either side has touched libzmq or CUDA */
+    if (bare.peer == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        serve(requests, replies);
+    }
+    void *context = zmq.ctx_new();
+    bare.requests = open_socket(context, ZMQ_PUSH, requests, 0);
+    bare.replies = open_socket(context, ZMQ_PULL, replies, 0);
+    bare_call(&bare);
+    return bare;
+}
+
+/* ---- measurements ------------------------------------------------------------------------------ */
+
+struct cost { double wall_ns, cpu_ns; }; /* per operation; cpu: of the calling thread alone */
+
+static struct cost begin_cost(void)
+{
+    return (struct cost){now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_THREAD_CPUTIME_ID)};
+}
+
+static struct cost end_cost(struct cost begin, int count)
+{
+    struct cost end = begin_cost();
+    return (struct cost){(end.wall_ns - begin.wall_ns) / count, (end.cpu_ns - begin.cpu_ns) / count};
+}
+
+static void launch(void *function)
+{
+    uint64_t a = 1, b = 2, c = 3;
+    uint32_t n = 4;
+    void *params[] = {&a, &b, &c, &n};
+    CHECK(cu.launch(function, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+}
+
+static struct cost measure_launches(void *function, int count)
+{
+    struct cost begin = begin_cost();
+    for (int i = 0; i < count; i++)
+        launch(function);
+    struct cost cost = end_cost(begin, count);
+    CHECK(cu.synchronize());
+    return cost;
+}
+
+static struct cost measure_sends(struct bare *bare)
+{
+    char message[LAUNCH_BYTES] = {0};
+    struct cost begin = begin_cost();
+    for (int i = 0; i < BURST; i++)
+        zmq.send(bare->requests, message, sizeof message, 0);
+    struct cost cost = end_cost(begin, BURST);
+    bare_call(bare); /* all of them have been taken */
+    return cost;
+}
+
+static double measure_stream(void *function)
+{
+    double begin = now_ns(CLOCK_MONOTONIC);
+    for (int i = 0; i < STREAM; i++)
+        launch(function);
+    CHECK(cu.synchronize());
+    return (now_ns(CLOCK_MONOTONIC) - begin) / STREAM;
+}
+
+static struct cost measure_calls(void)
+{
+    size_t free_bytes, total_bytes;
+    struct cost begin = begin_cost();
+    for (int i = 0; i < CALLS; i++)
+        CHECK(cu.mem_info(&free_bytes, &total_bytes));
+    return end_cost(begin, CALLS);
+}
+
+static struct cost measure_ping_pong(struct bare *bare)
+{
+    struct cost begin = begin_cost();
+    for (int i = 0; i < CALLS; i++)
+        bare_call(bare);
+    return end_cost(begin, CALLS);
+}
+
+struct copies { uint64_t device; char *source, *target; };
+
+static double measure_copy(int how, const struct copies *copies)
+{
+    double begin = now_ns(CLOCK_MONOTONIC);
+    if (how == 0)
+        memcpy(copies->target, copies->source, COPY_BYTES);
+    else if (how == 1)
+        CHECK(cu.htod(copies->device, copies->source, COPY_BYTES));
+    else
+        CHECK(cu.dtoh(copies->target, copies->device, COPY_BYTES));
+    return now_ns(CLOCK_MONOTONIC) - begin;
+}
+
+static void *start_cuda(void)
+{
+    int device;
+    void *context, *module, *function;
+    load_cuda();
+    CHECK(cu.init(0));
+    CHECK(cu.device_get(&device, 0));
+    CHECK(cu.ctx_create(&context, 0, device));
+    CHECK(cu.module_load(&module, ptx));
+    CHECK(cu.get_function(&function, module, "nothing"));
+    return function;
+}
+
+static void repeat(int repetition, void *function, struct bare *bare, const struct copies *copies)
+{
+    struct cost launches = measure_launches(function, BURST), sends = measure_sends(bare);
+    struct cost calls = measure_calls(), ping_pong = measure_ping_pong(bare);
+    double stream = repetition % 4 ? 0 : measure_stream(function);
+    double copy = measure_copy(0, copies), to = measure_copy(1, copies), from = measure_copy(2, copies);
+    printf("{\"launch_wall_ns\": %.1f, \"launch_cpu_ns\": %.1f, \"send_wall_ns\": %.1f, \"send_cpu_ns\": %.1f, "
+           "\"call_ns\": %.1f, \"ping_pong_ns\": %.1f, \"stream_ns\": %.1f, \"memcpy_ns\": %.0f, "
+           "\"htod_ns\": %.0f, \"dtoh_ns\": %.0f}\n",
+           launches.wall_ns, launches.cpu_ns, sends.wall_ns, sends.cpu_ns, calls.wall_ns, ping_pong.wall_ns, stream,
+           copy, to, from);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    int repetitions = argc > 1 ? atoi(argv[1]) : 20;
+    load_zmq();
+    struct bare bare = open_bare();
+    void *function = start_cuda();
+    struct copies copies = {0, malloc(COPY_BYTES), malloc(COPY_BYTES)};
+    memset(copies.source, 0x5a, COPY_BYTES);
+    memset(copies.target, 0, COPY_BYTES);
+    CHECK(cu.mem_alloc(&copies.device, COPY_BYTES));
+    measure_copy(1, &copies); /* pages of the device's memory exist from here on */
+    measure_launches(function, BURST);
+    for (int repetition = 0; repetition < repetitions; repetition++)
+        repeat(repetition, function, &bare, &copies);
+    if (memcmp(copies.source, copies.target, COPY_BYTES))
+        die("comparison of the copies", 0);
+    kill(bare.peer, SIGKILL);
+    waitpid(bare.peer, NULL, 0);
+    return 0;
+}
