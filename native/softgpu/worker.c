@@ -1,0 +1,301 @@
+/* Workers play the SMs. A device has one ready list, by urgency and then age; a worker takes the first op
+ * that has parts left, and keeps taking parts of it without the lock until it runs out or something more
+ * urgent is ready. A part is a block of a launch or a chunk of a copy; a running one is never interrupted,
+ * except when its tenant fails. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue.h"
+
+#define NO_TENANT UINT32_MAX
+#define ACCOUNT_NS 100000 /* how late a tenant's usage may be */
+#define SPIN_CHECKS 64
+
+struct soft_worker_slot {
+    struct soft_device *device;
+    uint32_t index;
+    pthread_t thread;
+    struct soft_worker *worker;
+    uint32_t tenant; /* whose part it runs; under soft_lock */
+};
+
+static _Thread_local struct soft_device *working_for; /* set in worker threads */
+
+/* Copies go ahead of launches of the same priority, as they have an engine of their own in hardware. */
+static int urgency(const struct soft_op *op)
+{
+    return op->priority * 2 - (op->kind != SOFT_OP_LAUNCH);
+}
+
+static void update_top(struct soft_device *device)
+{
+    atomic_store_explicit(&device->top, device->ready ? device->ready->urgency : INT_MAX, memory_order_relaxed);
+}
+
+/* Wakes one worker; a worker that takes the first part of much wakes the next. One that still looks for
+ * work, and one that is on its way to the list, need no waking. */
+static void kick(struct soft_device *device)
+{
+    if (device->sleepers && !device->spinner && working_for != device)
+        pthread_cond_signal(&device->work);
+}
+
+void soft_make_ready(struct soft_op *op)
+{
+    struct soft_device *device = op->stream->device;
+    op->urgency = urgency(op);
+    struct soft_op *previous = NULL, *next = device->ready;
+    while (next && next->urgency <= op->urgency) {
+        previous = next;
+        next = next->ready_next;
+    }
+    op->ready_previous = previous;
+    op->ready_next = next;
+    if (previous)
+        previous->ready_next = op;
+    else
+        device->ready = op;
+    if (next)
+        next->ready_previous = op;
+    op->listed = true;
+    update_top(device);
+    kick(device);
+}
+
+void soft_unlist(struct soft_op *op)
+{
+    if (!op->listed)
+        return;
+    struct soft_device *device = op->stream->device;
+    if (op->ready_previous)
+        op->ready_previous->ready_next = op->ready_next;
+    else
+        device->ready = op->ready_next;
+    if (op->ready_next)
+        op->ready_next->ready_previous = op->ready_previous;
+    op->listed = false;
+    update_top(device);
+}
+
+void soft_forget(struct soft_op *op)
+{
+    struct soft_device *device = op->stream->device;
+    soft_unlist(op);
+    if (device->cooperative == op) {
+        device->cooperative = NULL;
+        if (device->ready)
+            kick(device); /* the next cooperative one may go */
+    }
+}
+
+/* The most urgent op with a part left, that part claimed: so the op outlives the worker's interest in it. */
+static struct soft_op *take(struct soft_device *device, uint64_t *part)
+{
+    struct soft_op *next;
+    for (struct soft_op *op = device->ready; op; op = next) {
+        next = op->ready_next;
+        /* Two half-placed cooperative grids would wait for each other's workers for ever. */
+        if (op->cooperative && device->cooperative && device->cooperative != op)
+            continue;
+        *part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
+        if (*part + 1 >= op->total)
+            soft_unlist(op);
+        if (*part >= op->total)
+            continue;
+        if (op->cooperative)
+            device->cooperative = op;
+        if (device->ready && device->sleepers && !device->spinner)
+            pthread_cond_signal(&device->work);
+        return op;
+    }
+    return NULL;
+}
+
+static void account(struct soft_op *op, uint64_t busy_ns, uint64_t blocks)
+{
+    if (op->kind != SOFT_OP_LAUNCH)
+        return;
+    struct soft_tenant *tenant = op->stream->tenant;
+    atomic_fetch_add_explicit(&tenant->busy_ns, busy_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tenant->blocks, blocks, memory_order_relaxed);
+    atomic_fetch_add_explicit(&op->busy_ns, busy_ns, memory_order_relaxed);
+}
+
+static CUresult run_part(struct soft_worker *worker, struct soft_op *op, uint64_t part)
+{
+    if (op->kind == SOFT_OP_COPY)
+        return soft_box_run(op, part) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+    if (op->kind == SOFT_OP_FILL)
+        return soft_fill_run(op, part) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+    if (!worker)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct soft_outcome outcome = soft_run_block(worker, &op->launch, part);
+    if (outcome.kind == SOFT_FAULT)
+        return outcome.error != CUDA_SUCCESS ? outcome.error : CUDA_ERROR_LAUNCH_FAILED;
+    return CUDA_SUCCESS;
+}
+
+struct stint { uint64_t parts; CUresult error; };
+
+/* Runs the claimed part, then more of the same op. */
+static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, uint64_t part)
+{
+    struct soft_device *device = op->stream->device;
+    struct stint stint = {0, CUDA_SUCCESS};
+    uint64_t since = soft_now_ns(), counted = 0;
+    if (part == 0)
+        op->start_ns = since;
+    for (;;) {
+        stint.error = run_part(worker, op, part);
+        stint.parts++;
+        counted++;
+        uint64_t now = soft_now_ns();
+        if (now - since > ACCOUNT_NS) {
+            account(op, now - since, counted);
+            since = now;
+            counted = 0;
+        }
+        if (stint.error != CUDA_SUCCESS || atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency)
+            break;
+        part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
+        if (part >= op->total)
+            break;
+    }
+    if (counted)
+        account(op, soft_now_ns() - since, counted);
+    return stint;
+}
+
+static void report(struct soft_op *op)
+{
+    softgpu_launch_done_fn done = soft.launch_done;
+    void *user = soft.launch_done_user;
+    struct softgpu_launch_times times = {
+        .tag = op->tag,
+        .start_ns = op->start_ns,
+        .end_ns = soft_now_ns(),
+        .busy_ns = atomic_load(&op->busy_ns),
+        .blocks = op->total,
+        .tenant = op->stream->tenant->id,
+        .error = atomic_load(&op->stream->tenant->error),
+    };
+    if (!done)
+        return;
+    soft_unlock();
+    done(user, &times);
+    soft_lock();
+}
+
+/* Under the lock: hands the stint in. The op may be gone afterwards. */
+static void hand_in(struct soft_op *op, struct stint stint)
+{
+    if (atomic_load_explicit(&op->claimed, memory_order_relaxed) >= op->total)
+        soft_unlist(op);
+    if (stint.error != CUDA_SUCCESS)
+        soft_tenant_fail(op->stream->tenant, stint.error);
+    if (atomic_fetch_add(&op->finished, stint.parts) + stint.parts < op->total)
+        return;
+    if (op->tag)
+        report(op);
+    soft_complete(op);
+    soft_await_check();
+}
+
+static bool look_for_work(struct soft_device *device)
+{
+    uint64_t until = soft_now_ns() + soft.spin_ns;
+    for (uint32_t i = 1;; i++) {
+        if (atomic_load_explicit(&device->top, memory_order_relaxed) != INT_MAX)
+            return true;
+        __builtin_ia32_pause();
+        if (i % SPIN_CHECKS == 0 && soft_now_ns() > until)
+            return false;
+    }
+}
+
+/* Under the lock. Looks for work a little while, if nobody else does, then sleeps until woken. */
+static void rest(struct soft_device *device, bool *looked)
+{
+    if (soft.spin_ns && !*looked && !device->spinner) {
+        device->spinner = true;
+        soft_unlock();
+        look_for_work(device);
+        soft_lock();
+        device->spinner = false;
+        *looked = true;
+        return;
+    }
+    device->sleepers++;
+    pthread_cond_wait(&device->work, &soft.lock);
+    device->sleepers--;
+    *looked = false;
+}
+
+static void *worker_main(void *argument)
+{
+    struct soft_worker_slot *slot = argument;
+    struct soft_device *device = slot->device;
+    struct soft_worker *worker = soft_worker_create(slot->index);
+    bool looked = false;
+    working_for = device;
+    soft_lock();
+    slot->worker = worker;
+    for (;;) {
+        uint64_t part;
+        struct soft_op *op = take(device, &part);
+        if (!op) {
+            rest(device, &looked);
+            continue;
+        }
+        looked = false;
+        slot->tenant = op->stream->tenant->id;
+        soft_unlock();
+        struct stint stint = run_parts(worker, op, part);
+        soft_lock();
+        slot->tenant = NO_TENANT;
+        hand_in(op, stint);
+    }
+    return NULL; /* never: workers live as long as the process */
+}
+
+void soft_run_inline(struct soft_op *op)
+{
+    struct stint stint = {0, CUDA_SUCCESS};
+    uint64_t part;
+    while (stint.error == CUDA_SUCCESS && (part = atomic_fetch_add(&op->claimed, 1)) < op->total) {
+        stint.error = run_part(NULL, op, part);
+        stint.parts++;
+    }
+    soft_lock();
+    hand_in(op, stint);
+    soft_unlock();
+}
+
+void soft_interrupt_tenant(struct soft_tenant *tenant)
+{
+    for (uint32_t d = 0; d < soft.device_count; d++) {
+        struct soft_device *device = &soft.devices[d];
+        for (uint32_t i = 0; device->workers && i < device->worker_count; i++)
+            if (device->workers[i].worker && device->workers[i].tenant == tenant->id)
+                soft_worker_interrupt(device->workers[i].worker);
+    }
+}
+
+CUresult soft_device_start(struct soft_device *device)
+{
+    if (device->started)
+        return CUDA_SUCCESS;
+    device->workers = calloc(device->worker_count, sizeof *device->workers);
+    if (!device->workers)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < device->worker_count; i++) {
+        struct soft_worker_slot *slot = &device->workers[i];
+        *slot = (struct soft_worker_slot){.device = device, .index = i, .tenant = NO_TENANT};
+        if (pthread_create(&slot->thread, NULL, worker_main, slot) != 0) {
+            device->worker_count = i; /* fewer SMs, if any */
+            break;
+        }
+    }
+    device->started = device->worker_count > 0;
+    return device->started ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
