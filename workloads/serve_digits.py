@@ -89,12 +89,16 @@ def serve(
     picks = rng.integers(0, len(data.test_images), (len(times), batch))
     served = []
     began = time.perf_counter()
+    told = 0.0
     for arrival, pick in zip(times, picks, strict=True):
         wait_until(began + arrival)
         start = time.perf_counter()
         answer = classify(data.test_images[pick])
         end = time.perf_counter()
         right = bool((answer == data.test_labels[pick]).all())
+        if arrival - told >= 0.5:
+            told = arrival
+            print(f"at {arrival:.1f} s  {(end - began - arrival) * 1e3:.1f} ms", flush=True)
         served.append(Served(arrival * 1e3, (start - began) * 1e3, (end - began) * 1e3, right))
     return served
 
