@@ -2,3 +2,6 @@
 #include <stdint.h>
 #include <stdbool.h>
 #include "tally/sched.h"
+#include "tally/plan.h"
+#include "sim.h"
+#include "engine/engine.h"

@@ -1,0 +1,64 @@
+/* native/engine/engine.h and what it needs. */
+#define TALLY_REASON_BYTES ...
+#define TALLY_HISTOGRAM_BUCKETS ...
+#define TALLY_COUNTERS ...
+#define TALLY_TIMINGS ...
+
+struct tally_histogram {
+    uint64_t count, sum_ns, max_ns;
+    uint64_t buckets[...];
+};
+struct tally_session_stats {
+    uint64_t session;
+    int32_t sticky_error;
+    uint64_t counters[...];
+    struct tally_histogram timings[...];
+    ...;
+};
+void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns);
+uint64_t tally_histogram_floor_ns(uint32_t bucket);
+const char *tally_counter_name(uint32_t counter);
+const char *tally_timing_name(uint32_t timing);
+
+struct tally_device_info { char name[256]; ...; };
+struct tally_open_reply {
+    char ops[256], replies[256], segment[256];
+    uint64_t segment_bytes;
+    uint32_t slot_count, slot_bytes;
+    uint64_t device_region_base, device_region_bytes;
+};
+
+struct tally_engine;
+struct tally_engine_config {
+    const char *driver, *runtime_dir, *shm_prefix;
+    uint32_t device, event_timing, soft, soft_devices, soft_workers, soft_dry;
+    uint64_t soft_memory_bytes;
+    void *soft_compile, *soft_decompress;
+    ...;
+};
+struct tally_session_config {
+    uint64_t session;
+    uint32_t pid, uid, gid, high;
+    int32_t priority;
+    uint32_t slot_count, slot_bytes;
+    uint64_t memory_limit_bytes;
+    ...;
+};
+enum tally_engine_event_type { TALLY_ENGINE_CLOSED, TALLY_ENGINE_FAULT, TALLY_ENGINE_LOST, ... };
+struct tally_engine_event {
+    uint32_t type;
+    int32_t error;
+    uint64_t session;
+    char reason[...];
+    struct tally_session_stats stats;
+};
+struct tally_engine *tally_engine_create(const struct tally_engine_config *config, char *error, size_t error_bytes);
+void tally_engine_destroy(struct tally_engine *engine);
+void tally_engine_device(const struct tally_engine *engine, struct tally_device_info *info, int32_t *driver_version);
+int tally_engine_open(struct tally_engine *engine, const struct tally_session_config *config,
+                      struct tally_open_reply *reply, char *error, size_t error_bytes);
+int tally_engine_close(struct tally_engine *engine, uint64_t session, const char *reason);
+int tally_engine_event_fd(const struct tally_engine *engine);
+int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_event *event);
+uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats, uint32_t max);
+int tally_engine_die_with_parent(int parent, int signal);

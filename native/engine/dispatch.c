@@ -1,0 +1,161 @@
+/* From a received message to the function that serves it. */
+#include "engine/dispatch.h"
+
+#include <stdio.h>
+
+#include "engine/generated/dispatch_gen.h"
+#include "engine/guard.h"
+#include "engine/session.h"
+
+enum { CALL = 1, WORK = 2 }; /* must be answered; gives the device something to do */
+
+struct entry {
+    op_handler *handle;
+    uint32_t flags;
+};
+
+static bool op_bye(struct session *session, const struct message *message)
+{
+    session->bye = true;
+    session_end(session, "the client is done");
+    return message->size == sizeof(struct tally_op);
+}
+
+static const struct entry entries[] = {
+    [TALLY_OP_BYE] = {op_bye, 0},
+    [TALLY_OP_MEM_ALLOC] = {op_mem_alloc, CALL},
+    [TALLY_OP_MEM_FREE] = {op_mem_free, 0},
+    [TALLY_OP_HOST_ALLOC] = {op_host_alloc, CALL},
+    [TALLY_OP_HOST_FREE] = {op_host_free, 0},
+    [TALLY_OP_COPY] = {op_copy, WORK},
+    [TALLY_OP_MEMSET] = {op_memset, WORK},
+    [TALLY_OP_UPLOAD] = {op_upload, 0},
+    [TALLY_OP_MODULE_LOAD] = {op_module_load, CALL},
+    [TALLY_OP_MODULE_UNLOAD] = {op_module_unload, 0},
+    [TALLY_OP_GET_FUNCTION] = {op_get_function, CALL},
+    [TALLY_OP_GET_GLOBAL] = {op_get_global, CALL},
+    [TALLY_OP_LAUNCH] = {op_launch, WORK},
+    [TALLY_OP_STREAM_CREATE] = {op_stream_create, 0},
+    [TALLY_OP_STREAM_DESTROY] = {op_stream_destroy, 0},
+    [TALLY_OP_STREAM_SYNC] = {op_stream_sync, CALL},
+    [TALLY_OP_STREAM_QUERY] = {op_stream_query, CALL},
+    [TALLY_OP_STREAM_WAIT_EVENT] = {op_stream_wait_event, 0},
+    [TALLY_OP_STREAM_VALUE] = {op_stream_value, WORK},
+    [TALLY_OP_EVENT_CREATE] = {op_event_create, 0},
+    [TALLY_OP_EVENT_DESTROY] = {op_event_destroy, 0},
+    [TALLY_OP_EVENT_RECORD] = {op_event_record, 0},
+    [TALLY_OP_EVENT_SYNC] = {op_event_sync, CALL},
+    [TALLY_OP_EVENT_QUERY] = {op_event_query, CALL},
+    [TALLY_OP_EVENT_ELAPSED] = {op_event_elapsed, CALL},
+    [TALLY_OP_CTX_SYNC] = {op_ctx_sync, CALL},
+    [TALLY_OP_MEM_INFO] = {op_mem_info, CALL},
+    [TALLY_OP_LIST_FUNCTIONS] = {op_list_functions, CALL},
+};
+
+void session_violation(struct session *session, const struct message *message, const char *what)
+{
+    session_end(session, "bad message (op %u, %zu bytes): %s", message->op.code, message->size, what);
+}
+
+static bool serve_generated(struct session *session, const struct message *message)
+{
+    _Alignas(16) uint8_t reply[ENGINE_GENERATED_REPLY_BYTES_MAX];
+    size_t reply_bytes = 0;
+    CUresult result = CUDA_SUCCESS;
+    if (!engine_dispatch_generated(session, message->bytes, message->size, reply, &reply_bytes, &result))
+        return false;
+    if (!message->op.call_id || reply_bytes == 0) {
+        session_finish(session, &message->op, result);
+        return true;
+    }
+    session_note(session, result);
+    session_reply(session, &message->op, result, reply, reply_bytes, NULL, 0);
+    return true;
+}
+
+/* After a sticky error nothing is done any more, but nobody may be left waiting either: calls are
+ * answered, and slots whose bytes nobody will read come back. */
+static bool refuse(struct session *session, const struct message *message)
+{
+    struct tally_op_copy copy;
+    struct tally_op_upload upload;
+    const struct segment *segment = &session->segment;
+    if (message->op.code == TALLY_OP_COPY && message->size >= sizeof copy) {
+        memcpy(&copy, message->bytes, sizeof copy);
+        if (copy.slot_sequence && copy.slot < session->config.slot_count)
+            shared_store(session, &segment->page->done[copy.slot], copy.slot_sequence);
+    } else if (message->op.code == TALLY_OP_UPLOAD && message->size == sizeof upload) {
+        memcpy(&upload, message->bytes, sizeof upload);
+        if (upload.slot < session->config.slot_count)
+            shared_store(session, &segment->page->done[upload.slot], upload.slot_sequence);
+    }
+    if (message->op.call_id)
+        session_finish(session, &message->op, (CUresult)atomic_load(&session->sticky));
+    return true;
+}
+
+void session_dispatch(struct session *session, const void *bytes, size_t size)
+{
+    struct message message = {.bytes = bytes, .size = size, .arrived_ns = engine_now_ns()};
+    if (!tally_op_read(bytes, size, &message.op)) {
+        session_violation(session, &message, "the header does not fit the message");
+        return;
+    }
+    uint32_t code = message.op.code;
+    const struct entry *entry = code < sizeof entries / sizeof *entries ? &entries[code] : NULL;
+    if (!(entry && entry->handle) && code < TALLY_OP_GENERATED) {
+        session_violation(session, &message, "there is no such op");
+        return;
+    }
+    if (entry && (entry->flags & CALL) && !message.op.call_id) {
+        session_violation(session, &message, "a call without a number to answer to");
+        return;
+    }
+    tally_stats_add(&session->stats, TALLY_COUNT_OPS, 1);
+    if (entry && (entry->flags & WORK))
+        request_work(session, message.arrived_ns);
+    bool well;
+    if (atomic_load(&session->sticky) && code != TALLY_OP_BYE)
+        well = refuse(session, &message);
+    else
+        well = entry ? entry->handle(session, &message) : serve_generated(session, &message);
+    if (!well)
+        session_violation(session, &message, "sizes or handles do not fit");
+}
+
+/* ---- what generated dispatch asks for ---- */
+
+const struct tally_driver *engine_driver(struct session *session)
+{
+    return &session->driver->cu;
+}
+
+CUresult engine_resolve_stream(struct session *session, uint64_t handle, CUstream *out)
+{
+    struct stream *stream = stream_find(session, handle);
+    if (!stream)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *out = stream->driver;
+    return stream_enter(session, stream);
+}
+
+CUresult engine_resolve_event(struct session *session, uint64_t handle, CUevent *out)
+{
+    struct shared_event *event = table_get(&session->events, handle);
+    *out = event ? event->driver : NULL;
+    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult engine_resolve_function(struct session *session, uint64_t handle, CUfunction *out)
+{
+    struct function *function = table_get(&session->functions, handle);
+    *out = function ? function->driver : NULL;
+    return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult engine_resolve_module(struct session *session, uint64_t handle, CUmodule *out)
+{
+    struct module *module = table_get(&session->modules, handle);
+    *out = module ? module->driver : NULL;
+    return module ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}

@@ -1,0 +1,33 @@
+/* Module images, checked and cached across sessions: by content, and by where in which file they lie. */
+#ifndef TALLY_ENGINE_IMAGE_H
+#define TALLY_ENGINE_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/session.h"
+
+/* Immutable once made. `bytes` is followed by a NUL, which PTX needs. */
+struct image {
+    struct image *next; /* of the cache, newest use first */
+    uint8_t *bytes;
+    size_t count;
+    uint8_t hash[32];
+    uint64_t file[7]; /* dev, inode, mtime, ctime (ns), offset, bytes; all 0: from no file */
+    uint32_t refs;
+};
+
+struct image_cache;
+
+struct image_cache *image_cache_create(void);
+void image_cache_destroy(struct image_cache *cache);
+
+/* All hand out a reference that must be released. NULL where there is none. */
+struct image *image_by_hash(struct image_cache *cache, const uint8_t hash[32]);
+/* Takes `bytes` (count + 1 bytes, malloc) over, also on failure. */
+struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count);
+/* A range of a regular file that the session's peer may read. CUDA_ERROR_FILE_NOT_FOUND, ... */
+CUresult image_of_file(struct session *session, const char *path, uint64_t offset, uint64_t count, struct image **out);
+void image_release(struct image_cache *cache, struct image *image);
+
+#endif

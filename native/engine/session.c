@@ -1,0 +1,314 @@
+/* A session's life: made by the engine's caller, run by its own thread, torn down by that thread. */
+#include "engine/session.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/guard.h"
+#include "engine/timing.h"
+
+#define OPS_HWM 1024     /* messages that the executor takes before the client has to wait */
+#define REPLIES_HWM 1024
+#define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
+#define DRAIN_MESSAGES_MAX 4096
+
+/* ---- ending ---- */
+
+void session_end(struct session *session, const char *format, ...)
+{
+    bool given = false;
+    if (!atomic_compare_exchange_strong(&session->reason_given, &given, true))
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(session->reason, sizeof session->reason, format, arguments);
+    va_end(arguments);
+    atomic_store(&session->ending, true);
+    /* Any message wakes the thread; it looks at `ending` before it looks at the message. */
+    pthread_mutex_lock(&session->wake_lock);
+    if (session->waker)
+        tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
+    pthread_mutex_unlock(&session->wake_lock);
+}
+
+void session_enter_thread(struct session *session)
+{
+    session->driver->cu.cuCtxSetCurrent(engine_context(session->engine));
+    if (session->tenant_made)
+        session->driver->soft.tenant_set(session->tenant);
+}
+
+/* A client that says goodbye and leaves is seen leaving first; what it said is still in the socket. */
+static void look_for_bye(struct session *session)
+{
+    for (int i = 0; i < DRAIN_MESSAGES_MAX && !session->bye; i++) {
+        struct tally_op op;
+        int bytes = tally_zmq.recv(session->ops, &op, sizeof op, TALLY_ZMQ_DONTWAIT);
+        if (bytes < 0)
+            return;
+        if (bytes == (int)sizeof op && op.code == TALLY_OP_BYE) {
+            session->bye = true;
+            snprintf(session->reason, sizeof session->reason, "the client is done");
+        }
+    }
+}
+
+static void close_sockets(struct session *session)
+{
+    pthread_mutex_lock(&session->wake_lock);
+    if (session->waker)
+        tally_zmq.close(session->waker);
+    session->waker = NULL;
+    pthread_mutex_unlock(&session->wake_lock);
+    if (session->ops)
+        tally_zmq.close(session->ops);
+    session->ops = NULL;
+    replies_close(session);
+}
+
+static void events_close(struct session *session)
+{
+    for (uint32_t i = 0; i < session->events.room; i++)
+        if (session->events.items[i])
+            shared_event_put(session, session->events.items[i]);
+    table_clear(&session->events);
+}
+
+/* Work that is queued or runs: softgpu drops and interrupts it. A real device cannot; it is waited for. */
+static void stop_work(struct session *session)
+{
+    if (session->tenant_made)
+        session->driver->soft.tenant_stop(session->tenant);
+    waiter_stop(&session->waits);
+    waiter_stop(&session->reaper);
+    for (struct stream *stream = session->stream_list; stream && !session->tenant_made; stream = stream->next)
+        session->driver->cu.cuStreamSynchronize(stream->driver);
+}
+
+static void tear_down(struct session *session)
+{
+    if (session->segment.page)
+        shared_store(session, &session->segment.page->closed, 1);
+    engine_unwatch(session);
+    stop_work(session);
+    timing_close(session);
+    events_close(session);
+    streams_close(session);
+    table_clear(&session->streams);
+    modules_close(session);
+    event_pool_close(session);
+    engine_detach(session); /* from here on nobody but this thread touches segment and memory */
+    memory_close(session);
+    segment_close(session);
+    close_sockets(session);
+    pthread_mutex_destroy(&session->memory.lock);
+    pthread_cond_destroy(&session->memory.freed);
+    pthread_mutex_destroy(&session->request.lock);
+}
+
+/* ---- the thread ---- */
+
+static void receive(struct session *session)
+{
+    struct tally_zmq_message message;
+    uint64_t handled = 0;
+    while (!atomic_load_explicit(&session->ending, memory_order_acquire)) {
+        tally_zmq.msg_init(&message);
+        if (tally_zmq.msg_recv(&message, session->ops, 0) < 0) {
+            if (tally_zmq.error() != EINTR)
+                session_end(session, "the ops socket failed: %s", tally_zmq.strerror(tally_zmq.error()));
+            continue;
+        }
+        if (atomic_load_explicit(&session->ending, memory_order_acquire)) {
+            tally_zmq.msg_close(&message);
+            break;
+        }
+        if (tally_zmq.msg_more(&message))
+            session_end(session, "bad message: more than one frame");
+        else
+            session_dispatch(session, tally_zmq.msg_data(&message), tally_zmq.msg_size(&message));
+        tally_zmq.msg_close(&message);
+        shared_store_wide(session, &session->segment.page->ops_handled, ++handled);
+    }
+}
+
+static void *run(void *argument)
+{
+    struct session *session = argument;
+    session_enter_thread(session);
+    if (!timing_open(session))
+        session_end(session, "the driver has no events left");
+    receive(session);
+    look_for_bye(session);
+    tear_down(session);
+    engine_closed(session);
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+/* A bound socket at path that only the session's peer can connect to. */
+static void *bind_socket(struct session *session, int type, const char *path, const char *monitor)
+{
+    const struct tally_session_config *config = &session->config;
+    void *socket = tally_zmq.socket(engine_zmq(session->engine), type);
+    if (!socket)
+        return NULL;
+    char endpoint[300];
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
+    int pid = (int)config->pid;
+    bool bound = tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) == 0 &&
+                 tally_zmq_set(socket, TALLY_ZMQ_RCVHWM, OPS_HWM) == 0 &&
+                 tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
+                 tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &(int64_t){TALLY_MESSAGE_BYTES_MAX}, 8) == 0 &&
+                 tally_zmq.setsockopt(socket, ZMQ_IPC_FILTER_PID, &pid, sizeof pid) == 0 &&
+                 tally_zmq.socket_monitor(socket, monitor, TALLY_ZMQ_EVENT_DISCONNECTED) == 0 &&
+                 tally_zmq.bind(socket, endpoint) == 0;
+    bool owned = bound && chmod(path, 0600) == 0 &&
+                 (config->uid == geteuid() || chown(path, config->uid, config->gid) == 0);
+    if (owned)
+        return socket;
+    tally_zmq.close(socket);
+    return NULL;
+}
+
+static void *pair_with(struct session *session, const char *endpoint)
+{
+    void *socket = tally_zmq.socket(engine_zmq(session->engine), TALLY_ZMQ_PAIR);
+    if (!socket || tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) != 0 || tally_zmq.connect(socket, endpoint) != 0) {
+        if (socket)
+            tally_zmq.close(socket);
+        return NULL;
+    }
+    return socket;
+}
+
+static bool open_sockets(struct session *session, struct tally_open_reply *reply)
+{
+    const struct tally_engine_config *config = engine_config(session->engine);
+    unsigned long long number = session->config.session;
+    char monitors[2][64], wake[64], paths[2][256];
+    snprintf(monitors[0], sizeof monitors[0], "inproc://ops-%llu", number);
+    snprintf(monitors[1], sizeof monitors[1], "inproc://replies-%llu", number);
+    snprintf(wake, sizeof wake, "inproc://wake-%llu", number);
+    snprintf(paths[0], sizeof paths[0], "%s/s%llu-%u.ops", config->runtime_dir, number, config->device);
+    snprintf(paths[1], sizeof paths[1], "%s/s%llu-%u.replies", config->runtime_dir, number, config->device);
+    session->ops = bind_socket(session, TALLY_ZMQ_PULL, paths[0], monitors[0]);
+    session->replies.socket = bind_socket(session, TALLY_ZMQ_PUSH, paths[1], monitors[1]);
+    if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)
+        return false;
+    session->waker = tally_zmq.socket(engine_zmq(session->engine), TALLY_ZMQ_PUSH);
+    session->watch.monitors[0] = pair_with(session, monitors[0]);
+    session->watch.monitors[1] = pair_with(session, monitors[1]);
+    snprintf(reply->ops, sizeof reply->ops, "ipc://%.249s", paths[0]);
+    snprintf(reply->replies, sizeof reply->replies, "ipc://%.249s", paths[1]);
+    return session->waker && tally_zmq_set(session->waker, TALLY_ZMQ_LINGER, 0) == 0 &&
+           tally_zmq.connect(session->waker, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
+}
+
+static void init_locks(struct session *session)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&session->memory.freed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&session->memory.lock, NULL);
+    pthread_mutex_init(&session->replies.lock, NULL);
+    pthread_mutex_init(&session->request.lock, NULL);
+    pthread_mutex_init(&session->wake_lock, NULL);
+    pthread_mutex_init(&session->events_free.lock, NULL);
+    waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
+    waiter_init(&session->reaper, session, "tally-reap", 1);
+}
+
+static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
+{
+    if (session->driver->is_soft) {
+        session->tenant_made = session->driver->soft.tenant_create(&session->tenant) == CUDA_SUCCESS;
+        if (!session->tenant_made) {
+            snprintf(error, error_bytes, "softgpu has no room for one more session");
+            return false;
+        }
+    }
+    session_enter_thread(session);
+    if (!memory_open(session, error, error_bytes) || !segment_open(session, error, error_bytes))
+        return false;
+    if (!open_sockets(session, reply)) {
+        snprintf(error, error_bytes, "cannot open the session's sockets: %s", tally_zmq.strerror(tally_zmq.error()));
+        return false;
+    }
+    snprintf(reply->segment, sizeof reply->segment, "%s", session->segment.path);
+    reply->segment_bytes = session->segment.bytes;
+    reply->slot_count = session->config.slot_count;
+    reply->slot_bytes = session->config.slot_bytes;
+    if (session->tenant_made)
+        session->driver->soft.tenant_region(session->tenant, &reply->device_region_base, &reply->device_region_bytes);
+    engine_attach(session);
+    return true;
+}
+
+static bool start(struct session *session)
+{
+    engine_watch(session);
+    if (pthread_create(&session->thread, NULL, run, session) != 0)
+        return false;
+    char name[16];
+    snprintf(name, sizeof name, "tally-s%llu", (unsigned long long)session->config.session % 100000000ull);
+    pthread_setname_np(session->thread, name);
+    return true;
+}
+
+struct session *session_create(struct tally_engine *engine, const struct tally_session_config *config, uint32_t index,
+                               struct tally_open_reply *reply, char *error, size_t error_bytes)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (!session) {
+        snprintf(error, error_bytes, "the executor is short of memory");
+        return NULL;
+    }
+    session->engine = engine;
+    session->driver = engine_library(engine);
+    session->config = *config;
+    session->index = index;
+    session->stats.session = config->session;
+    session->streams.kind = TALLY_KIND_STREAM;
+    session->events.kind = TALLY_KIND_EVENT;
+    session->modules.kind = TALLY_KIND_MODULE;
+    session->functions.kind = TALLY_KIND_FUNCTION;
+    int least, greatest;
+    engine_stream_priorities(engine, &least, &greatest);
+    session->priority = config->high ? greatest : least;
+    init_locks(session);
+    bool ready = prepare(session, reply, error, error_bytes);
+    if (ready && !start(session)) {
+        snprintf(error, error_bytes, "no thread is left for one more session");
+        ready = false;
+    }
+    if (!ready) {
+        session_end(session, "%s", error);
+        tear_down(session);
+        session_free(session);
+        session = NULL;
+    }
+    if (session && session->tenant_made)
+        session->driver->soft.tenant_set(0); /* of the caller's thread */
+    return session;
+}
+
+void session_destroy(struct session *session)
+{
+    pthread_join(session->thread, NULL);
+    session_free(session);
+}
+
+void session_free(struct session *session)
+{
+    pthread_mutex_destroy(&session->wake_lock);
+    free(session);
+}

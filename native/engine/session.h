@@ -1,0 +1,289 @@
+/* A session inside the engine, shared by the engine's files.
+ *
+ * Who owns what:
+ *   session thread   the ops socket, handles, streams, legacy ordering, modules, uploads. No lock.
+ *   memory.lock      device ranges, pinned areas, accounts: also released by the reaper.
+ *   replies.lock     the replies socket, the async error and the output buffer's order.
+ *   waits, reaper    a lock each (waiter.c).
+ *   engine->lock     the table of sessions and the queue of events (engine.c).
+ * Locks are never nested, save that replies.lock is the innermost one of all. */
+#ifndef TALLY_ENGINE_SESSION_H
+#define TALLY_ENGINE_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "engine/driver.h"
+#include "engine/engine.h"
+#include "engine/ranges.h"
+#include "engine/table.h"
+#include "engine/waiter.h"
+#include "tally/address.h"
+#include "wire/message.h"
+
+#define SESSIONS_MAX (TALLY_TENANTS_MAX - 1u)
+#define UPLOADS_MAX 8u                      /* unfinished ones of a session */
+#define IMAGE_BYTES_MAX (1ull << 30)        /* one module image */
+#define WAITS_MAX 1024u                     /* blocking calls outstanding in one session */
+#define OUTPUT_BYTES_MAX (1u << 20)         /* device printf between two waits, as CUDA's default */
+#define PINNED_AREAS_MAX 4096u
+
+struct session;
+
+/* One received op, whole and with a header that fits it. */
+struct message {
+    struct tally_op op;
+    const uint8_t *bytes; /* unaligned */
+    size_t size;
+    uint64_t arrived_ns;
+};
+
+/* ---- streams and events (stream.c, event.c) ---- */
+
+struct stream {
+    struct stream *next; /* of the session */
+    CUstream driver;
+    uint64_t handle;      /* 0: destroyed by the client, work may be left */
+    bool blocking;        /* ordered against the legacy stream; false for that one itself */
+    bool dirty;           /* blocking: has work that the legacy stream did not wait for */
+    bool active;          /* was given work since it was last seen idle */
+    uint64_t legacy_seen; /* blocking: legacy work up to this count is ahead of what comes now */
+};
+
+/* A client's event. The driver's event is replaced, not reused, while a waiter still looks at it. */
+struct shared_event {
+    CUevent driver;
+    uint32_t flags;
+    _Atomic uint32_t refs;
+};
+
+/* ---- modules (module.c) ---- */
+
+struct module {
+    CUmodule driver;
+    uint8_t hash[32];
+    uint32_t refs; /* the handle and its functions; session thread only */
+    bool unloaded;
+};
+
+struct function {
+    CUfunction driver;
+    struct module *module;
+    uint32_t param_count, param_bytes;
+    bool params_known; /* false: the driver cannot tell, launch with one buffer */
+    struct tally_param params[];
+};
+
+struct upload {
+    uint64_t id; /* 0: free */
+    uint64_t total;
+    uint8_t *bytes; /* total + 1, zeroed */
+};
+
+/* A launch as the scheduler will see it: complete, and valid until `submit_launch` returns. */
+struct launch {
+    struct function *function;
+    struct stream *stream;
+    uint32_t grid[3], block[3];
+    uint32_t dynamic_shared_bytes;
+    uint32_t attribute_count;
+    CUlaunchAttribute *attributes;
+    const uint8_t *params;
+    uint32_t param_bytes;
+    uint64_t arrived_ns;
+};
+
+/* ---- the parts of a session ---- */
+
+struct segment {
+    uint8_t *base; /* page, then slots; lies at the start of the session's pinned region */
+    size_t bytes;
+    struct tally_session_page *page;
+    uint8_t *slots;
+    bool stream_writes; /* the driver can store done marks in stream order */
+    char path[128];
+};
+
+struct pinned_area {
+    uint64_t base, bytes; /* whole pages */
+    uint64_t number;      /* names the file */
+};
+
+struct memory {
+    pthread_mutex_t lock;
+    pthread_cond_t freed; /* a deferred free is through */
+    struct ranges ranges;
+    struct pinned_area *pinned; /* by base */
+    uint32_t pinned_count, pinned_room;
+    uint64_t pinned_number;
+    uint64_t used_bytes, peak_bytes, frees_pending;
+    uint64_t region_base, region_bytes; /* pinned host memory of this session */
+};
+
+struct replies {
+    pthread_mutex_t lock;
+    void *socket;
+    CUresult async_error;
+    char *output[2]; /* fd 1 and 2; OUTPUT_BYTES_MAX each, allocated when first used */
+    size_t output_bytes[2];
+    _Atomic bool output_waiting;
+};
+
+struct request {
+    pthread_mutex_t lock;
+    uint64_t started_ns; /* 0: idle */
+    uint64_t work;       /* ops that gave the device work so far */
+};
+
+/* The watcher's, under its lock. */
+struct watch {
+    void *monitors[2];
+    bool watched, stopping, stopped;
+};
+
+struct session {
+    struct tally_engine *engine;
+    struct driver *driver; /* engine's */
+    struct tally_session_config config;
+    uint32_t index;  /* in the engine's table; names the pinned region */
+    uint32_t tenant; /* softgpu's, else 0 */
+    bool tenant_made;
+
+    pthread_t thread;
+    void *ops;
+    pthread_mutex_t wake_lock;
+    void *waker; /* inproc PUSH to ops; wake_lock */
+    struct watch watch;
+    _Atomic bool reason_given; /* whoever sets it writes the reason, then sets ending */
+    _Atomic bool ending;
+    char reason[TALLY_REASON_BYTES];
+    bool bye;
+    bool attached; /* engine->lock: segment and memory may be touched by other sessions' threads */
+
+    struct replies replies;
+    struct segment segment;
+    struct memory memory;
+    struct request request;
+    struct waiter waits;  /* blocking calls */
+    struct waiter reaper; /* what is released once prior work is done */
+    struct event_pool events_free;
+    _Atomic uint32_t waits_outstanding;
+    _Atomic int sticky; /* CUresult */
+
+    struct table streams, events, modules, functions;
+    struct stream *stream_list;
+    struct stream *legacy;    /* made when first used */
+    uint64_t legacy_count;    /* ops given to it */
+    uint32_t dirty_count;
+    int priority;             /* driver's, of all streams */
+    struct upload uploads[UPLOADS_MAX];
+    struct tally_session_stats stats;
+    struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
+};
+
+/* ---- engine.c: what a session tells its engine ---- */
+
+uint64_t engine_now_ns(void);
+struct driver *engine_library(struct tally_engine *engine);
+const struct tally_engine_config *engine_config(const struct tally_engine *engine);
+void *engine_zmq(struct tally_engine *engine);
+CUcontext engine_context(const struct tally_engine *engine);
+void engine_fault(struct session *session, CUresult error);
+void engine_closed(struct session *session); /* the last thing its thread does */
+void engine_attach(struct session *session);
+void engine_detach(struct session *session); /* and destroys the tenant */
+void engine_watch(struct session *session);   /* looks for disconnections from now on */
+void engine_unwatch(struct session *session); /* and no more, once this returns */
+struct image_cache *engine_images(struct tally_engine *engine);
+void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
+
+/* ---- session.c ---- */
+
+/* Makes everything and starts the thread; NULL and a reason. */
+struct session *session_create(struct tally_engine *engine, const struct tally_session_config *config, uint32_t index,
+                               struct tally_open_reply *reply, char *error, size_t error_bytes);
+/* Joins the thread (the session must be ending) and frees the struct. */
+void session_destroy(struct session *session);
+void session_free(struct session *session);
+/* Makes the session thread end, wherever it is; the first reason stays. Any thread, any lock held. */
+void session_end(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Takes the calling thread into the device's context and the session's tenant. */
+void session_enter_thread(struct session *session);
+
+/* ---- reply.c ---- */
+
+/* `head` starts with a tally_reply that is filled in here. */
+void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head, size_t head_bytes,
+                   const void *tail, size_t tail_bytes);
+/* The op is done: answers a call, remembers a one-way op's error. */
+void session_finish(struct session *session, const struct tally_op *op, CUresult result);
+/* Looks at any driver result: the sticky ones end all later calls. */
+void session_note(struct session *session, CUresult result);
+void session_output(struct session *session, int fd, const char *text, size_t bytes);
+bool replies_open(struct session *session);
+void replies_close(struct session *session);
+
+/* ---- dispatch.c ---- */
+
+void session_dispatch(struct session *session, const void *bytes, size_t size);
+/* Names what the client did wrong and ends its session. */
+void session_violation(struct session *session, const struct message *message, const char *what);
+
+/* Handlers: false if the message is malformed (session_violation follows in dispatch.c). */
+typedef bool op_handler(struct session *session, const struct message *message);
+op_handler op_mem_alloc, op_mem_free, op_host_alloc, op_host_free, op_mem_info;
+op_handler op_copy, op_memset, op_upload;
+op_handler op_module_load, op_module_unload, op_get_function, op_get_global, op_list_functions;
+op_handler op_launch;
+op_handler op_stream_create, op_stream_destroy, op_stream_sync, op_stream_query, op_stream_wait_event;
+op_handler op_stream_value, op_ctx_sync;
+op_handler op_event_create, op_event_destroy, op_event_record, op_event_sync, op_event_query, op_event_elapsed;
+
+/* ---- stream.c ---- */
+
+/* The stream a handle means, or NULL. TALLY_STREAM_LEGACY makes that stream when first used. */
+struct stream *stream_find(struct session *session, uint64_t handle);
+/* Every op that gives a stream work starts here: puts what CUDA's legacy ordering wants ahead of it. */
+CUresult stream_enter(struct session *session, struct stream *stream);
+/* CUDA_SUCCESS when nothing is left to do, CUDA_ERROR_NOT_READY, or an error. */
+CUresult stream_query(struct session *session, struct stream *stream);
+/* An item that waits for all work of the session so far; NULL: short of memory. May have no events. */
+struct wait_item *streams_mark(struct session *session);
+/* Answers `op` once what is in the stream now is done: at once if it already is. */
+void stream_answer_when_done(struct session *session, struct stream *stream, const struct message *message,
+                             CUresult result);
+void streams_close(struct session *session);
+
+/* Hands a blocking call to a waiting thread, which answers it. */
+void session_answer_later(struct session *session, struct wait_item *item, const struct message *message);
+
+/* Runs item->done once prior work of all streams is done: now, if there is none. */
+void session_defer(struct session *session, wait_done *done, const uint64_t arguments[3]);
+
+void shared_event_put(struct session *session, struct shared_event *event);
+
+/* ---- memory.c, segment.c, module.c ---- */
+
+bool segment_open(struct session *session, char *error, size_t error_bytes);
+void segment_close(struct session *session);
+/* Stores done[slot] once the stream got here (stream NULL: now). False: there is no such slot. */
+void segment_mark(struct session *session, struct stream *stream, uint32_t slot, uint32_t sequence);
+bool memory_open(struct session *session, char *error, size_t error_bytes);
+void memory_close(struct session *session);
+void modules_close(struct session *session);
+/* Shared-memory file of the session, open and sized, owned by the peer. -1 and errno. */
+int shm_create(struct session *session, const char *name, size_t bytes);
+
+/* ---- launch.c ---- */
+
+/* The scheduler's place: takes the launch to the device, now. */
+CUresult submit_launch(struct session *session, const struct launch *launch);
+
+/* ---- request.c ---- */
+
+void request_work(struct session *session, uint64_t now_ns);
+uint64_t request_mark(struct session *session);
+void request_done(struct session *session, uint64_t mark);
+
+#endif
