@@ -164,6 +164,17 @@ void soft_tenant_clear(struct soft_tenant *tenant)
     atomic_store(&tenant->error, CUDA_SUCCESS);
 }
 
+SOFT_API CUresult softgpuTenantStop(uint32_t id)
+{
+    struct soft_tenant *tenant = tenant_get(id);
+    if (!tenant)
+        return CUDA_ERROR_INVALID_VALUE;
+    soft_lock();
+    stop_work(tenant);
+    soft_unlock();
+    return CUDA_SUCCESS;
+}
+
 SOFT_API CUresult softgpuTenantDestroy(uint32_t id)
 {
     if (id == 0 || id >= TALLY_TENANTS_MAX)
