@@ -63,6 +63,11 @@ uint64_t shim_handle_add(enum tally_kind kind, void *record)
     return handle;
 }
 
+void shim_handle_put(enum tally_kind kind, uint64_t handle, void *record)
+{
+    atomic_store_explicit(cell(kind, handle), record, memory_order_release);
+}
+
 void *shim_handle_get(enum tally_kind kind, uint64_t handle)
 {
     _Atomic(void *) *at = cell(kind, handle);

@@ -7,8 +7,11 @@
 
 #include "tally/protocol.h"
 
-/* A new handle of `kind` for `record`; 0 when there are TALLY_INDEX_MAX of the kind or no memory. */
+/* A new handle of `kind` for `record` (NULL: none as yet); 0 when there are TALLY_INDEX_MAX of the kind or no memory. */
 uint64_t shim_handle_add(enum tally_kind kind, void *record);
+
+/* Puts a record where a handle was made without one, or after its removal and before its release. */
+void shim_handle_put(enum tally_kind kind, uint64_t handle, void *record);
 
 /* The record, or NULL: not a handle of this kind, never made, or destroyed. */
 void *shim_handle_get(enum tally_kind kind, uint64_t handle);

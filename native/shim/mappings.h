@@ -1,0 +1,23 @@
+/* What is mapped where in this process: /proc/self/maps. */
+#ifndef TALLY_SHIM_MAPPINGS_H
+#define TALLY_SHIM_MAPPINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tally/protocol.h"
+
+struct shim_mapping {
+    uint64_t start, end;
+    bool readable, writable, shared;
+    uint64_t offset; /* in the file */
+    uint64_t device, inode;
+    char path[TALLY_PATH_BYTES_MAX]; /* empty: no file */
+};
+
+/* The mapping that holds the address, and in *available how many bytes from there on are readable, over
+ * adjacent mappings. False: not mapped readable. */
+bool shim_mapping_find(const void *address, struct shim_mapping *mapping, size_t *available);
+
+#endif

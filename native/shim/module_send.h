@@ -1,0 +1,12 @@
+/* How a module's image gets to the executor. */
+#ifndef TALLY_SHIM_MODULE_SEND_H
+#define TALLY_SHIM_MODULE_SEND_H
+
+#include "modules.h"
+
+/* By file range if `file` names one that the executor can read; else inline if small; else by hash, and
+ * with its bytes only if the executor does not have it. */
+CUresult shim_module_send(struct shim_channel *channel, uint64_t handle, const struct shim_image *image,
+                          const struct shim_image_file *file, struct shim_module_log *log);
+
+#endif

@@ -1,0 +1,279 @@
+#include "modules.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "handles.h"
+#include "module_send.h"
+#include "ranges.h"
+
+struct shim_module *shim_module_get(uint64_t handle)
+{
+    return shim_handle_get(TALLY_KIND_MODULE, handle);
+}
+
+struct shim_function *shim_function_get(uint64_t handle)
+{
+    return shim_handle_get(TALLY_KIND_FUNCTION, handle);
+}
+
+/* ---- loading and unloading ------------------------------------------------------------------------------ */
+
+/* A library needs no context; CUDA loads it into each as needed. We have one device to load it to. */
+static CUresult find_channel(bool library, struct shim_context **context, struct shim_channel **channel)
+{
+    CUresult result = shim_current(context, channel);
+    if (result == CUDA_ERROR_INVALID_CONTEXT && library)
+        result = shim_channel_open(0, channel);
+    if (library)
+        *context = NULL;
+    return result;
+}
+
+CUresult shim_module_load(const struct shim_image *image, const struct shim_image_file *file, bool library,
+                          struct shim_module_log *log, struct shim_module **out)
+{
+    struct shim_context *context;
+    struct shim_channel *channel;
+    CUresult result = find_channel(library, &context, &channel);
+    if (result)
+        return result;
+    struct shim_module *module = calloc(1, sizeof *module);
+    if (!module)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    module->channel = channel;
+    module->context = context;
+    module->library = library;
+    pthread_mutex_init(&module->lock, NULL);
+    module->handle = shim_handle_add(TALLY_KIND_MODULE, module);
+    result = module->handle ? shim_module_send(channel, module->handle, image, file, log) : CUDA_ERROR_OUT_OF_MEMORY;
+    if (!result) {
+        *out = module;
+        return CUDA_SUCCESS;
+    }
+    if (shim_handle_remove(TALLY_KIND_MODULE, module->handle))
+        shim_handle_release(TALLY_KIND_MODULE, module->handle);
+    free(module);
+    return result;
+}
+
+static void function_free(struct shim_function *function)
+{
+    free(function->params);
+    free(function->name);
+    free(function);
+}
+
+/* What hangs on a module that is gone. */
+static void release(struct shim_module *module)
+{
+    for (uint32_t i = 0; i < SHIM_MODULE_BUCKETS; i++)
+        for (struct shim_function *function = module->buckets[i], *next; function; function = next) {
+            next = function->next;
+            shim_handle_remove(TALLY_KIND_FUNCTION, function->handle);
+            shim_handle_release(TALLY_KIND_FUNCTION, function->handle);
+            function_free(function);
+        }
+    for (uint32_t i = 0; i < module->global_count; i++) {
+        struct shim_range range;
+        shim_range_remove(module->globals[i], SHIM_RANGE_GLOBAL, &range);
+    }
+    free(module->globals);
+    free(module);
+}
+
+CUresult shim_module_unload(struct shim_module *module)
+{
+    uint64_t handle = module->handle;
+    if (!shim_handle_remove(TALLY_KIND_MODULE, handle)) /* another thread was faster */
+        return CUDA_ERROR_INVALID_HANDLE;
+    struct tally_op_module_unload op = {.op.code = TALLY_OP_MODULE_UNLOAD, .module = handle};
+    CUresult result = shim_send(module->channel, &op, sizeof op, NULL, 0);
+    release(module);
+    shim_handle_release(TALLY_KIND_MODULE, handle);
+    return result;
+}
+
+static void close_one(void *context, uint64_t handle, void *record)
+{
+    struct shim_module *module = record;
+    if (module->context == context)
+        shim_module_unload(module);
+}
+
+static void close_context(struct shim_context *context)
+{
+    shim_handle_each(TALLY_KIND_MODULE, close_one, context);
+}
+
+__attribute__((constructor)) static void register_hook(void)
+{
+    shim_context_on_close(close_context);
+}
+
+/* ---- functions ----------------------------------------------------------------------------------------------- */
+
+static uint32_t bucket_of(const char *name)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
+    return hash % SHIM_MODULE_BUCKETS;
+}
+
+/* Sane: what a launch relies on without looking again. */
+static bool layout_is_sound(const struct tally_reply_get_function *reply, const struct tally_param *params)
+{
+    if (reply->param_bytes > TALLY_PARAM_BYTES_MAX)
+        return false;
+    for (uint32_t i = 0; i < reply->param_count; i++)
+        if (params[i].bytes > reply->param_bytes || params[i].offset > reply->param_bytes - params[i].bytes)
+            return false;
+    return true;
+}
+
+/* Takes `params` (malloc'ed) over, also on failure. */
+static CUresult function_new(struct shim_module *module, uint64_t handle, const char *name,
+                             const struct tally_reply_get_function *reply, void *params, size_t params_bytes,
+                             struct shim_function **out)
+{
+    struct shim_function *function = calloc(1, sizeof *function);
+    char *copy = strdup(name);
+    bool fits = reply->param_count <= TALLY_PARAMS_MAX &&
+                params_bytes == reply->param_count * sizeof(struct tally_param) && layout_is_sound(reply, params);
+    if (!function || !copy || !fits) {
+        free(params);
+        free(copy);
+        free(function);
+        return fits ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_IMAGE;
+    }
+    *function = (struct shim_function){
+        .handle = handle,
+        .channel = module->channel,
+        .module = module,
+        .param_count = reply->param_count,
+        .param_bytes = reply->param_bytes,
+        .params = params,
+        .name = copy,
+    };
+    memcpy(function->attributes, reply->attributes, sizeof function->attributes);
+    *out = function;
+    return CUDA_SUCCESS;
+}
+
+/* Asks the executor. The handle is minted without a record at first: nobody can use it before it is whole. */
+static CUresult fetch_function(struct shim_module *module, const char *name, size_t name_bytes,
+                               struct shim_function **out)
+{
+    uint64_t handle = shim_handle_add(TALLY_KIND_FUNCTION, NULL);
+    if (!handle)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct tally_op_get_function op = {
+        .op.code = TALLY_OP_GET_FUNCTION,
+        .module = module->handle,
+        .function = handle,
+        .name_bytes = (uint32_t)name_bytes,
+    };
+    struct tally_reply_get_function reply;
+    struct shim_call call = {.reply = &reply, .reply_bytes = sizeof reply, .keep_tail = true};
+    CUresult result = shim_call_begin(module->channel, &call, &op, sizeof op, name, name_bytes);
+    if (!result) {
+        result = shim_call_end(module->channel, &call);
+        if (result)
+            free(call.tail);
+        else
+            result = function_new(module, handle, name, &reply, call.tail, call.tail_bytes, out);
+    }
+    if (result)
+        shim_handle_release(TALLY_KIND_FUNCTION, handle);
+    else
+        shim_handle_put(TALLY_KIND_FUNCTION, handle, *out);
+    return result;
+}
+
+CUresult shim_module_function(struct shim_module *module, const char *name, struct shim_function **out)
+{
+    size_t name_bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
+    if (!name_bytes || name_bytes > TALLY_NAME_BYTES_MAX)
+        return CUDA_ERROR_NOT_FOUND;
+    uint32_t bucket = bucket_of(name);
+    pthread_mutex_lock(&module->lock);
+    struct shim_function *function = module->buckets[bucket];
+    while (function && strcmp(function->name, name) != 0)
+        function = function->next;
+    CUresult result = CUDA_SUCCESS;
+    if (!function) {
+        result = fetch_function(module, name, name_bytes, &function);
+        if (!result) {
+            function->next = module->buckets[bucket];
+            module->buckets[bucket] = function;
+        }
+    }
+    pthread_mutex_unlock(&module->lock);
+    if (!result)
+        *out = function;
+    return result;
+}
+
+/* ---- globals and names ------------------------------------------------------------------------------------------- */
+
+/* Known to the table of ranges from now on, so that copies to and from it pass. Under the module's lock. */
+static void remember_global(struct shim_module *module, uint64_t address, uint64_t bytes)
+{
+    if (module->global_count == module->global_capacity) {
+        uint32_t capacity = module->global_capacity ? 2 * module->global_capacity : 16;
+        uint64_t *grown = realloc(module->globals, capacity * sizeof *grown);
+        if (!grown)
+            return;
+        module->globals = grown;
+        module->global_capacity = capacity;
+    }
+    struct shim_range range = {
+        .base = address,
+        .bytes = bytes,
+        .kind = SHIM_RANGE_GLOBAL,
+        .channel = module->channel,
+        .context = module->context,
+    };
+    if (shim_range_add(range) == CUDA_SUCCESS) /* else it was asked for before */
+        module->globals[module->global_count++] = address;
+}
+
+CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes)
+{
+    size_t name_bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
+    if (!name_bytes || name_bytes > TALLY_NAME_BYTES_MAX)
+        return CUDA_ERROR_NOT_FOUND;
+    struct tally_op_get_global op = {
+        .op.code = TALLY_OP_GET_GLOBAL, .module = module->handle, .name_bytes = (uint32_t)name_bytes};
+    struct tally_reply_get_global reply;
+    CUresult result = shim_call(module->channel, &op, sizeof op, name, name_bytes, &reply, sizeof reply);
+    if (result)
+        return result;
+    if (reply.address && reply.bytes) {
+        pthread_mutex_lock(&module->lock);
+        remember_global(module, reply.address, reply.bytes);
+        pthread_mutex_unlock(&module->lock);
+    }
+    *address = reply.address;
+    *bytes = reply.bytes;
+    return CUDA_SUCCESS;
+}
+
+CUresult shim_module_names(struct shim_module *module, uint32_t *count, char **names, size_t *names_bytes)
+{
+    struct tally_op_list_functions op = {.op.code = TALLY_OP_LIST_FUNCTIONS, .module = module->handle};
+    struct tally_reply_list_functions reply;
+    struct shim_call call = {.reply = &reply, .reply_bytes = sizeof reply, .keep_tail = true};
+    CUresult result = shim_call_begin(module->channel, &call, &op, sizeof op, NULL, 0);
+    if (!result)
+        result = shim_call_end(module->channel, &call);
+    if (result) {
+        free(call.tail);
+        return result;
+    }
+    *count = reply.count;
+    *names = call.tail;
+    *names_bytes = call.tail_bytes;
+    return CUDA_SUCCESS;
+}

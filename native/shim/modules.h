@@ -1,0 +1,62 @@
+/* Modules and libraries, functions and kernels. To the executor a library is a module and a kernel a
+ * function, and here the handles are the same too: a CUkernel may be passed wherever a CUfunction may. */
+#ifndef TALLY_SHIM_MODULES_H
+#define TALLY_SHIM_MODULES_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "context.h"
+#include "image.h"
+
+#define SHIM_MODULE_BUCKETS 64u
+
+struct shim_function {
+    uint64_t handle;
+    struct shim_channel *channel;
+    struct shim_module *module;
+    struct shim_function *next; /* in its bucket */
+    int32_t attributes[TALLY_FUNCTION_ATTRIBUTES]; /* by CUfunction_attribute */
+    uint32_t param_count;
+    uint32_t param_bytes;
+    struct tally_param *params;
+    char *name;
+};
+
+struct shim_module {
+    uint64_t handle;
+    struct shim_channel *channel;
+    struct shim_context *context; /* NULL: a library, which outlives contexts */
+    bool library;
+    pthread_mutex_t lock; /* the fields below */
+    struct shim_function *buckets[SHIM_MODULE_BUCKETS];
+    uint64_t *globals; /* addresses that the table of ranges knows because of this module */
+    uint32_t global_count, global_capacity;
+};
+
+/* NULL: not a live function or kernel. Lock-free. */
+struct shim_function *shim_function_get(uint64_t handle);
+struct shim_module *shim_module_get(uint64_t handle);
+
+/* Where the caller wants compiler output; any field may be empty. */
+struct shim_module_log {
+    char *info, *error;
+    size_t info_bytes, error_bytes;       /* room */
+    size_t info_filled, error_filled;     /* out */
+};
+
+/* Loads an image. `file`: name it so if the executor can read it; may be NULL. */
+CUresult shim_module_load(const struct shim_image *image, const struct shim_image_file *file, bool library,
+                          struct shim_module_log *log, struct shim_module **out);
+CUresult shim_module_unload(struct shim_module *module);
+
+/* The function of that name, the same one each time it is asked for. */
+CUresult shim_module_function(struct shim_module *module, const char *name, struct shim_function **out);
+CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes);
+
+/* Names of all kernels, NUL-terminated one after the other, malloc'ed. */
+CUresult shim_module_names(struct shim_module *module, uint32_t *count, char **names, size_t *names_bytes);
+
+#endif

@@ -1,0 +1,327 @@
+/* cuModule* and cuLibrary*. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "generated/custom.h"
+#include "modules.h"
+
+/* ---- JIT options ------------------------------------------------------------------------------------------ */
+
+/* The options that matter here: where logs go. The rest tunes a compiler that is not ours. */
+static CUresult read_options(unsigned int count, const CUjit_option *options, void **values,
+                             struct shim_module_log *log)
+{
+    *log = (struct shim_module_log){0};
+    if (count && (!options || !values))
+        return CUDA_ERROR_INVALID_VALUE;
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == CU_JIT_INFO_LOG_BUFFER)
+            log->info = values[i];
+        else if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
+            log->info_bytes = (unsigned)(uintptr_t)values[i];
+        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER)
+            log->error = values[i];
+        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            log->error_bytes = (unsigned)(uintptr_t)values[i];
+    }
+    return CUDA_SUCCESS;
+}
+
+/* Sizes come back in the option array: how much of each buffer was filled. */
+static void write_options(unsigned int count, const CUjit_option *options, void **values,
+                          const struct shim_module_log *log)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
+            values[i] = (void *)(uintptr_t)log->info_filled;
+        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            values[i] = (void *)(uintptr_t)log->error_filled;
+    }
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------------ */
+
+static CUresult load_memory(const void *pointer, bool library, unsigned int count, CUjit_option *options,
+                            void **values, struct shim_module **out)
+{
+    CUresult result = shim_ready();
+    if (result)
+        return result;
+    struct shim_module_log log;
+    struct shim_image image;
+    if (!pointer)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = read_options(count, options, values, &log);
+    if (!result)
+        result = shim_image_find(pointer, &image);
+    if (result)
+        return result;
+    struct shim_image_file file;
+    bool in_file = shim_image_in_file(&image, &file);
+    result = shim_module_load(&image, in_file ? &file : NULL, library, &log, out);
+    write_options(count, options, values, &log);
+    return result;
+}
+
+/* A whole file that is an image. Mapped only so that it can be sent where its name does not help. */
+static CUresult load_open_file(int fd, struct shim_image_file *file, bool library, struct shim_module_log *log,
+                               struct shim_module **out)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
+        return CUDA_ERROR_INVALID_IMAGE;
+    size_t bytes = (size_t)status.st_size;
+    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct shim_image image = {.data = data, .bytes = bytes};
+    file->offset = 0;
+    CUresult result = shim_module_load(&image, file, library, log, out);
+    munmap(data, bytes);
+    return result;
+}
+
+static CUresult load_file(const char *name, bool library, unsigned int count, CUjit_option *options, void **values,
+                          struct shim_module **out)
+{
+    CUresult result = shim_ready();
+    if (result)
+        return result;
+    struct shim_module_log log;
+    if (!name)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = read_options(count, options, values, &log);
+    if (result)
+        return result;
+    struct shim_image_file file;
+    _Static_assert(sizeof file.path >= PATH_MAX, "realpath writes up to PATH_MAX");
+    int fd = realpath(name, file.path) ? open(file.path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
+    if (fd < 0)
+        return CUDA_ERROR_FILE_NOT_FOUND;
+    result = load_open_file(fd, &file, library, &log, out);
+    close(fd);
+    write_options(count, options, values, &log);
+    return result;
+}
+
+CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options,
+                                 void **optionValues)
+{
+    struct shim_module *loaded;
+    if (!module)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = load_memory(image, false, numOptions, options, optionValues, &loaded);
+    if (!result)
+        *module = (CUmodule)(uintptr_t)loaded->handle;
+    return result;
+}
+
+CUresult shim_cuModuleLoadData(CUmodule *module, const void *image)
+{
+    return shim_cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+CUresult shim_cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin)
+{
+    return shim_cuModuleLoadDataEx(module, fatCubin, 0, NULL, NULL);
+}
+
+CUresult shim_cuModuleLoad(CUmodule *module, const char *fname)
+{
+    struct shim_module *loaded;
+    if (!module)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = load_file(fname, false, 0, NULL, NULL, &loaded);
+    if (!result)
+        *module = (CUmodule)(uintptr_t)loaded->handle;
+    return result;
+}
+
+/* Library options only tell CUDA what it need not copy; here everything is sent or named at once. */
+CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions,
+                                void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions,
+                                void **libraryOptionValues, unsigned int numLibraryOptions)
+{
+    struct shim_module *loaded;
+    if (!library || (numLibraryOptions && !libraryOptions))
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = load_memory(code, true, numJitOptions, jitOptions, jitOptionsValues, &loaded);
+    if (!result)
+        *library = (CUlibrary)(uintptr_t)loaded->handle;
+    return result;
+}
+
+CUresult shim_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions,
+                                    void **jitOptionsValues, unsigned int numJitOptions,
+                                    CUlibraryOption *libraryOptions, void **libraryOptionValues,
+                                    unsigned int numLibraryOptions)
+{
+    struct shim_module *loaded;
+    if (!library || (numLibraryOptions && !libraryOptions))
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = load_file(fileName, true, numJitOptions, jitOptions, jitOptionsValues, &loaded);
+    if (!result)
+        *library = (CUlibrary)(uintptr_t)loaded->handle;
+    return result;
+}
+
+/* ---- one handle, two names -------------------------------------------------------------------------------------- */
+
+enum wanted { ANY, MODULE, LIBRARY };
+
+static CUresult find(const void *handle, enum wanted wanted, struct shim_module **out)
+{
+    CUresult result = shim_ready();
+    if (result)
+        return result;
+    struct shim_module *module = shim_module_get((uintptr_t)handle);
+    if (!module || (wanted != ANY && module->library != (wanted == LIBRARY)))
+        return CUDA_ERROR_INVALID_HANDLE;
+    *out = module;
+    return CUDA_SUCCESS;
+}
+
+CUresult shim_cuModuleUnload(CUmodule hmod)
+{
+    struct shim_module *module;
+    CUresult result = find(hmod, MODULE, &module);
+    return result ? result : shim_module_unload(module);
+}
+
+CUresult shim_cuLibraryUnload(CUlibrary library)
+{
+    struct shim_module *module;
+    CUresult result = find(library, LIBRARY, &module);
+    return result ? result : shim_module_unload(module);
+}
+
+CUresult shim_cuLibraryGetModule(CUmodule *pMod, CUlibrary library)
+{
+    struct shim_module *module;
+    CUresult result = pMod ? find(library, LIBRARY, &module) : CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        *pMod = (CUmodule)(uintptr_t)module->handle;
+    return result;
+}
+
+static CUresult get_function(const void *handle, enum wanted wanted, const char *name, struct shim_function **out)
+{
+    struct shim_module *module;
+    CUresult result = name ? find(handle, wanted, &module) : CUDA_ERROR_INVALID_VALUE;
+    return result ? result : shim_module_function(module, name, out);
+}
+
+CUresult shim_cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
+{
+    struct shim_function *function;
+    CUresult result = hfunc ? get_function(hmod, ANY, name, &function) : CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        *hfunc = (CUfunction)(uintptr_t)function->handle;
+    return result;
+}
+
+CUresult shim_cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name)
+{
+    struct shim_function *function;
+    CUresult result = pKernel ? get_function(library, LIBRARY, name, &function) : CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        *pKernel = (CUkernel)(uintptr_t)function->handle;
+    return result;
+}
+
+static CUresult get_global(CUdeviceptr *dptr, size_t *bytes, const void *handle, enum wanted wanted, const char *name)
+{
+    struct shim_module *module;
+    uint64_t address, size;
+    if (!name || (!dptr && !bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = find(handle, wanted, &module);
+    if (!result)
+        result = shim_module_global(module, name, &address, &size);
+    if (result)
+        return result;
+    if (dptr)
+        *dptr = address;
+    if (bytes)
+        *bytes = size;
+    return result;
+}
+
+CUresult shim_cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name)
+{
+    return get_global(dptr, bytes, hmod, ANY, name);
+}
+
+CUresult shim_cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name)
+{
+    return get_global(dptr, bytes, library, LIBRARY, name);
+}
+
+/* ---- enumeration ---------------------------------------------------------------------------------------------------- */
+
+static CUresult count_functions(const void *handle, enum wanted wanted, unsigned int *count)
+{
+    struct shim_module *module;
+    char *names = NULL;
+    size_t bytes;
+    CUresult result = count ? find(handle, wanted, &module) : CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        result = shim_module_names(module, count, &names, &bytes);
+    free(names);
+    return result;
+}
+
+/* At most `room` handles, in the executor's order. */
+static CUresult enumerate(const void *handle, enum wanted wanted, uint64_t *out, unsigned int room)
+{
+    struct shim_module *module;
+    char *names = NULL;
+    size_t bytes = 0;
+    uint32_t count = 0;
+    if (!out || !room)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult result = find(handle, wanted, &module);
+    if (!result)
+        result = shim_module_names(module, &count, &names, &bytes);
+    const char *at = names;
+    for (uint32_t i = 0; i < count && i < room && !result; i++) {
+        const char *end = bytes ? memchr(at, 0, bytes) : NULL;
+        struct shim_function *function;
+        result = end ? shim_module_function(module, at, &function) : CUDA_ERROR_UNKNOWN;
+        if (!result) {
+            out[i] = function->handle;
+            bytes -= (size_t)(end + 1 - at);
+            at = end + 1;
+        }
+    }
+    free(names);
+    return result;
+}
+
+CUresult shim_cuModuleGetFunctionCount(unsigned int *count, CUmodule mod)
+{
+    return count_functions(mod, ANY, count);
+}
+
+CUresult shim_cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib)
+{
+    return count_functions(lib, LIBRARY, count);
+}
+
+_Static_assert(sizeof(CUfunction) == sizeof(uint64_t) && sizeof(CUkernel) == sizeof(uint64_t), "handles are 64 bits");
+
+CUresult shim_cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod)
+{
+    return enumerate(mod, ANY, (uint64_t *)functions, numFunctions);
+}
+
+CUresult shim_cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib)
+{
+    return enumerate(lib, LIBRARY, (uint64_t *)kernels, numKernels);
+}
