@@ -214,6 +214,7 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     colors = ("tab:blue", "tab:orange", "tab:green", "tab:red")
@@ -229,6 +230,10 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
     right.set(xlabel="latency (ms), dotted: p99", ylabel="share", xscale="log", ylim=(0, 1.02))
     right.set_title("distribution")
     left.legend()
+    for axis in (left.yaxis, right.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(f"A digit classifier under Tally on {device}")

@@ -1,7 +1,14 @@
 """cuda.core: device, stream, memory, program and launch, the way its documentation shows."""
 
 import numpy as np
-from cuda.core import Device, LaunchConfig, LegacyPinnedMemoryResource, Program, ProgramOptions, launch
+from cuda.core import (
+    Device,
+    LaunchConfig,
+    LegacyPinnedMemoryResource,
+    Program,
+    ProgramOptions,
+    launch,
+)
 
 SOURCE = """
 template <typename T> __global__ void scale(T *data, T factor, size_t n)
