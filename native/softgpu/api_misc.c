@@ -27,29 +27,33 @@ static const char *choose(const char *name, int version)
     return NULL;
 }
 
-static void *self(void)
+static void *self; /* this library, or the program that it is linked into */
+
+static void find_self(void)
 {
     Dl_info info;
-    static void *handle;
-    if (!__atomic_load_n(&handle, __ATOMIC_ACQUIRE) && dladdr((void *)self, &info))
-        __atomic_store_n(&handle, dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD), __ATOMIC_RELEASE);
-    return __atomic_load_n(&handle, __ATOMIC_ACQUIRE);
+    if (dladdr((void *)find_self, &info))
+        self = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+    if (!self)
+        self = dlopen(NULL, RTLD_NOW);
 }
 
 SOFT_API CUresult cuGetProcAddress_v2(const char *name, void **function, int version, cuuint64_t flags,
                                       CUdriverProcAddressQueryResult *status)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     char versioned[128];
     if (!name || !function)
         return CUDA_ERROR_INVALID_VALUE;
+    pthread_once(&once, find_self);
     *function = NULL;
     const char *symbol = choose(name, version);
     if (!symbol && snprintf(versioned, sizeof versioned, "%s_v2", name) < (int)sizeof versioned)
         symbol = versioned;
-    if (*name && self()) {
-        *function = symbol ? dlsym(self(), symbol) : NULL;
+    if (strncmp(name, "cu", 2) == 0) { /* and not whatever else the process has */
+        *function = symbol ? dlsym(self, symbol) : NULL;
         if (!*function)
-            *function = dlsym(self(), name);
+            *function = dlsym(self, name);
     }
     if (status)
         *status = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
