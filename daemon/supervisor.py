@@ -48,6 +48,7 @@ class Supervisor:
             table, self.children, config.sessions_max, config.executor_ready_seconds_max
         )
         self._requests = Requests(self)
+        self.metrics: MetricsServer | None = None
 
     def _child(self, index: int) -> ExecutorChild:
         config = self.config
@@ -77,13 +78,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         endpoint = f"ipc://{paths.control_socket(self.config.runtime_dir)}"
         control = ControlServer(endpoint, self, self._context)
-        metrics = None
         background: list[asyncio.Task[None]] = []
         try:
             for child in self.children:
                 child.start()
             if self.config.metrics_address:
-                metrics = await MetricsServer.start(
+                self.metrics = await MetricsServer.start(
                     self.config.metrics_address, self._requests.stats
                 )
             background = [loop.create_task(self._announce()), loop.create_task(_feed_watchdog())]
@@ -93,8 +93,8 @@ class Supervisor:
             log.info("stopping")
             for task in background:
                 task.cancel()
-            if metrics:
-                await metrics.close()
+            if self.metrics:
+                await self.metrics.close()
             await control.close()
             await asyncio.gather(*(child.stop() for child in self.children))
             self.sessions.close()

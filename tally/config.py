@@ -172,7 +172,7 @@ class Config:
     group: str = setting(
         "",
         "Group whose members may connect besides the user that runs tallyd and root; the runtime folder "
-        "then has mode 0750.",
+        "is then open to it.",
         _anything,
         "none",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 import threading
@@ -84,6 +85,11 @@ class Supervised:
         """A peer that sends what it likes."""
         return RawPeer(self.runtime_dir)
 
+    def metrics_port(self) -> int:
+        """Of the metrics endpoint; 0 while there is none."""
+        metrics = self.supervisor.metrics
+        return metrics.port if metrics else 0
+
     def validate(self) -> None:
         self.call(self.supervisor.sessions.table.validate)
 
@@ -155,3 +161,27 @@ class RawPeer:
         trace: TracebackType | None,
     ) -> None:
         self.context.destroy(linger=0)
+
+
+def session_of(body: bytes) -> int:
+    return int(protocol.HELLO_REPLY.unpack_from(body)[0])
+
+
+def elsewhere(supervised: Supervised, code: str, name: str = "") -> str:
+    """What a program in another process prints; `peer` is its raw peer, `job` one that it started."""
+    prelude = (
+        f"import struct, sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "from pathlib import Path\nimport tally.client\nfrom support.supervised import RawPeer\n"
+        f"folder = Path({str(supervised.runtime_dir)!r})\npeer = RawPeer(folder)\n"
+    )
+    if name:
+        prelude += f"job = tally.client.connect(folder).start_job(['p'], name={name!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

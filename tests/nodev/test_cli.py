@@ -1,0 +1,386 @@
+"""The commands as users run them: text, exit statuses, and what `tally run` does to a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from support.daemon import plain_environment, script, wait_until
+from support.supervised import Supervised
+
+import tally
+from tally import render
+from tally.client import paths
+from tally.errors import EXIT_STATUSES, TallyError
+from tally.main import COMMANDS
+
+needs_shim = pytest.mark.skipif(paths.shim() is None, reason="the package was built without the shim")
+
+
+@pytest.fixture(scope="module")
+def supervised() -> Iterator[Supervised]:
+    with Supervised() as running:
+        yield running
+
+
+def run(
+    *argv: str, runtime_dir: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A console script to its end. Colours and the width of a terminal do not matter in a pipe."""
+    environment = {**plain_environment(), **(env or {})}
+    if runtime_dir:
+        environment["TALLY_RUNTIME_DIR"] = str(runtime_dir)
+    return subprocess.run(
+        [script(argv[0]), *argv[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error that a command ended with: exactly one line, and nothing on standard output."""
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "wanted"),
+    [
+        (["tally", "runn"], 2, 'unknown command "runn"; did you mean "run"?'),
+        (["tally", "--hlep"], 2, "Did you mean"),
+        (["tally", "run"], 2, "Missing argument"),
+        (["tally", "run", "--class", "hihg", "true"], 2, "'hihg' is not one of 'high'"),
+        (["tally", "run", "--priority", "x", "true"], 2, "--priority"),
+        (["tally", "run", "--priority", "999", "true"], 2, "--priority"),
+        (["tally", "run", "true"], 4, "tallyd is not running"),
+        (["tally", "ps"], 4, "start it with `tallyd`"),
+        (["tally", "stats"], 4, "start it with `tallyd`"),
+        (["tally", "shutdown"], 4, "start it with `tallyd`"),
+        (["tally", "run", "nonesuch-command"], 127, "command not found"),
+        (["tally", "run", "/nonesuch/command"], 127, "command not found"),
+        (["tally", "run", "/etc/passwd"], 126, "cannot be executed"),
+        (["tally", "run", "/"], 126, "cannot be executed"),
+        (["tallyd", "--devcie", "soft"], 2, "Did you mean '--device'?"),
+        (["tallyd", "--device", "sofft"], 2, "use auto, cuda, soft or soft:N"),
+        (["tallyd", "--config", "/nonesuch.toml"], 2, "/nonesuch.toml: cannot be read"),
+        (["tallyd", "extra"], 2, "unexpected extra argument"),
+    ],
+)
+def test_errors(tmp_path: Path, argv: list[str], status: int, wanted: str) -> None:
+    done = run(*argv, runtime_dir=tmp_path / "run")
+    assert done.returncode == status, done.stderr
+    assert wanted in one_line(done)
+
+
+def test_config_typo(tmp_path: Path) -> None:
+    (tmp_path / "tally.toml").write_text("polcy = 'fifo'\n")
+    done = run("tallyd", "--config", str(tmp_path / "tally.toml"))
+    assert done.returncode == 2
+    assert 'unknown setting "polcy"; did you mean "policy"?' in one_line(done)
+
+
+def test_no_driver(tmp_path: Path) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has a driver")
+    flags = ["--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state")]
+    done = run("tallyd", "--device", "cuda", *flags)
+    assert done.returncode == 3
+    assert "no CUDA device can be used" in one_line(done)
+
+
+def test_second_daemon(supervised: Supervised, tmp_path: Path) -> None:
+    flags = ["--runtime-dir", str(supervised.runtime_dir), "--state-dir", str(tmp_path)]
+    done = run("tallyd", "--device", "soft", *flags)
+    assert done.returncode == 5
+    assert "another tallyd" in one_line(done)
+
+
+def test_other_protocol_version(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys; from tally.client import protocol; protocol.VERSION = 77\n"
+        "from tally.main import main; sys.argv = ['tally', 'ps']; main()"
+    )
+    environment = {**plain_environment(), "TALLY_RUNTIME_DIR": str(supervised.runtime_dir)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 6
+    assert "protocol version 77 meets a tallyd that speaks 1" in one_line(done)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_unreadable_socket(supervised: Supervised) -> None:
+    path = paths.control_socket(supervised.runtime_dir)
+    code = (
+        "import os; from pathlib import Path; from tally.client import api\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"api._probe(Path({str(path)!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "NotReachableError: no permission to use" in done.stderr
+
+
+def test_exit_statuses_are_those_documented() -> None:
+    def subclasses(base: type[TallyError]) -> set[type[TallyError]]:
+        return {base}.union(*(subclasses(child) for child in base.__subclasses__()))
+
+    documented = {status for status, _ in EXIT_STATUSES}
+    assert {kind.exit_status for kind in subclasses(TallyError)} == documented - {0}
+
+
+# ---- tally run ----------------------------------------------------------------------------------
+
+
+def tally_run(supervised: Supervised, *argv: str) -> list[str]:
+    return [script("tally"), "--runtime-dir", str(supervised.runtime_dir), "run", *argv]
+
+
+@needs_shim
+def test_run_sets_the_environment(supervised: Supervised) -> None:
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    done = run(
+        *("tally", "run", "--name", "env", "--class", "high", "--", sys.executable, "-c", code),
+        runtime_dir=supervised.runtime_dir,
+        env={"LD_LIBRARY_PATH": "/theirs"},
+    )
+    assert done.returncode == 0, done.stderr
+    inside = json.loads(done.stdout)
+    shim = paths.shim()
+    assert shim is not None
+    assert inside["LD_PRELOAD"] == str(shim)
+    assert inside["LD_LIBRARY_PATH"] == f"{shim.parent}:/theirs"
+    assert inside["TRITON_LIBCUDA_PATH"] == str(shim.parent)
+    assert Path(inside["TALLY_LIBZMQ"]).is_file()
+    assert inside["TALLY_RUNTIME_DIR"] == str(supervised.runtime_dir)
+    with supervised.client() as client:
+        record = next(job for job in client.jobs() if job.name == "env")
+    assert (record.id, record.job_class) == (inside["TALLY_JOB"], "high")
+    assert record.argv[0] == sys.executable
+
+
+@needs_shim
+@pytest.mark.parametrize("code", [0, 1, 42, 255])
+def test_run_passes_the_exit_status_on(supervised: Supervised, code: int) -> None:
+    done = subprocess.run(tally_run(supervised, "sh", "-c", f"exit {code}"), check=False)
+    assert done.returncode == code
+
+
+@needs_shim
+def test_run_passes_signals_on(supervised: Supervised) -> None:
+    process = subprocess.Popen(
+        tally_run(supervised, "sh", "-c", "trap 'echo got it; exit 7' TERM; echo up; sleep 20 & wait"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "got it\n"
+    process.stdout.close()
+    assert process.wait(10) == 7
+    killed = subprocess.run(tally_run(supervised, "sh", "-c", "kill -9 $$"), check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@needs_shim
+def test_run_leaves_ignored_signals_as_they_were(supervised: Supervised) -> None:
+    """Python ignores SIGPIPE; the command must not inherit that."""
+    plain = subprocess.run(["grep", "Sig", "/proc/self/status"], capture_output=True, check=True)
+    under = subprocess.run(
+        tally_run(supervised, "grep", "Sig", "/proc/self/status"), capture_output=True, check=True
+    )
+    assert under.stdout == plain.stdout
+
+
+@needs_shim
+def test_run_leaves_the_terminal_alone(supervised: Supervised) -> None:
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        tally_run(supervised, "sh", "-c", "test -t 0 && test -t 1 && tty"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        check=False,
+    )
+    os.close(slave)
+    assert done.returncode == 0
+    assert b"/dev/pts/" in os.read(master, 1000)
+    os.close(master)
+
+
+@needs_shim
+def test_run_leaks_no_descriptor(supervised: Supervised) -> None:
+    plain = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, check=True)
+    under = subprocess.run(
+        tally_run(supervised, "ls", "/proc/self/fd"), capture_output=True, check=True
+    )
+    assert under.stdout == plain.stdout
+
+
+@needs_shim
+def test_options_of_the_command_are_its_own(supervised: Supervised) -> None:
+    for separator in ([], ["--"]):
+        done = subprocess.run(
+            tally_run(supervised, *separator, "echo", "--class", "-x", "--"),
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout == b"--class -x --\n"
+
+
+@needs_shim
+def test_children_belong_to_the_job(supervised: Supervised) -> None:
+    process = subprocess.Popen(
+        tally_run(supervised, "--name", "family", "sh", "-c", "sleep 60 & echo up; wait"),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    with supervised.client() as client:
+        record = next(job for job in client.jobs() if job.name == "family")
+        assert record.pid == process.pid
+        assert len(record.processes) == 2
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        wait_until(
+            lambda: next(job for job in client.jobs() if job.name == "family").state == "done",
+            5,
+            "the job's end is noticed",
+        )
+
+
+@needs_shim
+def test_run_starts_fast(supervised: Supervised) -> None:
+    """Less than 0.3 s on top of the command's own time; best of five, as other tests take turns."""
+
+    def seconds(argv: list[str]) -> float:
+        began = time.monotonic()
+        subprocess.run(argv, check=True)
+        return time.monotonic() - began
+
+    plain = min(seconds(["true"]) for _ in range(5))
+    under = min(seconds(tally_run(supervised, "true")) for _ in range(5))
+    assert under - plain < 0.3
+
+
+def test_run_imports_nothing_heavy() -> None:
+    """What would make `tally run` slow; each of these takes tens of milliseconds."""
+    code = (
+        "import sys; import tally.main, tally.commands.run\n"
+        "print([m for m in ('asyncio', 'rich', 'psutil', 'numpy', 'prometheus_client', 'llvmlite')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# ---- the other commands ---------------------------------------------------------------------------
+
+
+def test_ps_and_stats(supervised: Supervised) -> None:
+    with supervised.client() as client:
+        job = client.start_job(["prog", "[bold]arg"], name="[red]shown", job_class="high")
+    done = run("tally", "ps", runtime_dir=supervised.runtime_dir)
+    assert done.returncode == 0, done.stderr
+    assert "[red]shown" in done.stdout and "prog [bold]arg" in done.stdout
+    done = run("tally", "stats", runtime_dir=supervised.runtime_dir)
+    assert done.returncode == 0, done.stderr
+    assert "device 0: stub device, ready" in done.stdout
+    done = run("tally", "stats", "--json", job, runtime_dir=supervised.runtime_dir)
+    (entry,) = json.loads(done.stdout)["jobs"]
+    assert entry["name"] == "[red]shown"
+    done = run("tally", "stats", "nonesuch", runtime_dir=supervised.runtime_dir)
+    assert done.returncode == 1
+    assert "tally ps --all" in one_line(done)
+
+
+def test_watch(supervised: Supervised) -> None:
+    flags = ["stats", "--json", "--watch", "--interval", "0.1"]
+    process = subprocess.Popen(
+        [script("tally"), "--runtime-dir", str(supervised.runtime_dir), *flags],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    snapshots = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(10) == 130
+    assert snapshots[0]["time_s"] < snapshots[2]["time_s"]
+
+
+def test_doctor(supervised: Supervised, tmp_path: Path) -> None:
+    done = run("tally", "doctor", "--json", runtime_dir=supervised.runtime_dir)
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["tallyd"]["level"] == "ok"
+    assert findings["executor 0"]["text"] == "stub device, ready"
+    assert findings["libzmq"]["level"] == "ok"
+    assert done.returncode == any(f["level"] == "problem" for f in findings.values())
+    done = run("tally", "doctor", runtime_dir=tmp_path)
+    assert done.returncode == 1
+    assert "start it with `tallyd`" in done.stdout
+
+
+def test_version(supervised: Supervised) -> None:
+    done = run("tally", "version", runtime_dir=supervised.runtime_dir)
+    assert done.stdout.splitlines()[0] == f"tally  {tally.__version__} (protocol 1)"
+    assert f"pid {os.getpid()}" in done.stdout
+    assert run("tallyd", "--version").stdout == f"tallyd {tally.__version__}\n"
+
+
+def test_service() -> None:
+    system = run("tally", "service").stdout
+    user = run("tally", "service", "--user").stdout
+    assert f"ExecStart={script('tallyd')}\n" in system
+    assert "ProtectSystem=strict" in system and "ProtectSystem" not in user
+    assert "WantedBy=multi-user.target" in system and "WantedBy=default.target" in user
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    done = run("tally", name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: tally {name} ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    assert f"{shell}_source" in run("tally", "completion", shell).stdout
+
+
+def test_render() -> None:
+    assert [render.time_ns(v) for v in (None, 0, 870, 12_345, 4_560_000, 7.89e9)] == [
+        *("-", "0ns", "870ns", "12.3us"),
+        *("4.56ms", "7.89s"),
+    ]
+    assert render.time_ns(999_950) == "1e+03us" or render.time_ns(999_950) == "1000us"
+    assert [render.size(v) for v in (0, 1536, 20 * 2**30)] == ["0B", "1.5KiB", "20GiB"]
+    assert [render.duration(v) for v in (4.2, 185, 7620, 442_800)] == [
+        *("4.2s", "3m05s"),
+        *("2h07m", "5d03h"),
+    ]

@@ -1,0 +1,295 @@
+"""Executors that die, refuse or never start; and what a killed tallyd leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from support.daemon import wait_until
+from support.supervised import Supervised, elsewhere, session_of, stub_command
+
+from tally.client.environment import clean_environment, run_environment
+from tally.client.protocol import Status
+from tally.config import Config
+from tally.daemon import notify, runtime, supervisor_child
+from tally.daemon.devices import Devices
+from tally.daemon.metrics import render
+from tally.daemon.runtime import RuntimeDir
+from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
+
+
+def executor(running: Supervised) -> supervisor_child.ExecutorChild:
+    return running.supervisor.children[0]
+
+
+def test_a_killed_executor_is_replaced() -> None:
+    with Supervised() as running, running.raw() as peer:
+        session = session_of(peer.hello()[1])
+        assert peer.open(session)[0] is Status.OK
+        first = executor(running).pid
+        assert first is not None
+        left = Path(f"/dev/shm/tally-{instance(running)}-7")
+        left.write_bytes(b"x")
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: executor(running).restarts == 1, 2, "the death is noticed")
+        assert not left.exists(), "its shared memory is removed"
+        table = running.supervisor.sessions.table
+        assert running.call(lambda: table.sessions[session].devices) == {}
+        assert running.call(lambda: table.sessions[session].job.lost_sessions) == 1
+        status, body = peer.hello()
+        assert status is Status.OK, "hello waits for the new one"
+        assert peer.open(session_of(body))[0] is Status.OK
+        with running.client() as client:
+            device = client.stats()["executors"][0]
+        assert device["state"] == "ready"
+        assert device["restarts"] == 1
+        assert device["last_failure"] == "it was ended by SIGKILL"
+        assert device["pid"] != first
+
+
+def instance(running: Supervised) -> str:
+    life = executor(running)._life
+    assert life is not None
+    return life.instance
+
+
+def test_the_open_that_kills_an_executor_fails() -> None:
+    with Supervised() as running:
+        code = "session = struct.unpack_from('<Q', peer.hello(job)[1])[0]\nprint(peer.open(session))"
+        said = elsewhere(running, code, "die")
+        assert "UNAVAILABLE" in said and "asked to die" in said
+        assert "(<Status.OK" in elsewhere(running, code, "sound")
+
+
+def test_nonsense_from_an_executor_is_dropped() -> None:
+    with Supervised() as running:
+        code = "session = struct.unpack_from('<Q', peer.hello(job)[1])[0]\nprint(peer.open(session))"
+        assert "(<Status.OK" in elsewhere(running, code, "garbage")
+        assert executor(running).restarts == 0
+
+
+def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_child, "BACKOFF_SECONDS_MIN", 0.01)
+
+    def broken(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
+        return lambda instance: [sys.executable, "-c", "raise SystemExit(9)"]
+
+    with Supervised(command=broken) as running, running.raw() as peer:
+        status, text = peer.hello()
+        assert status is Status.UNAVAILABLE
+        assert b"device 0 is not ready: it exited with status 9" in text
+        with running.client() as client:
+            assert client.doctor()["executors"][0]["last_failure"] == "it exited with status 9"
+
+
+def test_an_executor_that_is_slow_to_start() -> None:
+    def slow(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
+        return lambda instance: [sys.executable, "-c", "import time; time.sleep(60)"]
+
+    with Supervised(command=slow, executor_ready_seconds_max=1) as running, running.raw() as peer:
+        began = time.monotonic()
+        status, text = peer.hello()
+        assert status is Status.UNAVAILABLE
+        assert b"still starting" in text
+        assert 0.9 < time.monotonic() - began < 3
+        running.call(lambda: executor(running)._life.process.kill())  # type: ignore[union-attr]
+
+
+def test_several_devices() -> None:
+    with Supervised(count=2) as running, running.raw() as peer:
+        session = session_of(peer.hello()[1])
+        assert peer.open(session, 0)[0] is Status.OK
+        assert peer.open(session, 1)[0] is Status.OK
+        with running.client() as client:
+            client.stats()
+            (job,) = client.jobs()
+        assert job.stats["counters"]["launches"] == 2000, "1000 on each"
+
+
+def test_executors_end_with_the_supervisor() -> None:
+    with Supervised() as running, running.raw() as peer:
+        peer.hello()
+        pid = executor(running).pid
+    assert pid is not None
+    assert runtime.process_start_ticks(pid) is None
+
+
+def test_metrics_endpoint() -> None:
+    with Supervised(metrics_address="127.0.0.1:0") as running, running.raw() as peer:
+        assert peer.open(session_of(peer.hello(program='odd"name')[1]))[0] is Status.OK
+        wait_until(lambda: running.metrics_port() > 0, 5, "the endpoint listens")
+        address = f"http://127.0.0.1:{running.metrics_port()}"
+        text = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
+        assert 'tally_executor_up{device="0"} 1.0' in text
+        assert "tally_job_launches_total{" in text and 'name="odd\\"name"' in text
+        assert 'quantile="0.99"' in text
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}/", timeout=5)
+
+
+def test_metrics_of_nothing() -> None:
+    text = render({"executors": [], "jobs": [], "uptime_s": 1.0}).decode()
+    assert "tally_uptime_seconds 1.0" in text
+
+
+# ---- the runtime folder ------------------------------------------------------------------------
+
+
+def test_one_daemon_per_folder(tmp_path: Path) -> None:
+    first = RuntimeDir(tmp_path / "run")
+    with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}"):
+        RuntimeDir(tmp_path / "run")
+    first.close()
+    RuntimeDir(tmp_path / "run").close()
+
+
+def test_stale_sockets_are_removed(tmp_path: Path) -> None:
+    import socket
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(folder / "control.sock"))
+    (folder / "keep").touch()
+    opened = RuntimeDir(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["keep", "lock"]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    opened.close()
+
+
+def test_folders_that_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for name in ("file", "file/below", "link"):
+        with pytest.raises(ConfigError, match="runtime_dir"):
+            RuntimeDir(tmp_path / name)
+    with pytest.raises(ConfigError, match='no group "nonesuch"'):
+        RuntimeDir(tmp_path / "real", "nonesuch")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a folder away")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.chown(tmp_path / "run", 12345, -1)
+    with pytest.raises(ConfigError, match="belongs to user 12345"):
+        RuntimeDir(tmp_path / "run")
+
+
+def test_segments_of_the_dead_alone_are_removed() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    mine = runtime.instance_id(1)
+    namespace = mine.split(".")[0]
+    dead = f"{namespace}.{ended.pid}.1.1"
+    reused = f"{namespace}.{os.getpid()}.1.1"
+    foreign = f"abc.{ended.pid}.1.1"
+    assert [runtime.instance_is_dead(i) for i in (mine, dead, reused, foreign, "x", "")] == [
+        *(False, True, True, False),
+        *(False, False),
+    ]
+    paths = {name: Path(f"/dev/shm/tally-{name}-1") for name in (mine, dead, foreign)}
+    try:
+        for path in paths.values():
+            path.touch()
+        runtime.remove_stale_segments()
+        assert [path.exists() for path in paths.values()] == [True, False, True]
+    finally:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+
+
+# ---- environment, systemd, devices --------------------------------------------------------------
+
+
+def test_executors_do_not_see_the_shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "lib" / "libcuda.so.1"
+    monkeypatch.setattr("tally.client.paths.shim", lambda: shim)
+    before = {"PATH": "/bin", "LD_LIBRARY_PATH": "/theirs", "LD_PRELOAD": "/their.so"}
+    inside = run_environment(before, "1-a", tmp_path, Path("/libzmq.so.5"))
+    assert inside["LD_PRELOAD"] == f"{shim}:/their.so"
+    assert inside["LD_LIBRARY_PATH"] == f"{shim.parent}:/theirs"
+    assert inside["TRITON_LIBCUDA_PATH"] == str(shim.parent)
+    twice = run_environment(inside, "2-a", tmp_path, Path("/libzmq.so.5"))
+    assert twice == inside | {"TALLY_JOB": "2-a"}
+    assert clean_environment(inside) == before | {"TALLY_LIBZMQ": "/libzmq.so.5"}
+    assert "LD_PRELOAD" not in clean_environment({"LD_PRELOAD": str(shim)})
+
+
+def test_watchdog_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    assert notify.watchdog_seconds() is None
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    assert notify.watchdog_seconds() == 1.5
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert notify.watchdog_seconds() is None
+    notify.notify("READY=1")  # without $NOTIFY_SOCKET nothing happens
+
+
+def test_choice_of_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tally.daemon import devices
+    from tally.daemon.probe import Driver
+
+    working = Driver(("H100", "H100"), 13000, "/lib/libcuda.so.1", "")
+    broken = Driver((), 0, "", "cuInit: CUDA_ERROR_NO_DEVICE")
+    monkeypatch.setattr(devices.paths, "softgpu_library", lambda: tmp_path)
+    monkeypatch.setattr(devices, "probe", lambda: working)
+    assert devices.choose("auto").kind == devices.choose("cuda").kind == "cuda"
+    assert devices.choose("auto").count == 2
+    assert devices.choose("soft:3") == Devices("soft", 3, "asked for", None)
+    monkeypatch.setattr(devices, "probe", lambda: broken)
+    chosen = devices.choose("auto")
+    assert (chosen.kind, chosen.count) == ("soft", 1)
+    assert "CUDA_ERROR_NO_DEVICE" in chosen.reason
+    with pytest.raises(NoDeviceError, match="--device soft"):
+        devices.choose("cuda")
+    monkeypatch.setattr(devices.paths, "softgpu_library", lambda: None)
+    with pytest.raises(NoDeviceError, match="missing from the package"):
+        devices.choose("auto")
+
+
+def test_the_probe_survives_what_the_driver_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tally.daemon import probe
+
+    source = tmp_path / "driver.c"
+    library = tmp_path / "libcuda.so.1"
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    for body, wanted in (
+        ("return 100;", "cuInit: CUDA_ERROR_TEST"),
+        ("*(volatile int *)0 = 1; return 0;", "ended the probing process"),
+        ("for (;;) pause();", "did not answer within"),
+    ):
+        source.write_text(
+            "#include <unistd.h>\n"
+            f"int cuInit(unsigned flags) {{ {body} }}\n"
+            "int cuDriverGetVersion(int *version) { *version = 13000; return 0; }\n"
+            'int cuGetErrorName(int e, const char **n) { *n = "CUDA_ERROR_TEST"; return 0; }\n'
+        )
+        subprocess.run(["cc", "-shared", "-fPIC", "-w", str(source), "-o", str(library)], check=True)
+        monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 1.0)
+        found = probe.probe()
+        assert found.devices == ()
+        assert wanted in found.reason
+
+
+def test_config_of_executors() -> None:
+    flags: list[Sequence[str]] = []
+
+    def remember(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
+        flags.append(options)
+        return stub_command(options)
+
+    with Supervised(command=remember, soft_dry=True, policy="kernel"):
+        pass
+    assert {"--device=soft", "--index=0", "--policy=kernel", "--soft-dry"} <= set(flags[0])
+    assert f"--turnaround-us-max={Config().turnaround_us_max}" in flags[0]
