@@ -269,8 +269,6 @@ static CUresult set_up_soft(struct tally_engine *engine)
                                       (int)config->soft_dry);
     if (!result && config->soft_compile)
         result = soft->set_compiler((softgpu_compile_fn)config->soft_compile, NULL);
-    if (!result && config->soft_decompress)
-        result = soft->set_decompressor((softgpu_decompress_fn)config->soft_decompress, NULL);
     if (!result)
         result = soft->set_output(on_output, engine);
     if (!result && !config->event_timing)

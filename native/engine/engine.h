@@ -25,8 +25,7 @@ struct tally_engine_config {
     uint32_t soft;           /* 1: the driver must be softgpu; the rest is for it alone */
     uint32_t soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
-    void *soft_compile;    /* softgpu_compile_fn; NULL: no PTX */
-    void *soft_decompress; /* softgpu_decompress_fn; NULL: the machine's libzstd */
+    void *soft_compile; /* softgpu_compile_fn; NULL: no PTX */
 };
 
 struct tally_session_config {

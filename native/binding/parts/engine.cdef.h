@@ -33,7 +33,7 @@ struct tally_engine_config {
     const char *driver, *runtime_dir, *shm_prefix;
     uint32_t device, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
-    void *soft_compile, *soft_decompress;
+    void *soft_compile;
     ...;
 };
 struct tally_session_config {

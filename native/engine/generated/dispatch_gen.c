@@ -6,7 +6,9 @@
 #include "engine/dispatch.h"
 
 /* A launch configuration from the wire; `attributes` are the message's own. */
-static CUresult read_config(struct session *session, struct tally_launch_config *in, CUlaunchConfig *out) {
+static CUresult read_config(struct session *session, struct tally_launch_config *in,
+                            CUlaunchConfig *out)
+{
     if (in->attribute_count > TALLY_QUERY_ATTRIBUTES_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     *out = (CUlaunchConfig){
@@ -16,10 +18,14 @@ static CUresult read_config(struct session *session, struct tally_launch_config 
         .attrs = in->attribute_count > 0 ? in->attributes : NULL,
         .numAttrs = in->attribute_count,
     };
-    return in->stream != 0 ? engine_resolve_stream(session, in->stream, &out->hStream) : CUDA_SUCCESS;
+    if (in->stream == 0)
+        return CUDA_SUCCESS;
+    return engine_resolve_stream(session, in->stream, &out->hStream);
 }
 
-static CUresult serve_cuFuncSetAttribute(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuFuncSetAttribute(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuFuncSetAttribute == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -35,7 +41,9 @@ static CUresult serve_cuFuncSetAttribute(struct session *session, const void *me
     return driver->cuFuncSetAttribute(hfunc, attrib, value);
 }
 
-static CUresult serve_cuFuncSetCacheConfig(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuFuncSetCacheConfig(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuFuncSetCacheConfig == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -50,7 +58,9 @@ static CUresult serve_cuFuncSetCacheConfig(struct session *session, const void *
     return driver->cuFuncSetCacheConfig(hfunc, config);
 }
 
-static CUresult serve_cuFuncSetSharedMemConfig(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuFuncSetSharedMemConfig(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuFuncSetSharedMemConfig == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -65,7 +75,9 @@ static CUresult serve_cuFuncSetSharedMemConfig(struct session *session, const vo
     return driver->cuFuncSetSharedMemConfig(hfunc, config);
 }
 
-static CUresult serve_cuOccupancyAvailableDynamicSMemPerBlock(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuOccupancyAvailableDynamicSMemPerBlock(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuOccupancyAvailableDynamicSMemPerBlock == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -86,7 +98,9 @@ static CUresult serve_cuOccupancyAvailableDynamicSMemPerBlock(struct session *se
     return result;
 }
 
-static CUresult serve_cuOccupancyMaxActiveBlocksPerMultiprocessor(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuOccupancyMaxActiveBlocksPerMultiprocessor(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuOccupancyMaxActiveBlocksPerMultiprocessor == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -107,7 +121,9 @@ static CUresult serve_cuOccupancyMaxActiveBlocksPerMultiprocessor(struct session
     return result;
 }
 
-static CUresult serve_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -129,7 +145,9 @@ static CUresult serve_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(struc
     return result;
 }
 
-static CUresult serve_cuOccupancyMaxActiveClusters(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuOccupancyMaxActiveClusters(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuOccupancyMaxActiveClusters == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -154,7 +172,9 @@ static CUresult serve_cuOccupancyMaxActiveClusters(struct session *session, cons
     return result;
 }
 
-static CUresult serve_cuOccupancyMaxPotentialClusterSize(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuOccupancyMaxPotentialClusterSize(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuOccupancyMaxPotentialClusterSize == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -179,7 +199,9 @@ static CUresult serve_cuOccupancyMaxPotentialClusterSize(struct session *session
     return result;
 }
 
-static CUresult serve_cuStreamCopyAttributes(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuStreamCopyAttributes(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuStreamCopyAttributes == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -197,7 +219,9 @@ static CUresult serve_cuStreamCopyAttributes(struct session *session, const void
     return driver->cuStreamCopyAttributes(dstStream, srcStream);
 }
 
-static CUresult serve_cuStreamGetAttribute(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuStreamGetAttribute(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuStreamGetAttribute == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -217,7 +241,9 @@ static CUresult serve_cuStreamGetAttribute(struct session *session, const void *
     return result;
 }
 
-static CUresult serve_cuStreamSetAttribute(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuStreamSetAttribute(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuStreamSetAttribute == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -234,7 +260,9 @@ static CUresult serve_cuStreamSetAttribute(struct session *session, const void *
     return driver->cuStreamSetAttribute(hStream, attr, &param);
 }
 
-static CUresult serve_cuTensorMapEncodeIm2col(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuTensorMapEncodeIm2col(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuTensorMapEncodeIm2col == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -277,7 +305,9 @@ static CUresult serve_cuTensorMapEncodeIm2col(struct session *session, const voi
     return result;
 }
 
-static CUresult serve_cuTensorMapEncodeIm2colWide(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuTensorMapEncodeIm2colWide(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuTensorMapEncodeIm2colWide == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -315,7 +345,9 @@ static CUresult serve_cuTensorMapEncodeIm2colWide(struct session *session, const
     return result;
 }
 
-static CUresult serve_cuTensorMapEncodeTiled(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuTensorMapEncodeTiled(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuTensorMapEncodeTiled == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -352,7 +384,9 @@ static CUresult serve_cuTensorMapEncodeTiled(struct session *session, const void
     return result;
 }
 
-static CUresult serve_cuTensorMapReplaceAddress(struct session *session, const void *message, void *answer) {
+static CUresult
+serve_cuTensorMapReplaceAddress(struct session *session, const void *message, void *answer)
+{
     const struct tally_driver *driver = engine_driver(session);
     if (driver->cuTensorMapReplaceAddress == NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -389,7 +423,8 @@ static const struct handler {
 };
 
 bool engine_dispatch_generated(struct session *session, const void *message, size_t bytes,
-                               void *reply, size_t *reply_bytes, CUresult *result) {
+                               void *reply, size_t *reply_bytes, CUresult *result)
+{
     struct tally_op op;
     if (bytes < sizeof op)
         return false;

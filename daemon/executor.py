@@ -1,0 +1,319 @@
+"""The executor: one process per device. tallyd starts it and talks JSON with it over a PAIR socket.
+
+Requests are {"id", "op", ...}, answers {"id", "ok", ...}, and what happens by itself is {"event", ...};
+docs/protocol.md lists them. All work on the device is done by the engine's native threads; this one
+opens and closes sessions and passes on what the engine reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import zmq
+from tally.client import paths
+
+from tally.errors import NoDeviceError, RefusedError, TallyError
+
+from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
+
+log = logging.getLogger("tallyd.executor")
+
+STATS_SECONDS = 0.5
+LINGER_MS = 1000
+EXIT_LOST = 4  # the device's context is gone for everybody
+SEGMENT_SHARE = 256  # of /dev/shm that one session's slots may take: 1/256, within the bounds below
+SLOT_COUNT = 16
+SLOT_BYTES_MIN = 64 << 10
+SLOT_BYTES_MAX = 1 << 20
+
+
+def slot_bytes(shm: Path = Path("/dev/shm")) -> int:
+    """Bytes of a slot: containers give little shared memory, and many sessions must fit into it."""
+    status = os.statvfs(shm)
+    fair = status.f_blocks * status.f_frsize // SEGMENT_SHARE // SLOT_COUNT
+    size = SLOT_BYTES_MIN
+    while size * 2 <= min(fair, SLOT_BYTES_MAX):
+        size *= 2
+    return size
+
+
+class Channel:
+    """The PAIR socket to tallyd, and notice of its end."""
+
+    def __init__(self, endpoint: str):
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.PAIR)
+        self.socket.linger = LINGER_MS
+        self.socket.sndtimeo = LINGER_MS
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.socket.connect(endpoint)
+
+    def send(self, message: Mapping[str, Any], important: bool = True) -> None:
+        """Send; what is not important is dropped if tallyd does not keep up."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send_json(message, flags=0 if important else zmq.DONTWAIT)
+
+    def close(self) -> None:
+        """Wait a moment for what was sent, then close."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close()
+        self._context.term()
+
+
+class Executor:
+    """Serves one device until told to stop or tallyd is gone."""
+
+    def __init__(self, engine: Engine, channel: Channel, wake_fd: int):
+        """wake_fd becomes readable when a signal has arrived."""
+        self._engine = engine
+        self._channel = channel
+        self._wake_fd = wake_fd
+        self._slot_bytes = slot_bytes()
+        self.stopping = False
+        self.lost = False
+        self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "open": self._open,
+            "close": self._close,
+            "stats": self._stats,
+            "shutdown": self._shutdown,
+        }
+
+    def run(self) -> None:
+        """Until `stopping`."""
+        poller = zmq.Poller()
+        for source in (
+            self._channel.socket,
+            self._channel.monitor,
+            self._engine.event_fd(),
+            self._wake_fd,
+        ):
+            poller.register(source, zmq.POLLIN)
+        next_stats_s = time.monotonic() + STATS_SECONDS
+        while not self.stopping:
+            wait_s = max(0.0, next_stats_s - time.monotonic())
+            ready = dict(poller.poll(wait_s * 1000))
+            if self._wake_fd in ready or self._channel.monitor in ready:
+                self.stopping = True
+            if self._engine.event_fd() in ready:
+                for event in self._engine.events():
+                    self._report(event)
+            if self._channel.socket in ready:
+                self._serve()
+            if time.monotonic() >= next_stats_s:
+                next_stats_s = time.monotonic() + STATS_SECONDS
+                self._send_stats()
+
+    # ---- requests -------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        number: object = None
+        try:
+            request = json.loads(self._channel.socket.recv())
+            if not isinstance(request, dict):
+                raise ValueError("not an object")
+            number = request.get("id")
+            operation = self._operations.get(request.get("op", ""))
+            if operation is None:
+                raise ValueError(f"there is no operation {request.get('op')!r}")
+            answer = {"id": number, "ok": True, **operation(request)}
+        except (RefusedError, ValueError, KeyError, TypeError, OverflowError) as error:
+            text = f"missing {error}" if isinstance(error, KeyError) else str(error)
+            answer = {"id": number, "ok": False, "error": text}
+        self._channel.send(answer)
+
+    def _open(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        job = request["job"]
+        kind = job["class"]
+        if kind not in ("high", "best-effort"):
+            raise ValueError(f"there is no class {kind!r}")
+        config = SessionConfig(
+            session=int(request["session"]),
+            pid=int(request["pid"]),
+            uid=int(request["uid"]),
+            gid=int(request["gid"]),
+            high=kind == "high",
+            priority=int(job.get("priority", 0)),
+            slot_count=SLOT_COUNT,
+            slot_bytes=self._slot_bytes,
+            memory_limit_bytes=int(job.get("memory_limit_bytes", 0)),
+        )
+        answer = self._engine.open(config)
+        log.debug("session %d of pid %d opened", config.session, config.pid)
+        return answer
+
+    def _close(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        reason = str(request.get("reason", "closed by tallyd"))
+        return {"known": self._engine.end(int(request["session"]), reason)}
+
+    def _stats(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"sessions": self._engine.stats()}
+
+    def _shutdown(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        self.stopping = True
+        return {}
+
+    # ---- events ---------------------------------------------------------------------------------
+
+    def _send_stats(self) -> None:
+        sessions = self._engine.stats()
+        if sessions:
+            self._channel.send({"event": "stats", "sessions": sessions}, important=False)
+
+    def _report(self, event: EngineEvent) -> None:
+        message: dict[str, Any] = {"event": event.kind, "session": event.session}
+        if event.kind == "closed":
+            log.debug("session %d closed: %s", event.session, event.reason)
+            message |= {"reason": event.reason, "stats": event.stats}
+        else:
+            log.warning("session %d: %s", event.session, event.reason)
+            message |= {"event": "fault", "error": event.error, "detail": event.reason}
+        if event.kind == "lost":
+            message["detail"] += "; the device's context is lost for every session"
+            self.stopping = self.lost = True
+        self._channel.send(message)
+
+
+# ---- the process --------------------------------------------------------------------------------
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tally.daemon.executor", description=__doc__)
+    parser.add_argument("--device", choices=("cuda", "soft"), required=True)
+    parser.add_argument("--index", type=int, required=True, help="of the device")
+    parser.add_argument("--runtime", type=Path, required=True, help="folder of all sockets")
+    parser.add_argument("--instance", required=True, help="begins the names of shared memory")
+    parser.add_argument("--state", type=Path, help="folder that outlives the process")
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--policy", default="fifo", help="how launches are scheduled")
+    parser.add_argument("--turnaround-us-max", type=float, default=0.0)
+    parser.add_argument("--soft-workers", "--workers", type=int, default=0)
+    parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
+    parser.add_argument("--soft-dry", "--dry", action="store_true")
+    parser.add_argument("--event-timing", action="store_true", help="time launches with events")
+    return parser.parse_args(arguments)
+
+
+def _refuse_shim() -> None:
+    """The executor needs the machine's driver: with the shim in its place it would wait for itself."""
+    shim = paths.shim()
+    if shim is None:
+        return
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        loaded = any(line.rstrip("\n").endswith(str(shim)) for line in maps)
+    if loaded or str(shim.parent) in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        raise NoDeviceError(
+            "the executor was started under `tally run`; start tallyd without LD_PRELOAD"
+        )
+
+
+def _engine_config(options: argparse.Namespace) -> EngineConfig:
+    soft = options.device == "soft"
+    driver = paths.softgpu_library() if soft else Path("libcuda.so.1")
+    if driver is None:
+        raise NoDeviceError("the software GPU (libtally_softgpu.so) is missing from the package")
+    compiler = 0
+    if soft:
+        from .executor_soft import compiler_address
+
+        compiler = compiler_address()
+    return EngineConfig(
+        driver=str(driver),
+        runtime_dir=str(options.runtime),
+        shm_prefix=_shm_prefix(options),
+        device=options.index,
+        soft=soft,
+        soft_devices=options.index + 1 if soft else 0,
+        soft_workers=options.soft_workers,
+        soft_memory_bytes=options.soft_memory_bytes,
+        soft_dry=options.soft_dry,
+        event_timing=options.event_timing,
+        soft_compile=compiler,
+    )
+
+
+def _shm_prefix(options: argparse.Namespace) -> str:
+    return f"tally-{options.instance}-d{options.index}"
+
+
+def _remove_shared_memory(options: argparse.Namespace) -> None:
+    for path in Path("/dev/shm").glob(f"{_shm_prefix(options)}-*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _catch_signals() -> int:
+    """A descriptor that becomes readable on SIGTERM. Ctrl-C is for tallyd, which tells us."""
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return reading
+
+
+def _serve(options: argparse.Namespace, channel: Channel) -> int:
+    from tally._native import lib
+
+    wake_fd = _catch_signals()
+    lib.tally_engine_die_with_parent(os.getppid(), signal.SIGTERM)
+    if libzmq := paths.loaded_libzmq():
+        os.environ.setdefault("TALLY_LIBZMQ", str(libzmq))
+    _refuse_shim()
+    engine = Engine(_engine_config(options))
+    info, name, version = engine.device()
+    channel.send(
+        {
+            "event": "ready",
+            "pid": os.getpid(),
+            "device": base64.b64encode(info).decode(),
+            "driver_version": version,
+            "device_name": name,
+            "kind": options.device,
+        }
+    )
+    executor = Executor(engine, channel, wake_fd)
+    executor.run()
+    if executor.lost:
+        channel.close()
+        _remove_shared_memory(options)
+        os._exit(EXIT_LOST)  # a driver with a dead context may hang in an orderly end
+    engine.close()
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run an executor. The exit status: 0, 3 without a usable device, 4 when the context was lost."""
+    options = _parse(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(name)s[%(process)d]: %(message)s"
+    )
+    channel = Channel(f"ipc://{options.runtime}/executor-{options.index}.sock")
+    status = NoDeviceError.exit_status
+    try:
+        status = _serve(options, channel)
+    except TallyError as error:
+        channel.send({"event": "failed", "reason": str(error)})
+    finally:
+        channel.close()
+        _remove_shared_memory(options)
+    return status
+
+
+def entry() -> NoReturn:
+    """`python -m tally.daemon.executor`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

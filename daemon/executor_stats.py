@@ -1,0 +1,46 @@
+"""A session's native statistics as the JSON object that tallyd merges and clients see.
+
+Counters only grow; gauges are amounts held now, or their peaks; histograms are by bucket
+(native/engine/stats.h has the geometry), without the zeros behind the last one that is filled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tally._native import ffi, lib
+
+GAUGES = frozenset({"memory_bytes", "memory_peak_bytes", "pinned_bytes"})
+
+
+def _names(name_of: Any, count: int) -> tuple[str, ...]:
+    return tuple(ffi.string(name_of(index)).decode() for index in range(count))
+
+
+COUNTER_NAMES = _names(lib.tally_counter_name, lib.TALLY_COUNTERS)
+TIMING_NAMES = _names(lib.tally_timing_name, lib.TALLY_TIMINGS)
+
+
+def _histogram(native: Any) -> dict[str, Any]:
+    buckets = list(native.buckets)
+    while buckets and not buckets[-1]:
+        buckets.pop()
+    return {
+        "count": native.count,
+        "sum_ns": native.sum_ns,
+        "max_ns": native.max_ns,
+        "buckets": buckets,
+    }
+
+
+def session_stats(native: Any) -> dict[str, Any]:
+    """Of a struct tally_session_stats."""
+    values = dict(zip(COUNTER_NAMES, native.counters, strict=True))
+    return {
+        "counters": {name: value for name, value in values.items() if name not in GAUGES},
+        "gauges": {name: values[name] for name in sorted(GAUGES)},
+        "histograms": {
+            name: _histogram(native.timings[index]) for index, name in enumerate(TIMING_NAMES)
+        },
+        "sticky_error": native.sticky_error,
+    }
