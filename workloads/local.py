@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import tally.client
 from tally.errors import TallyError
@@ -105,7 +106,7 @@ class LocalDaemon:
             shutil.rmtree(self.folder, ignore_errors=True)
         return status
 
-    def __enter__(self) -> LocalDaemon:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
