@@ -23,7 +23,7 @@ def render(table: Table) -> dict[Path, str]:
 def read_header(include_dir: Path | None) -> Table | None:
     """The table as the toolkit's header says it, or None where there is no toolkit."""
     try:
-        from tally.interpose import header  # noqa: PLC0415 - needs pycparser, which CI may lack
+        from tally.interpose import header  # needs pycparser
     except ImportError:
         return None
     include_dir = include_dir or header.find_include_dir()

@@ -18,7 +18,7 @@ class Handling:
     """How one stem is handled.
 
     `file` names the hand-written file (local, custom), `target` the symbol that takes over (alias,
-    widen), `wire` is "call" or "async" when messages are generated, `roles` their parameters' roles.
+    widen), `wire` is "call" or "async" when messages are generated, `roles` are their parameters'.
     """
 
     stem: str
@@ -50,9 +50,7 @@ class Handlings:
 
     def wired(self) -> list[Function]:
         """Functions with generated messages, in the order of their op codes."""
-        return sorted(
-            (f for f in self._stems.values() if self.of(f).wire), key=lambda f: f.symbol
-        )
+        return sorted((f for f in self._stems.values() if self.of(f).wire), key=lambda f: f.symbol)
 
     def _load(self, data: dict[str, Any]) -> None:
         for kind in ("local", "custom"):

@@ -1,4 +1,4 @@
-"""Reads CUDA's cuda.h and cudaTypedefs.h into a Table. Needs gcc and pycparser, nothing at run time."""
+"""Reads CUDA's cuda.h and cudaTypedefs.h into a Table. Needs gcc and pycparser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pycparser import c_ast, c_generator, c_parser  # type: ignore[import-untyped]
-
 from tally.interpose.table import Function, Param, Table, TableError
 
 # Only CUDA's own declarations are wanted, so the two standard headers are replaced by these.
@@ -130,9 +129,7 @@ def _results(unit: Any) -> dict[str, int]:
     raise TableError("the header declares no CUresult")
 
 
-def _versioned(
-    prototypes: dict[str, tuple[Param, ...]], typedefs: str
-) -> tuple[Function, ...]:
+def _versioned(prototypes: dict[str, tuple[Param, ...]], typedefs: str) -> tuple[Function, ...]:
     """Give each symbol the CUDA version that introduced it.
 
     cudaTypedefs.h names the versions of each base name, not the symbols; the header's _vN suffixes

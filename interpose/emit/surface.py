@@ -33,7 +33,8 @@ def _wrapper(handlings: Handlings, function: Function) -> str:
     handling = handlings.of(function)
     head = f"EXPORT CUresult {function.symbol}({function.prototype_params}) {{ "
     if handling.kind == "unsupported":
-        return head + f'static uint64_t calls; return shim_unsupported("{function.stem}", &calls); }}'
+        count = f'shim_unsupported("{function.stem}", &calls)'
+        return head + f"static uint64_t calls; return {count}; }}"
     if handling.kind == "widen":
         return head + _widened(handlings.table, function, handling) + " }"
     return head + f"return {_callee(handling)}({_arguments(handlings, function)}); }}"
@@ -82,9 +83,7 @@ def export_list(handlings: Handlings) -> str:
 
 def lookup_table(handlings: Handlings) -> str:
     """Rows sorted by (base name, per-thread, version), for a binary search."""
-    ordered = sorted(
-        handlings.table, key=lambda f: (f.base.encode(), bool(f.suffix), f.introduced)
-    )
+    ordered = sorted(handlings.table, key=lambda f: (f.base.encode(), bool(f.suffix), f.introduced))
     rows = "".join(
         f'    {{"{f.base}", {f.introduced}, {int(bool(f.suffix))}, (void (*)(void)){f.symbol}}},\n'
         for f in ordered

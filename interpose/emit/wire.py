@@ -8,8 +8,19 @@ from tally.interpose.handling import Handlings
 from tally.interpose.table import Function
 
 OPS_NOTES = """\
-/* Messages of the generated ops: request struct = scalar inputs and handles, reply struct = outputs.
+/* Messages of the generated ops: a request holds scalar inputs and handles, a reply the outputs.
  * Byte arrays hold a struct of the driver API as it lies in memory. */"""
+
+CALLS_NOTES = """\
+/* One function per generated op: encodes it, sends it to the current context's executor and, for
+ * calls, waits for the answer. */"""
+
+DISPATCH_NOTES = """\
+/* Serves one generated op: `message` of `bytes` bytes (any alignment) starts with its tally_op.
+ * False: the message is malformed. Else *result is the driver's answer; for a call, *reply_bytes
+ * bytes of `reply` are to be sent once its struct tally_reply is filled in (0: one-way). */
+bool engine_dispatch_generated(struct session *session, const void *message, size_t bytes,
+                               void *reply, size_t *reply_bytes, CUresult *result);"""
 
 LAUNCH_CONFIG = """\
 #define TALLY_QUERY_ATTRIBUTES_MAX 8u
@@ -54,7 +65,7 @@ def _struct(what: str, function: Function, members: list[Field]) -> str:
     sizes = " + ".join([f"sizeof(struct tally_{what})", *(_size(f) for f in members)])
     return (
         f"struct {name} {{\n    struct tally_{what} {what};\n{lines}}};\n"
-        f"_Static_assert((({sizes}) + 7) / 8 * 8 == sizeof(struct {name}), \"layout\");"
+        f'_Static_assert((({sizes}) + 7) / 8 * 8 == sizeof(struct {name}), "layout");'
     )
 
 
@@ -80,8 +91,7 @@ def calls_header(handlings: Handlings) -> str:
     lines = [f"{wire_prototype(handlings, f)};" for f in handlings.wired()]
     return guarded(
         "TALLY_SHIM_CALLS_H",
-        "/* One function per generated op: encodes it, sends it to the current context's executor and,\n"
-        " * for calls, waits for the answer. */",
+        CALLS_NOTES,
         '#include <stdbool.h>\n\n#include "tally/cuda.h"',
         "\n".join(lines),
     )
@@ -101,7 +111,7 @@ def _client(handlings: Handlings, function: Function) -> str:
     is_call = handlings.of(function).wire == "call"
     per_thread = "per_thread" if function.symbol in handlings.table.per_thread() else "false"
     symbol = function.symbol
-    lines = [wire_prototype(handlings, function) + " {"]
+    lines = [wire_prototype(handlings, function), "{"]
     lines += _client_checks(members)
     lines += [
         "    struct shim_channel *channel;",
@@ -180,11 +190,7 @@ def dispatch_header(handlings: Handlings) -> str:
         '#include <stdbool.h>\n#include <stddef.h>\n\n#include "tally/generated/ops.h"',
         "#define ENGINE_GENERATED_REPLY_BYTES_MAX 512u",
         "struct session;",
-        "/* Serves one generated op: `message` of `bytes` bytes (any alignment) starts with its tally_op.\n"
-        " * False: the message is malformed. Else *result is the driver's answer; for a call, *reply_bytes\n"
-        " * bytes of `reply` are to be sent once its struct tally_reply is filled in (0: one-way). */\n"
-        "bool engine_dispatch_generated(struct session *session, const void *message, size_t bytes,\n"
-        "                               void *reply, size_t *reply_bytes, CUresult *result);",
+        DISPATCH_NOTES,
     )
 
 
@@ -201,7 +207,9 @@ def dispatch_source(handlings: Handlings) -> str:
 
 CONFIG_READER = """\
 /* A launch configuration from the wire; `attributes` are the message's own. */
-static CUresult read_config(struct session *session, struct tally_launch_config *in, CUlaunchConfig *out) {
+static CUresult read_config(struct session *session, struct tally_launch_config *in,
+                            CUlaunchConfig *out)
+{
     if (in->attribute_count > TALLY_QUERY_ATTRIBUTES_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     *out = (CUlaunchConfig){
@@ -211,7 +219,9 @@ static CUresult read_config(struct session *session, struct tally_launch_config 
         .attrs = in->attribute_count > 0 ? in->attributes : NULL,
         .numAttrs = in->attribute_count,
     };
-    return in->stream != 0 ? engine_resolve_stream(session, in->stream, &out->hStream) : CUDA_SUCCESS;
+    if (in->stream == 0)
+        return CUDA_SUCCESS;
+    return engine_resolve_stream(session, in->stream, &out->hStream);
 }"""
 
 DISPATCH = """
@@ -223,7 +233,8 @@ static const struct handler {
 %s};
 
 bool engine_dispatch_generated(struct session *session, const void *message, size_t bytes,
-                               void *reply, size_t *reply_bytes, CUresult *result) {
+                               void *reply, size_t *reply_bytes, CUresult *result)
+{
     struct tally_op op;
     if (bytes < sizeof op)
         return false;
@@ -253,8 +264,10 @@ def _server(handlings: Handlings, function: Function) -> str:
     symbol = function.symbol
     is_call = handlings.of(function).wire == "call"
     lines = [
-        f"static CUresult serve_{symbol}(struct session *session, const void *message, void *answer) {{",
-        f"    const struct tally_driver *driver = engine_driver(session);",
+        "static CUresult",
+        f"serve_{symbol}(struct session *session, const void *message, void *answer)",
+        "{",
+        "    const struct tally_driver *driver = engine_driver(session);",
         f"    if (driver->{symbol} == NULL)",
         "        return CUDA_ERROR_NOT_SUPPORTED;",
         f"    struct tally_op_{symbol} op;",

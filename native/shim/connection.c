@@ -5,6 +5,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -134,10 +137,28 @@ static void control_endpoint(char *out, size_t bytes)
         snprintf(out, bytes, "ipc:///tmp/tally-%u/control.sock", (unsigned)getuid());
 }
 
+/* libzmq connects in the background for ever, so a missing daemon would cost the whole HELLO timeout in every
+ * program that merely looks whether there is a GPU. */
+static bool somebody_listens(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return false;
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ||
+                   (errno != ENOENT && errno != ECONNREFUSED);
+    if (fd >= 0)
+        close(fd);
+    return listens;
+}
+
 static CUresult connect_control(void)
 {
     char endpoint[TALLY_PATH_BYTES_MAX + 32];
     control_endpoint(endpoint, sizeof endpoint);
+    if (!somebody_listens(endpoint + strlen("ipc://")))
+        return CUDA_ERROR_SYSTEM_NOT_READY;
     state.zmq = tally_zmq.ctx_new();
     if (!state.zmq)
         return CUDA_ERROR_OPERATING_SYSTEM;

@@ -32,30 +32,35 @@ static _Thread_local struct {
  * lock is taken over the fork so that the table is never copied half-written. */
 static void before_fork(void) { pthread_mutex_lock(&shim_contexts_lock); }
 static void after_fork_parent(void) { pthread_mutex_unlock(&shim_contexts_lock); }
-static void after_fork_child(void) {
+static void after_fork_child(void)
+{
     stack.depth = 0;
     memset(contexts, 0, sizeof contexts);
     atomic_store(&initialized, false);
     pthread_mutex_unlock(&shim_contexts_lock);
 }
 
-__attribute__((constructor)) static void watch_forks(void) {
+__attribute__((constructor)) static void watch_forks(void)
+{
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-void shim_context_on_close(shim_context_hook *hook) {
+void shim_context_on_close(shim_context_hook *hook)
+{
     if (hook_count < SHIM_CONTEXT_HOOKS_MAX)
         hooks[hook_count++] = hook;
 }
 
 CUcontext shim_context_handle(struct shim_context *context) { return (CUcontext)context; }
 
-bool shim_context_is_primary(const struct shim_context *context) {
+bool shim_context_is_primary(const struct shim_context *context)
+{
     return context < contexts + TALLY_DEVICES_MAX;
 }
 
 /* The object behind a handle, or NULL for anything that is not a slot in use. */
-struct shim_context *shim_context_lookup(CUcontext handle) {
+struct shim_context *shim_context_lookup(CUcontext handle)
+{
     uintptr_t offset = (uintptr_t)handle - (uintptr_t)contexts;
     if (offset >= sizeof contexts || offset % sizeof contexts[0] != 0)
         return NULL;
@@ -64,19 +69,20 @@ struct shim_context *shim_context_lookup(CUcontext handle) {
 }
 
 /* Under shim_contexts_lock. */
-void shim_context_set_up(struct shim_context *context, uint32_t device, unsigned int flags) {
+void shim_context_set_up(struct shim_context *context, uint32_t device, unsigned int flags)
+{
     const struct tally_device_info *info = shim_device((int)device);
     context->device = device;
     context->primary = shim_context_is_primary(context);
     context->flags = flags;
     context->api_version = CUDA_VERSION;
     context->cache_config = CU_FUNC_CACHE_PREFER_NONE;
-    context->shared_config = CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE;
     memcpy(context->limits, info->limits, sizeof context->limits);
     atomic_store_explicit(&context->id, next_id++, memory_order_release);
 }
 
-CUresult shim_context_primary(CUdevice device, CUcontext *out) {
+CUresult shim_context_primary(CUdevice device, CUcontext *out)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(device, &info);
     if (status != CUDA_SUCCESS)
@@ -93,7 +99,8 @@ CUresult shim_context_primary(CUdevice device, CUcontext *out) {
 }
 
 /* A free slot of its own for a new context, or NULL. Under contexts_lock. */
-struct shim_context *shim_context_free_slot(void) {
+struct shim_context *shim_context_free_slot(void)
+{
     const uint32_t count = SHIM_CONTEXTS_MAX - TALLY_DEVICES_MAX;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = TALLY_DEVICES_MAX + (next_slot - TALLY_DEVICES_MAX + i) % count;
@@ -107,7 +114,8 @@ struct shim_context *shim_context_free_slot(void) {
 
 /* What belongs to a context that has just stopped being live. Without shim_contexts_lock: hooks and
  * destructors call back into the driver. */
-void shim_context_close(struct shim_context *context) {
+void shim_context_close(struct shim_context *context)
+{
     shim_storage_clear(&context->storage, shim_context_handle(context));
     for (uint32_t i = 0; i < hook_count; i++)
         hooks[i](context);
@@ -115,37 +123,48 @@ void shim_context_close(struct shim_context *context) {
 
 /* ---- the calling thread's stack ----------------------------------------------------------------- */
 
-static struct stack_entry *top(void) {
+static struct stack_entry *top(void)
+{
     return stack.depth > 0 ? &stack.entries[stack.depth - 1] : NULL;
 }
 
-CUresult shim_stack_push(struct shim_context *context) {
+CUresult shim_stack_push(struct shim_context *context)
+{
     if (stack.depth == STACK_MAX)
         return CUDA_ERROR_OUT_OF_MEMORY;
     stack.entries[stack.depth++] = (struct stack_entry){context, atomic_load(&context->id)};
     return CUDA_SUCCESS;
 }
 
-void shim_stack_drop(const struct shim_context *context) {
+void shim_stack_drop(const struct shim_context *context)
+{
     if (top() != NULL && top()->context == context)
         stack.depth--;
 }
 
-CUcontext shim_context_current_handle(void) {
+CUcontext shim_context_current_handle(void)
+{
     const struct stack_entry *entry = top();
     return entry != NULL ? shim_context_handle(entry->context) : NULL;
 }
 
-CUresult shim_initialized(void) {
+CUresult shim_initialized(void)
+{
     return atomic_load_explicit(&initialized, memory_order_acquire) ? shim_ready()
                                                                      : CUDA_ERROR_NOT_INITIALIZED;
 }
 
-static CUresult current(struct shim_context **out) {
+static CUresult no_context(void)
+{
+    CUresult status = shim_initialized();
+    return status == CUDA_SUCCESS ? CUDA_ERROR_INVALID_CONTEXT : status;
+}
+
+static CUresult current(struct shim_context **out)
+{
     const struct stack_entry *entry = top();
     if (entry == NULL)
-        return shim_initialized() == CUDA_SUCCESS ? CUDA_ERROR_INVALID_CONTEXT
-                                                  : shim_initialized();
+        return no_context();
     struct shim_context *context = entry->context;
     bool same = shim_context_is_primary(context) ||
                 atomic_load_explicit(&context->id, memory_order_acquire) == entry->id;
@@ -155,14 +174,16 @@ static CUresult current(struct shim_context **out) {
     return CUDA_SUCCESS;
 }
 
-static CUresult open_channel(struct shim_context *context, struct shim_channel **out) {
+static CUresult open_channel(struct shim_context *context, struct shim_channel **out)
+{
     CUresult status = shim_channel_open((int)context->device, out);
     if (status == CUDA_SUCCESS)
         atomic_store_explicit(&context->channel, *out, memory_order_release);
     return status;
 }
 
-CUresult shim_current(struct shim_context **context, struct shim_channel **channel) {
+CUresult shim_current(struct shim_context **context, struct shim_channel **channel)
+{
     struct shim_context *found;
     CUresult status = current(&found);
     if (status != CUDA_SUCCESS)
@@ -177,7 +198,8 @@ CUresult shim_current(struct shim_context **context, struct shim_channel **chann
     return status == CUDA_SUCCESS ? shim_channel_check(*channel) : status;
 }
 
-CUresult shim_current_device(uint32_t *device) {
+CUresult shim_current_device(uint32_t *device)
+{
     struct shim_context *context;
     CUresult status = current(&context);
     if (status == CUDA_SUCCESS)
@@ -185,7 +207,8 @@ CUresult shim_current_device(uint32_t *device) {
     return status;
 }
 
-CUresult shim_context_of(CUcontext handle, struct shim_context **out) {
+CUresult shim_context_of(CUcontext handle, struct shim_context **out)
+{
     if (handle == NULL)
         return current(out);
     CUresult status = shim_initialized();
@@ -197,7 +220,8 @@ CUresult shim_context_of(CUcontext handle, struct shim_context **out) {
 
 /* ---- switching ---------------------------------------------------------------------------------- */
 
-CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx) {
+CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -205,7 +229,8 @@ CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx) {
     return context != NULL ? shim_stack_push(context) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx) {
+CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -219,7 +244,8 @@ CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx) {
 
 /* Replaces the top of the stack. libcudart makes a primary context current before it retains it, so an
  * idle one is accepted. */
-CUresult shim_cuCtxSetCurrent(CUcontext ctx) {
+CUresult shim_cuCtxSetCurrent(CUcontext ctx)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -231,7 +257,8 @@ CUresult shim_cuCtxSetCurrent(CUcontext ctx) {
     return context != NULL ? shim_stack_push(context) : CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetCurrent(CUcontext *pctx) {
+CUresult shim_cuCtxGetCurrent(CUcontext *pctx)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -241,7 +268,8 @@ CUresult shim_cuCtxGetCurrent(CUcontext *pctx) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuInit(unsigned int Flags) {
+CUresult shim_cuInit(unsigned int Flags)
+{
     if (Flags != 0)
         return CUDA_ERROR_INVALID_VALUE;
     if (shim_initialized() == CUDA_SUCCESS)

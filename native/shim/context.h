@@ -26,7 +26,6 @@ struct shim_context {
     uint32_t flags;      /* CUctx_flags */
     uint32_t api_version;
     CUfunc_cache cache_config;
-    CUsharedconfig shared_config;
     uint64_t limits[SHIM_LIMITS]; /* by CUlimit */
     _Atomic(struct shim_channel *) channel;
     struct shim_storage storage; /* libcudart's context-local values */

@@ -3,7 +3,8 @@
 #include "context.h"
 #include "generated/custom.h"
 
-CUresult shim_cuCtxGetDevice(CUdevice *device) {
+CUresult shim_cuCtxGetDevice(CUdevice *device)
+{
     uint32_t index;
     CUresult status = shim_current_device(&index);
     if (status != CUDA_SUCCESS)
@@ -14,7 +15,8 @@ CUresult shim_cuCtxGetDevice(CUdevice *device) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx) {
+CUresult shim_cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx)
+{
     struct shim_context *context;
     CUresult status = shim_context_of(ctx, &context);
     if (status != CUDA_SUCCESS)
@@ -25,7 +27,8 @@ CUresult shim_cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetId(CUcontext ctx, unsigned long long *ctxId) {
+CUresult shim_cuCtxGetId(CUcontext ctx, unsigned long long *ctxId)
+{
     struct shim_context *context;
     CUresult status = shim_context_of(ctx, &context);
     if (status != CUDA_SUCCESS)
@@ -36,7 +39,8 @@ CUresult shim_cuCtxGetId(CUcontext ctx, unsigned long long *ctxId) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetApiVersion(CUcontext ctx, unsigned int *version) {
+CUresult shim_cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
+{
     struct shim_context *context;
     CUresult status = shim_context_of(ctx, &context);
     if (status != CUDA_SUCCESS)
@@ -47,7 +51,8 @@ CUresult shim_cuCtxGetApiVersion(CUcontext ctx, unsigned int *version) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetFlags(unsigned int *flags) {
+CUresult shim_cuCtxGetFlags(unsigned int *flags)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -58,7 +63,8 @@ CUresult shim_cuCtxGetFlags(unsigned int *flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetLimit(size_t *pvalue, CUlimit limit) {
+CUresult shim_cuCtxGetLimit(size_t *pvalue, CUlimit limit)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -69,7 +75,8 @@ CUresult shim_cuCtxGetLimit(size_t *pvalue, CUlimit limit) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxSetLimit(CUlimit limit, size_t value) {
+CUresult shim_cuCtxSetLimit(CUlimit limit, size_t value)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -82,7 +89,8 @@ CUresult shim_cuCtxSetLimit(CUlimit limit, size_t value) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetCacheConfig(CUfunc_cache *pconfig) {
+CUresult shim_cuCtxGetCacheConfig(CUfunc_cache *pconfig)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -93,7 +101,8 @@ CUresult shim_cuCtxGetCacheConfig(CUfunc_cache *pconfig) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxSetCacheConfig(CUfunc_cache config) {
+CUresult shim_cuCtxSetCacheConfig(CUfunc_cache config)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -104,7 +113,8 @@ CUresult shim_cuCtxSetCacheConfig(CUfunc_cache config) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxGetSharedMemConfig(CUsharedconfig *pConfig) {
+CUresult shim_cuCtxGetSharedMemConfig(CUsharedconfig *pConfig)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -116,14 +126,16 @@ CUresult shim_cuCtxGetSharedMemConfig(CUsharedconfig *pConfig) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxSetSharedMemConfig(CUsharedconfig config) {
+CUresult shim_cuCtxSetSharedMemConfig(CUsharedconfig config)
+{
     CUresult status = shim_current(NULL, NULL);
     if (status != CUDA_SUCCESS)
         return status;
     return config <= CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority) {
+CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -139,12 +151,14 @@ CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPrior
 /* Persisting lines belong to everybody on the device; none are reserved, so there is nothing to reset. */
 CUresult shim_cuCtxResetPersistingL2Cache(void) { return shim_current(NULL, NULL); }
 
-CUresult shim_cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type) {
+CUresult shim_cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type)
+{
     CUresult status = shim_current(NULL, NULL);
     return status != CUDA_SUCCESS ? status : CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
 }
 
-CUresult shim_cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags) {
+CUresult shim_cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags)
+{
     struct shim_context *peer;
     CUresult status = shim_current(NULL, NULL);
     if (status == CUDA_SUCCESS)
@@ -154,7 +168,8 @@ CUresult shim_cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags) {
     return Flags == 0 ? CUDA_ERROR_PEER_ACCESS_UNSUPPORTED : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult shim_cuCtxDisablePeerAccess(CUcontext peerContext) {
+CUresult shim_cuCtxDisablePeerAccess(CUcontext peerContext)
+{
     struct shim_context *peer;
     CUresult status = shim_current(NULL, NULL);
     if (status == CUDA_SUCCESS)

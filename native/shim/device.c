@@ -47,7 +47,8 @@ static const struct {
     {CU_DEVICE_ATTRIBUTE_VULKAN_CIG_SUPPORTED, 0},
 };
 
-CUresult shim_device_of(CUdevice device, const struct tally_device_info **info) {
+CUresult shim_device_of(CUdevice device, const struct tally_device_info **info)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -56,7 +57,8 @@ CUresult shim_device_of(CUdevice device, const struct tally_device_info **info) 
 }
 
 /* Of a device that exists. */
-static int attribute(const struct tally_device_info *info, CUdevice_attribute which) {
+static int attribute(const struct tally_device_info *info, CUdevice_attribute which)
+{
     for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
         if (overrides[i].attribute == which)
             return overrides[i].value;
@@ -64,7 +66,8 @@ static int attribute(const struct tally_device_info *info, CUdevice_attribute wh
     return info->attributes[which];
 }
 
-CUresult shim_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev) {
+CUresult shim_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -77,7 +80,8 @@ CUresult shim_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice 
 
 /* The version whose entry points this library has, or the machine's driver where that is older. Works
  * before cuInit and without a daemon. */
-CUresult shim_cuDriverGetVersion(int *driverVersion) {
+CUresult shim_cuDriverGetVersion(int *driverVersion)
+{
     if (driverVersion == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     int theirs = shim_init() == CUDA_SUCCESS ? shim_driver_version() : 0;
@@ -85,7 +89,8 @@ CUresult shim_cuDriverGetVersion(int *driverVersion) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGetCount(int *count) {
+CUresult shim_cuDeviceGetCount(int *count)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -95,7 +100,8 @@ CUresult shim_cuDeviceGetCount(int *count) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGet(CUdevice *device, int ordinal) {
+CUresult shim_cuDeviceGet(CUdevice *device, int ordinal)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(ordinal, &info);
     if (status != CUDA_SUCCESS)
@@ -106,7 +112,8 @@ CUresult shim_cuDeviceGet(CUdevice *device, int ordinal) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGetName(char *name, int len, CUdevice dev) {
+CUresult shim_cuDeviceGetName(char *name, int len, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -117,7 +124,8 @@ CUresult shim_cuDeviceGetName(char *name, int len, CUdevice dev) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev) {
+CUresult shim_cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -132,13 +140,15 @@ CUresult shim_cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev) {
 CUresult shim_cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) { return shim_cuDeviceGetUuid_v2(uuid, dev); }
 
 /* LUIDs exist on Windows only. */
-CUresult shim_cuDeviceGetLuid(char *luid, unsigned int *deviceNodeMask, CUdevice dev) {
+CUresult shim_cuDeviceGetLuid(char *luid, unsigned int *deviceNodeMask, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     return status != CUDA_SUCCESS ? status : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-CUresult shim_cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) {
+CUresult shim_cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -149,7 +159,8 @@ CUresult shim_cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceComputeCapability(int *major, int *minor, CUdevice dev) {
+CUresult shim_cuDeviceComputeCapability(int *major, int *minor, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -161,7 +172,8 @@ CUresult shim_cuDeviceComputeCapability(int *major, int *minor, CUdevice dev) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGetProperties(CUdevprop *prop, CUdevice dev) {
+CUresult shim_cuDeviceGetProperties(CUdevprop *prop, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -187,7 +199,8 @@ CUresult shim_cuDeviceGetProperties(CUdevprop *prop, CUdevice dev) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev) {
+CUresult shim_cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -199,7 +212,8 @@ CUresult shim_cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev) {
 }
 
 /* Domain, bus, device and function of "0000:01:00.0"; domain and function may be missing. */
-static bool parse_bus_id(const char *text, unsigned int id[4]) {
+static bool parse_bus_id(const char *text, unsigned int id[4])
+{
     char rest;
     if (sscanf(text, "%x:%x:%x.%x%c", &id[0], &id[1], &id[2], &id[3], &rest) == 4)
         return true;
@@ -210,7 +224,8 @@ static bool parse_bus_id(const char *text, unsigned int id[4]) {
     return sscanf(text, "%x:%x.%x%c", &id[1], &id[2], &id[3], &rest) == 3;
 }
 
-CUresult shim_cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId) {
+CUresult shim_cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -226,7 +241,8 @@ CUresult shim_cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId) {
     return CUDA_ERROR_INVALID_DEVICE;
 }
 
-CUresult shim_cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, CUdevice dev) {
+CUresult shim_cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, CUdevice dev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -238,7 +254,8 @@ CUresult shim_cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, C
 }
 
 /* Devices belong to different executors: none reaches another's memory. */
-CUresult shim_cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice peerDev) {
+CUresult shim_cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice peerDev)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status == CUDA_SUCCESS)
@@ -252,12 +269,14 @@ CUresult shim_cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice p
 }
 
 CUresult shim_cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, CUdevice srcDevice,
-                                      CUdevice dstDevice) {
+                                      CUdevice dstDevice)
+{
     CUresult status = shim_cuDeviceCanAccessPeer(value, srcDevice, dstDevice);
     return status == CUDA_SUCCESS && srcDevice == dstDevice ? CUDA_ERROR_INVALID_DEVICE : status;
 }
 
-CUresult shim_cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) {
+CUresult shim_cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -272,6 +291,7 @@ CUresult shim_cuProfilerStart(void) { return shim_current(NULL, NULL); }
 
 CUresult shim_cuProfilerStop(void) { return shim_current(NULL, NULL); }
 
-CUresult shim_cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode) {
+CUresult shim_cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode)
+{
     return CUDA_ERROR_PROFILER_DISABLED; /* since CUDA 12 of every driver */
 }

@@ -24,7 +24,8 @@ static const uint8_t pi_table[256] = {
      49,  68,  80, 180, 143, 237,  31,  26, 219, 153, 141,  51, 159,  17, 131,  20,
 };
 
-static void compress(struct shim_md2 *md2, const uint8_t *block) {
+static void compress(struct shim_md2 *md2, const uint8_t *block)
+{
     uint8_t x[3 * BLOCK];
     for (size_t i = 0; i < BLOCK; i++) {
         x[i] = md2->state[i];
@@ -40,7 +41,8 @@ static void compress(struct shim_md2 *md2, const uint8_t *block) {
     memcpy(md2->state, x, BLOCK);
 }
 
-static void take_block(struct shim_md2 *md2) {
+static void take_block(struct shim_md2 *md2)
+{
     uint8_t last = md2->checksum[BLOCK - 1];
     for (size_t i = 0; i < BLOCK; i++)
         last = md2->checksum[i] ^= pi_table[md2->block[i] ^ last];
@@ -50,7 +52,8 @@ static void take_block(struct shim_md2 *md2) {
 
 void shim_md2_start(struct shim_md2 *md2) { memset(md2, 0, sizeof *md2); }
 
-void shim_md2_add(struct shim_md2 *md2, const void *bytes, size_t count) {
+void shim_md2_add(struct shim_md2 *md2, const void *bytes, size_t count)
+{
     const uint8_t *source = bytes;
     for (size_t i = 0; i < count; i++) {
         md2->block[md2->filled++] = source[i];
@@ -59,7 +62,8 @@ void shim_md2_add(struct shim_md2 *md2, const void *bytes, size_t count) {
     }
 }
 
-void shim_md2_end(struct shim_md2 *md2, uint8_t digest[BLOCK]) {
+void shim_md2_end(struct shim_md2 *md2, uint8_t digest[BLOCK])
+{
     uint8_t padding = (uint8_t)(BLOCK - md2->filled);
     memset(md2->block + md2->filled, padding, padding);
     take_block(md2);
@@ -67,7 +71,8 @@ void shim_md2_end(struct shim_md2 *md2, uint8_t digest[BLOCK]) {
     memcpy(digest, md2->state, BLOCK);
 }
 
-void shim_hmac_start(struct shim_hmac *hmac, const uint8_t key[BLOCK]) {
+void shim_hmac_start(struct shim_hmac *hmac, const uint8_t key[BLOCK])
+{
     uint8_t inner_pad[BLOCK];
     for (size_t i = 0; i < BLOCK; i++) {
         inner_pad[i] = key[i] ^ 0x36;
@@ -77,11 +82,13 @@ void shim_hmac_start(struct shim_hmac *hmac, const uint8_t key[BLOCK]) {
     shim_md2_add(&hmac->inner, inner_pad, BLOCK);
 }
 
-void shim_hmac_add(struct shim_hmac *hmac, const void *bytes, size_t count) {
+void shim_hmac_add(struct shim_hmac *hmac, const void *bytes, size_t count)
+{
     shim_md2_add(&hmac->inner, bytes, count);
 }
 
-void shim_hmac_end(struct shim_hmac *hmac, uint8_t digest[BLOCK]) {
+void shim_hmac_end(struct shim_hmac *hmac, uint8_t digest[BLOCK])
+{
     uint8_t inner[BLOCK];
     shim_md2_end(&hmac->inner, inner);
     struct shim_md2 outer;

@@ -4,7 +4,8 @@
 
 #include "generated/custom.h"
 
-static const struct shim_result *find(CUresult value) {
+static const struct shim_result *find(CUresult value)
+{
     uint32_t low = 0, high = shim_result_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -16,7 +17,8 @@ static const struct shim_result *find(CUresult value) {
     return low < shim_result_count && shim_results[low].value == (int)value ? &shim_results[low] : NULL;
 }
 
-CUresult shim_cuGetErrorName(CUresult error, const char **pStr) {
+CUresult shim_cuGetErrorName(CUresult error, const char **pStr)
+{
     if (pStr == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     const struct shim_result *result = find(error);
@@ -24,7 +26,8 @@ CUresult shim_cuGetErrorName(CUresult error, const char **pStr) {
     return result != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult shim_cuGetErrorString(CUresult error, const char **pStr) {
+CUresult shim_cuGetErrorString(CUresult error, const char **pStr)
+{
     if (pStr == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     const struct shim_result *result = find(error);

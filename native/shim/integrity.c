@@ -19,7 +19,8 @@ static const uint64_t constant_1[2] = {0x1841181C03CB675Cull, 0x8ED383AA1F4CD1E8
 /* Written once, before the table that leads to shim_integrity_check is handed out. */
 static const void *cudart_table, *integrity_table;
 
-void shim_integrity_tables(const void *cudart, const void *integrity) {
+void shim_integrity_tables(const void *cudart, const void *integrity)
+{
     cudart_table = cudart;
     integrity_table = integrity;
 }
@@ -37,7 +38,8 @@ struct device_part {
 };
 _Static_assert(sizeof(struct device_part) == 28, "digested without padding");
 
-CUresult shim_integrity_check(uint32_t version, uint64_t unix_seconds, uint8_t out[16]) {
+CUresult shim_integrity_check(uint32_t version, uint64_t unix_seconds, uint8_t out[16])
+{
     if (version % 10 < 2) {
         memcpy(out, version % 10 == 0 ? constant_0 : constant_1, SHIM_DIGEST_BYTES);
         return CUDA_SUCCESS;

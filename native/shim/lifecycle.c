@@ -7,7 +7,8 @@
 
 /* ---- primary contexts --------------------------------------------------------------------------- */
 
-CUresult shim_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
+CUresult shim_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
+{
     if (pctx == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     CUcontext handle;
@@ -24,7 +25,8 @@ CUresult shim_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
 }
 
 /* Ends a primary context's life: `all` drops every retain (reset), else one (release). */
-static CUresult let_go_of_primary(CUdevice dev, bool all) {
+static CUresult let_go_of_primary(CUdevice dev, bool all)
+{
     CUcontext handle;
     CUresult status = shim_context_primary(dev, &handle);
     if (status != CUDA_SUCCESS)
@@ -50,7 +52,8 @@ CUresult shim_cuDevicePrimaryCtxRelease_v2(CUdevice dev) { return let_go_of_prim
 
 CUresult shim_cuDevicePrimaryCtxReset_v2(CUdevice dev) { return let_go_of_primary(dev, true); }
 
-CUresult shim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active) {
+CUresult shim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active)
+{
     if (flags == NULL || active == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     CUcontext handle;
@@ -63,12 +66,14 @@ CUresult shim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int 
     return CUDA_SUCCESS;
 }
 
-static bool flags_valid(unsigned int flags) {
+static bool flags_valid(unsigned int flags)
+{
     unsigned int sched = flags & CU_CTX_SCHED_MASK;
     return (flags & ~CTX_FLAGS_VALID) == 0 && sched != CTX_SCHED_INVALID && sched <= CU_CTX_SCHED_BLOCKING_SYNC;
 }
 
-CUresult shim_cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) {
+CUresult shim_cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags)
+{
     CUcontext handle;
     CUresult status = shim_context_primary(dev, &handle);
     if (status != CUDA_SUCCESS)
@@ -79,7 +84,8 @@ CUresult shim_cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxSetFlags(unsigned int flags) {
+CUresult shim_cuCtxSetFlags(unsigned int flags)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
@@ -92,7 +98,8 @@ CUresult shim_cuCtxSetFlags(unsigned int flags) {
 
 /* ---- other contexts ----------------------------------------------------------------------------- */
 
-static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32_t api_version) {
+static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32_t api_version)
+{
     const struct tally_device_info *info;
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
@@ -117,26 +124,30 @@ static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32
     return status;
 }
 
-CUresult shim_cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev) {
+CUresult shim_cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev)
+{
     return create(pctx, flags, dev, 3020);
 }
 
 CUresult shim_cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams,
-                             unsigned int flags, CUdevice dev) {
+                             unsigned int flags, CUdevice dev)
+{
     if (numParams != 0)
         return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY; /* as cuDeviceGetExecAffinitySupport says */
     return create(pctx, flags, dev, 3020);
 }
 
 CUresult shim_cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags,
-                             CUdevice dev) {
+                             CUdevice dev)
+{
     if (ctxCreateParams != NULL && ctxCreateParams->cigParams != NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
     int affinities = ctxCreateParams != NULL ? ctxCreateParams->numExecAffinityParams : 0;
     return shim_cuCtxCreate_v3(pctx, NULL, affinities, flags, dev);
 }
 
-CUresult shim_cuCtxDestroy_v2(CUcontext ctx) {
+CUresult shim_cuCtxDestroy_v2(CUcontext ctx)
+{
     CUresult status = shim_initialized();
     if (status != CUDA_SUCCESS)
         return status;
@@ -153,7 +164,8 @@ CUresult shim_cuCtxDestroy_v2(CUcontext ctx) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxAttach(CUcontext *pctx, unsigned int flags) {
+CUresult shim_cuCtxAttach(CUcontext *pctx, unsigned int flags)
+{
     if (pctx == NULL || flags != 0)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_context *context;
@@ -167,7 +179,8 @@ CUresult shim_cuCtxAttach(CUcontext *pctx, unsigned int flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuCtxDetach(CUcontext ctx) {
+CUresult shim_cuCtxDetach(CUcontext ctx)
+{
     struct shim_context *context;
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)

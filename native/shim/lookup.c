@@ -7,7 +7,8 @@
 #include "generated/custom.h"
 
 /* Index of the first row whose base is not less than `name`. */
-static uint32_t lower_bound(const char *name) {
+static uint32_t lower_bound(const char *name)
+{
     uint32_t low = 0, high = shim_symbol_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -21,7 +22,8 @@ static uint32_t lower_bound(const char *name) {
 
 /* The newest variant that the requested version knows; with per_thread, the per-thread variant where the
  * function has one. NULL with *known telling whether only the version was too old. */
-static const struct shim_symbol *find(const char *name, int version, int per_thread, int *known) {
+static const struct shim_symbol *find(const char *name, int version, int per_thread, int *known)
+{
     const struct shim_symbol *best = NULL;
     *known = 0;
     for (uint32_t i = lower_bound(name); i < shim_symbol_count; i++) {
@@ -36,7 +38,8 @@ static const struct shim_symbol *find(const char *name, int version, int per_thr
 }
 
 CUresult shim_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags,
-                                  CUdriverProcAddressQueryResult *symbolStatus) {
+                                  CUdriverProcAddressQueryResult *symbolStatus)
+{
     const cuuint64_t known_flags =
         CU_GET_PROC_ADDRESS_LEGACY_STREAM | CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
     if (symbol == NULL || pfn == NULL || (flags & ~known_flags) != 0)
@@ -52,6 +55,7 @@ CUresult shim_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersio
     return found != NULL ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
-CUresult shim_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags) {
+CUresult shim_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags)
+{
     return shim_cuGetProcAddress_v2(symbol, pfn, cudaVersion, flags, NULL);
 }

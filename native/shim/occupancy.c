@@ -5,7 +5,8 @@
 #include "generated/custom.h"
 
 /* The largest block that function, device and caller allow, in threads. */
-static CUresult largest_block(CUfunction func, const struct tally_device_info *info, int limit, int *threads) {
+static CUresult largest_block(CUfunction func, const struct tally_device_info *info, int limit, int *threads)
+{
     CUresult status = shim_cuFuncGetAttribute(threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, func);
     if (status != CUDA_SUCCESS)
         return status;
@@ -20,7 +21,8 @@ static CUresult largest_block(CUfunction func, const struct tally_device_info *i
 CUresult shim_cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func,
                                                         CUoccupancyB2DSize blockSizeToDynamicSMemSize,
                                                         size_t dynamicSMemSize, int blockSizeLimit,
-                                                        unsigned int flags) {
+                                                        unsigned int flags)
+{
     uint32_t device;
     CUresult status = shim_current_device(&device);
     if (status != CUDA_SUCCESS)
@@ -54,7 +56,8 @@ CUresult shim_cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *b
 
 CUresult shim_cuOccupancyMaxPotentialBlockSize(int *minGridSize, int *blockSize, CUfunction func,
                                                CUoccupancyB2DSize blockSizeToDynamicSMemSize,
-                                               size_t dynamicSMemSize, int blockSizeLimit) {
+                                               size_t dynamicSMemSize, int blockSizeLimit)
+{
     return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func, blockSizeToDynamicSMemSize,
                                                           dynamicSMemSize, blockSizeLimit,
                                                           CU_OCCUPANCY_DEFAULT);

@@ -5,7 +5,8 @@
 static pthread_mutex_t writers = PTHREAD_MUTEX_INITIALIZER;
 
 /* The entry with this key, or NULL. Lock-free; `key` may be NULL to find a free entry. */
-static struct shim_storage_entry *find(struct shim_storage *storage, const void *key) {
+static struct shim_storage_entry *find(struct shim_storage *storage, const void *key)
+{
     for (struct shim_storage_chunk *chunk = &storage->first; chunk != NULL;
          chunk = atomic_load_explicit(&chunk->next, memory_order_acquire)) {
         for (uint32_t i = 0; i < SHIM_STORAGE_ENTRIES; i++) {
@@ -17,7 +18,8 @@ static struct shim_storage_entry *find(struct shim_storage *storage, const void 
 }
 
 /* A free entry, in a new chunk where all are taken; NULL without memory. Under `writers`. */
-static struct shim_storage_entry *find_free(struct shim_storage *storage) {
+static struct shim_storage_entry *find_free(struct shim_storage *storage)
+{
     struct shim_storage_entry *entry = find(storage, NULL);
     if (entry != NULL)
         return entry;
@@ -32,7 +34,8 @@ static struct shim_storage_entry *find_free(struct shim_storage *storage) {
 }
 
 CUresult shim_storage_put(struct shim_storage *storage, void *key, void *value,
-                          shim_storage_destructor *destructor) {
+                          shim_storage_destructor *destructor)
+{
     if (key == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&writers);
@@ -48,7 +51,8 @@ CUresult shim_storage_put(struct shim_storage *storage, void *key, void *value,
     return entry != NULL ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult shim_storage_delete(struct shim_storage *storage, void *key) {
+CUresult shim_storage_delete(struct shim_storage *storage, void *key)
+{
     if (key == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&writers);
@@ -59,7 +63,8 @@ CUresult shim_storage_delete(struct shim_storage *storage, void *key) {
     return entry != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-CUresult shim_storage_get(struct shim_storage *storage, void *key, void **value) {
+CUresult shim_storage_get(struct shim_storage *storage, void *key, void **value)
+{
     if (key == NULL || value == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_storage_entry *entry = find(storage, key);
@@ -74,7 +79,8 @@ CUresult shim_storage_get(struct shim_storage *storage, void *key, void **value)
 }
 
 /* Destructors run without the lock: they call back into the driver, also into this storage. */
-void shim_storage_clear(struct shim_storage *storage, CUcontext context) {
+void shim_storage_clear(struct shim_storage *storage, CUcontext context)
+{
     for (struct shim_storage_chunk *chunk = &storage->first; chunk != NULL;
          chunk = atomic_load(&chunk->next)) {
         for (uint32_t i = 0; i < SHIM_STORAGE_ENTRIES; i++) {

@@ -26,42 +26,49 @@ static void cudart_size(size_t bytes) {}
 static CUresult succeed(void) { return CUDA_SUCCESS; }
 
 /* libcudart writes into these buffers; it wants more than 0x20a and 0xd entries of a size nobody knows. */
-static void hooks_large(void **buffer, size_t *count) {
+static void hooks_large(void **buffer, size_t *count)
+{
     static uint64_t storage[1024][8];
     *buffer = storage;
     *count = 1024;
 }
 
-static void hooks_small(void **buffer, size_t *count) {
+static void hooks_small(void **buffer, size_t *count)
+{
     static uint64_t storage[14][64];
     *buffer = storage;
     *count = 14;
 }
 
-static CUresult tls_current(CUcontext *context) {
+static CUresult tls_current(CUcontext *context)
+{
     *context = shim_context_current_handle();
     return CUDA_SUCCESS;
 }
 
-static CUresult storage_put(CUcontext context, void *key, void *value, shim_storage_destructor *destructor) {
+static CUresult storage_put(CUcontext context, void *key, void *value, shim_storage_destructor *destructor)
+{
     struct shim_context *owner;
     CUresult status = shim_context_of(context, &owner);
     return status != CUDA_SUCCESS ? status : shim_storage_put(&owner->storage, key, value, destructor);
 }
 
-static CUresult storage_delete(CUcontext context, void *key) {
+static CUresult storage_delete(CUcontext context, void *key)
+{
     struct shim_context *owner;
     CUresult status = shim_context_of(context, &owner);
     return status != CUDA_SUCCESS ? status : shim_storage_delete(&owner->storage, key);
 }
 
-static CUresult storage_get(void **value, CUcontext context, void *key) {
+static CUresult storage_get(void **value, CUcontext context, void *key)
+{
     struct shim_context *owner;
     CUresult status = shim_context_of(context, &owner);
     return status != CUDA_SUCCESS ? status : shim_storage_get(&owner->storage, key, value);
 }
 
-static CUresult context_check(CUcontext context, uint32_t *result, void **unused) {
+static CUresult context_check(CUcontext context, uint32_t *result, void **unused)
+{
     *result = 0;
     return CUDA_SUCCESS;
 }
@@ -123,7 +130,8 @@ static uint32_t table_count;
 static pthread_mutex_t tables_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Under tables_lock. */
-static void add_table(const uint8_t *uuid, uint32_t slots, bool bare, const struct shim_table_slot *own) {
+static void add_table(const uint8_t *uuid, uint32_t slots, bool bare, const struct shim_table_slot *own)
+{
     uint32_t index = table_count++;
     memcpy(tables[index].uuid, uuid, UUID_BYTES);
     for (uint32_t slot = 0; slot < slots; slot++)
@@ -134,7 +142,8 @@ static void add_table(const uint8_t *uuid, uint32_t slots, bool bare, const stru
         tables[index].slots[own[i].index] = own[i].function;
 }
 
-CUresult shim_stub_called(unsigned int table, unsigned int slot) {
+CUresult shim_stub_called(unsigned int table, unsigned int slot)
+{
     static uint64_t calls[SHIM_STUB_TABLES][SHIM_STUB_SLOTS];
     char name[64];
     const uint8_t *u = tables[table].uuid;
@@ -143,7 +152,8 @@ CUresult shim_stub_called(unsigned int table, unsigned int slot) {
     return shim_unsupported(name, &calls[table][slot]);
 }
 
-static const void *find_table(const uint8_t *uuid) {
+static const void *find_table(const uint8_t *uuid)
+{
     for (uint32_t i = 0; i < table_count; i++) {
         if (memcmp(tables[i].uuid, uuid, UUID_BYTES) == 0)
             return tables[i].slots;
@@ -151,7 +161,8 @@ static const void *find_table(const uint8_t *uuid) {
     return NULL;
 }
 
-static bool is_refused(const uint8_t *uuid) {
+static bool is_refused(const uint8_t *uuid)
+{
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         if (memcmp(refused[i].uuid, uuid, refused[i].bytes) == 0)
             return true;
@@ -159,7 +170,8 @@ static bool is_refused(const uint8_t *uuid) {
     return false;
 }
 
-CUresult shim_cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId) {
+CUresult shim_cuGetExportTable(const void **ppExportTable, const CUuuid *pExportTableId)
+{
     if (ppExportTable == NULL || pExportTableId == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     const uint8_t *uuid = (const uint8_t *)pExportTableId->bytes;

@@ -6,7 +6,8 @@
 #include "streams.h"
 #include "tables.h"
 
-CUresult shim_tools_context_id(CUcontext context, uint64_t *id) {
+CUresult shim_tools_context_id(CUcontext context, uint64_t *id)
+{
     unsigned long long value;
     CUresult status = id != NULL ? shim_cuCtxGetId(context, &value) : CUDA_ERROR_INVALID_VALUE;
     if (status == CUDA_SUCCESS)
@@ -15,7 +16,8 @@ CUresult shim_tools_context_id(CUcontext context, uint64_t *id) {
 }
 
 /* The object stands for the stream that is meant here and now; its own handle serves. */
-CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **object, uint8_t per_thread) {
+CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **object, uint8_t per_thread)
+{
     struct shim_stream_ref ref;
     if (object == NULL)
         return CUDA_ERROR_INVALID_VALUE;
@@ -25,7 +27,8 @@ CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **obj
     return status;
 }
 
-CUresult shim_tools_stream_id(CUcontext context, void *object, uint64_t *id) {
+CUresult shim_tools_stream_id(CUcontext context, void *object, uint64_t *id)
+{
     struct shim_stream_ref ref;
     if (object == NULL || id == NULL)
         return CUDA_ERROR_INVALID_VALUE;
@@ -36,7 +39,8 @@ CUresult shim_tools_stream_id(CUcontext context, void *object, uint64_t *id) {
 }
 
 uint32_t shim_tools_each_function(CUcontext context, CUmodule module,
-                                  void (*visit)(void *user, CUfunction function, void *owner), void *user) {
+                                  void (*visit)(void *user, CUfunction function, void *owner), void *user)
+{
     unsigned int count = 0;
     if (visit == NULL || shim_cuModuleGetFunctionCount(&count, module) != CUDA_SUCCESS || count == 0)
         return 0;

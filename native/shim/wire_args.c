@@ -5,7 +5,8 @@
 #include "handles.h"
 #include "streams.h"
 
-CUresult shim_wire_stream(bool per_thread, CUstream stream, uint64_t *out) {
+CUresult shim_wire_stream(bool per_thread, CUstream stream, uint64_t *out)
+{
     struct shim_stream_ref ref;
     CUresult status = shim_stream_resolve(per_thread, stream, &ref);
     if (status == CUDA_SUCCESS)
@@ -13,7 +14,8 @@ CUresult shim_wire_stream(bool per_thread, CUstream stream, uint64_t *out) {
     return status;
 }
 
-CUresult shim_wire_event(CUevent event, uint64_t *out) {
+CUresult shim_wire_event(CUevent event, uint64_t *out)
+{
     const struct shim_event *record = shim_event_get(event);
     if (record == NULL)
         return CUDA_ERROR_INVALID_HANDLE;
@@ -21,7 +23,8 @@ CUresult shim_wire_event(CUevent event, uint64_t *out) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_wire_function(CUfunction function, uint64_t *out) {
+CUresult shim_wire_function(CUfunction function, uint64_t *out)
+{
     uint64_t handle = (uint64_t)(uintptr_t)function;
     if (shim_handle_get(TALLY_KIND_FUNCTION, handle) == NULL)
         return CUDA_ERROR_INVALID_HANDLE;
@@ -29,7 +32,8 @@ CUresult shim_wire_function(CUfunction function, uint64_t *out) {
     return CUDA_SUCCESS;
 }
 
-CUresult shim_wire_launch_config(const CUlaunchConfig *config, struct tally_launch_config *out) {
+CUresult shim_wire_launch_config(const CUlaunchConfig *config, struct tally_launch_config *out)
+{
     if (config->numAttrs > TALLY_QUERY_ATTRIBUTES_MAX || (config->numAttrs > 0 && config->attrs == NULL))
         return CUDA_ERROR_INVALID_VALUE;
     out->grid[0] = config->gridDimX;

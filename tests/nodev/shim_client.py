@@ -1,4 +1,4 @@
-"""What test_shim_surface.py runs in processes of their own: `shim_client.py NAME ARGS`, JSON out."""
+"""What test_shim_surface.py runs in processes of its own: `shim_client.py NAME ARGS`, JSON out."""
 
 from __future__ import annotations
 

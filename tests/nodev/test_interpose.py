@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tally.interpose import __main__ as command
 from tally.interpose import emit, header
 from tally.interpose.handling import KINDS, Handlings
@@ -67,12 +66,20 @@ def test_json_keeps_everything(table: Table) -> None:
     assert table.to_json() == TABLE_PATH.read_text()
 
 
+@pytest.fixture
+def no_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing the header takes seconds; one test below does it."""
+    monkeypatch.setattr(command, "read_header", lambda include_dir: None)
+
+
 @needs_checkout
+@pytest.mark.usefixtures("no_header")
 def test_committed_files_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["check"]) == 0, capsys.readouterr().out
 
 
 @needs_checkout
+@pytest.mark.usefixtures("no_header")
 def test_check_sees_a_stale_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,13 +113,11 @@ def test_coverage_counts_every_symbol(table: Table, capsys: pytest.CaptureFixtur
         ('[alias]\ncuCtxDestroy = "cuCtxDestroy_v2"', "needs a written target"),
         ('[local]\na = ["cuInit"]\n[alias]\ncuCtxDestroy = "cuInit"', "is no alias"),
         ('[call.cuInit]\nnothing = "inout"', "has no parameter"),
-        ("[call.cuInit]\npublic = false", "is not hand-written"),
+        ("[call.cuInit]\npublic = false", "and not hand-written"),
         ('[magic]\na = ["cuInit"]', "unknown sections"),
     ],
 )
-def test_bad_handling_is_refused(
-    table: Table, tmp_path: Path, text: str, complaint: str
-) -> None:
+def test_bad_handling_is_refused(table: Table, tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "handling.toml"
     path.write_text(text)
     with pytest.raises(TableError, match=complaint):

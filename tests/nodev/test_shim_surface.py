@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import zmq
-
 from tally.client import paths, protocol
 from tally.interpose.table import load
 
@@ -90,7 +89,7 @@ def device_info() -> bytes:
 
 
 class Hellos(threading.Thread):
-    """As much of tallyd as the shim needs before it uses a device: HELLO, and no for an answer to OPEN."""
+    """As much of tallyd as a program needs that only looks: HELLO is answered, OPEN refused."""
 
     def __init__(self, runtime_dir: Path):
         super().__init__(daemon=True)
@@ -193,7 +192,8 @@ def test_private_tables(no_daemon: dict[str, str]) -> None:
     assert found["refused"] == [NOT_FOUND, None]
     assert found["unknown"] == [0, NOT_SUPPORTED]
     assert found["storage_without_context"] == NOT_INITIALIZED
-    assert found["fixed"] == ["5c67cb031c184133e8d41c1faa83d38e", "5c67cb031c184118e8d41c1faa83d38e"]
+    words = [(0x3341181C03CB675C, 0x8ED383AA1F4CD1E8), (0x1841181C03CB675C, 0x8ED383AA1F4CD1E8)]
+    assert found["fixed"] == [struct.pack("<QQ", *pair).hex() for pair in words]
 
 
 def test_digest_vectors(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_cudart_without_a_daemon(version: str, no_daemon: dict[str, str]) -> Non
     began = time.monotonic()
     found = run("cudart", cudart(version), env=no_daemon)
     assert found["count"] == [SYSTEM_NOT_READY, -1]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 1.5  # less than one timeout of the control socket
 
 
 @pytest.mark.parametrize("version", LIBCUDARTS)

@@ -7,7 +7,8 @@
 #include "../wire_args.h"
 #include "tally/generated/ops.h"
 
-CUresult wire_cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) {
+CUresult wire_cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value)
+{
     struct shim_channel *channel;
     CUresult status = shim_current(NULL, &channel);
     if (status != CUDA_SUCCESS)
@@ -23,7 +24,8 @@ CUresult wire_cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, 
     return status;
 }
 
-CUresult wire_cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) {
+CUresult wire_cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config)
+{
     struct shim_channel *channel;
     CUresult status = shim_current(NULL, &channel);
     if (status != CUDA_SUCCESS)
@@ -36,7 +38,8 @@ CUresult wire_cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) {
     return shim_send(channel, &op, sizeof op, NULL, 0);
 }
 
-CUresult wire_cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) {
+CUresult wire_cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config)
+{
     struct shim_channel *channel;
     CUresult status = shim_current(NULL, &channel);
     if (status != CUDA_SUCCESS)
@@ -49,7 +52,8 @@ CUresult wire_cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) 
     return shim_send(channel, &op, sizeof op, NULL, 0);
 }
 
-CUresult wire_cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize) {
+CUresult wire_cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize)
+{
     if (dynamicSmemSize == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -70,7 +74,8 @@ CUresult wire_cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, C
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize) {
+CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize)
+{
     if (numBlocks == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -91,7 +96,8 @@ CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunc
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags) {
+CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags)
+{
     if (numBlocks == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -113,7 +119,8 @@ CUresult wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlock
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config) {
+CUresult wire_cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config)
+{
     if (numClusters == NULL || config == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -136,7 +143,8 @@ CUresult wire_cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, co
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config) {
+CUresult wire_cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config)
+{
     if (clusterSize == NULL || config == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -159,7 +167,8 @@ CUresult wire_cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction fu
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuStreamCopyAttributes(bool per_thread, CUstream dstStream, CUstream srcStream) {
+CUresult wire_cuStreamCopyAttributes(bool per_thread, CUstream dstStream, CUstream srcStream)
+{
     struct shim_channel *channel;
     CUresult status = shim_current(NULL, &channel);
     if (status != CUDA_SUCCESS)
@@ -176,7 +185,8 @@ CUresult wire_cuStreamCopyAttributes(bool per_thread, CUstream dstStream, CUstre
     return status;
 }
 
-CUresult wire_cuStreamGetAttribute(bool per_thread, CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value) {
+CUresult wire_cuStreamGetAttribute(bool per_thread, CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value)
+{
     if (value == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -196,7 +206,8 @@ CUresult wire_cuStreamGetAttribute(bool per_thread, CUstream hStream, CUstreamAt
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuStreamSetAttribute(bool per_thread, CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param) {
+CUresult wire_cuStreamSetAttribute(bool per_thread, CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param)
+{
     if (param == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -214,7 +225,8 @@ CUresult wire_cuStreamSetAttribute(bool per_thread, CUstream hStream, CUstreamAt
     return status;
 }
 
-CUresult wire_cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) {
+CUresult wire_cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill)
+{
     if (tensorMap == NULL || globalDim == NULL || globalStrides == NULL || pixelBoxLowerCorner == NULL || pixelBoxUpperCorner == NULL || elementStrides == NULL || (tensorRank) > 5u || (tensorRank - 1) > 4u || (tensorRank - 2) > 3u)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -244,7 +256,8 @@ CUresult wire_cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataTyp
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) {
+CUresult wire_cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill)
+{
     if (tensorMap == NULL || globalDim == NULL || globalStrides == NULL || elementStrides == NULL || (tensorRank) > 5u || (tensorRank - 1) > 4u)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -275,7 +288,8 @@ CUresult wire_cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDat
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) {
+CUresult wire_cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill)
+{
     if (tensorMap == NULL || globalDim == NULL || globalStrides == NULL || boxDim == NULL || elementStrides == NULL || (tensorRank) > 5u || (tensorRank - 1) > 4u)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;
@@ -302,7 +316,8 @@ CUresult wire_cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType
     return CUDA_SUCCESS;
 }
 
-CUresult wire_cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress) {
+CUresult wire_cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress)
+{
     if (tensorMap == NULL)
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_channel *channel;

@@ -2,8 +2,8 @@
 #ifndef TALLY_SHIM_CALLS_H
 #define TALLY_SHIM_CALLS_H
 
-/* One function per generated op: encodes it, sends it to the current context's executor and,
- * for calls, waits for the answer. */
+/* One function per generated op: encodes it, sends it to the current context's executor and, for
+ * calls, waits for the answer. */
 
 #include <stdbool.h>
 

@@ -6,7 +6,7 @@
 
 #define TALLY_DRIVER_SYMBOLS 637
 
-/* A driver library's entry points, by exact symbol; NULL where the library lacks one. */
+/* A driver library's entry points by exact symbol; NULL where the library lacks one. */
 struct tally_driver {
     CUresult (*cuArray3DCreate)(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v1 *pAllocateArray);
     CUresult (*cuArray3DCreate_v2)(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pAllocateArray);

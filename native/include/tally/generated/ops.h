@@ -2,7 +2,7 @@
 #ifndef TALLY_OPS_H
 #define TALLY_OPS_H
 
-/* Messages of the generated ops: request struct = scalar inputs and handles, reply struct = outputs.
+/* Messages of the generated ops: a request holds scalar inputs and handles, a reply the outputs.
  * Byte arrays hold a struct of the driver API as it lies in memory. */
 
 #include "tally/cuda.h"
