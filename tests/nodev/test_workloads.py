@@ -1,0 +1,79 @@
+"""The workloads' own arithmetic: arrivals, percentiles, ratios; and the fuzzer's messages."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from support import hostile
+from tally.client import protocol
+from tally.workloads import backend, serve_digits
+from tally.workloads.bench.result import Figure, Spread, compare
+from tally.workloads.latency import summarize
+
+
+def test_summary() -> None:
+    summary = summarize([float(n) for n in range(1, 101)])
+    assert summary.count == 100
+    assert summary.mean == pytest.approx(50.5)
+    assert (summary.p50, summary.max) == (pytest.approx(50.5), 100)
+    assert summary.p95 == pytest.approx(95.05)
+    assert summary.p99 == pytest.approx(99.01)
+    assert summarize([]).count == 0
+
+
+def test_arrivals_are_poisson_and_seeded() -> None:
+    times = serve_digits.arrivals(200.0, 50.0, seed=3)
+    assert np.array_equal(times, serve_digits.arrivals(200.0, 50.0, seed=3))
+    assert not np.array_equal(times, serve_digits.arrivals(200.0, 50.0, seed=4))
+    assert (np.diff(times) > 0).all()
+    assert times[-1] < 50.0
+    assert len(times) == pytest.approx(200 * 50, rel=0.05)
+    gaps = np.diff(times)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # exponential
+
+
+def test_latency_counts_from_the_arrival() -> None:
+    served = serve_digits.Served(arrival_ms=10, start_ms=30, end_ms=35, right=True)
+    assert (served.latency_ms, served.service_ms) == (25, 5)
+
+
+def test_targets() -> None:
+    cost = compare("cost", "ns", [30, 31, 32], [20, 21, 22], 1.5)
+    assert cost.ratio == pytest.approx(31 / 21)
+    assert cost.met
+    slow = compare("cost", "ns", [40], [20], 1.5)
+    assert slow.met is False
+    speed = compare("copy", "ns", [30], [20], 0.5, at_most=False, inverse=True)
+    assert speed.ratio == pytest.approx(2 / 3)
+    assert speed.met
+    assert Figure("rate", "1/s", Spread.of([1.0, 2.0, 3.0])).met is None
+    assert Figure("start", "s", Spread.of([0.2]), target=0.3).met
+
+
+def test_prepare_refuses_to_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tinygrad", object())
+    with pytest.raises(RuntimeError, match="before tinygrad"):
+        backend.prepare("CPU")
+
+
+def test_hostile_messages_replay() -> None:
+    def some(seed: int) -> list[bytes]:
+        random = Random(seed)
+        return [hostile.framed_op(random, 1 << 46) for _ in range(200)] + [
+            b"".join(hostile.control_message(random)) for _ in range(200)
+        ]
+
+    assert some(5) == some(5)
+    assert some(5) != some(6)
+
+
+def test_hostile_ops_are_framed_as_the_protocol_says() -> None:
+    random = Random(9)
+    for _ in range(2000):
+        message = hostile.framed_op(random, 1 << 46)
+        code, flags, size, _ = hostile.OP_HEADER.unpack_from(message)
+        assert (flags, size) == (0, len(message))
+        assert code in hostile.BODIES
+    assert protocol.HEADER.size == 16
