@@ -122,6 +122,12 @@ static bool device_taken(const struct tally_sched *s, const struct launch *launc
     return s->flagged != NONE && s->launches[s->flagged].queue != launch->queue;
 }
 
+/* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
+ * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
+static uint64_t idle_wanted(const struct tally_sched *s, uint64_t charge_ns) {
+    return charge_ns < s->limits.oversized_idle_ns ? charge_ns : s->limits.oversized_idle_ns;
+}
+
 static void fill_gap(struct tally_sched *s, enum form form) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
     const uint64_t bound = s->limits.turnaround_ns_max;
@@ -133,7 +139,7 @@ static void fill_gap(struct tally_sched *s, enum form form) {
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
         if (sums->starts > 0 && sums->charge_ns + charge > bound) return;
         if (charge > bound) {
-            uint64_t from = s->high_idle_ns + (form == FORM_PLAN ? s->limits.oversized_idle_ns : 0);
+            uint64_t from = s->high_idle_ns + (form == FORM_PLAN ? idle_wanted(s, charge) : 0);
             if (s->high_idle_ns > 0 && s->now_ns < from) {
                 tally_sched_wish(s, from);
                 return;

@@ -139,3 +139,114 @@ uint64_t tally_sched_bucket_floor(uint32_t bucket);
 uint32_t tally_sched_policy_count(void);
 const char *tally_sched_policy_name(uint32_t policy);
 const char *tally_sched_policy_text(uint32_t policy);
+
+/* native/include/tally/plan.h */
+#define TALLY_PLAN_MEASUREMENTS ...
+
+enum tally_plan_ability { TALLY_PLAN_CAN_GUARD = 1, TALLY_PLAN_CAN_SLICE = 2 };
+
+enum tally_plan_measurement {
+    TALLY_PLAN_WHOLE = 0,
+    TALLY_PLAN_GUARDED = 1,
+    TALLY_PLAN_SLICE = 2,
+    TALLY_PLAN_STOP = 3,
+};
+
+struct tally_plan_record {
+    uint64_t signature;
+    uint64_t ns[...];
+    uint32_t count[...];
+    uint32_t blocks;
+    uint32_t slice_blocks;
+    uint32_t resident;
+    uint32_t abilities;
+    uint64_t error_ns;
+};
+
+struct tally_plans;
+
+struct tally_plans *tally_plans_create(uint32_t records_max);
+void tally_plans_destroy(struct tally_plans *plans);
+
+bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
+                         uint32_t abilities);
+
+void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
+                         uint32_t blocks, uint64_t ns);
+
+void tally_plans_plan(const struct tally_plans *plans, uint64_t signature, uint64_t turnaround_ns_max,
+                      struct tally_sched_plan *plan);
+
+void tally_plan_choose(const struct tally_plan_record *record, uint64_t turnaround_ns_max,
+                       struct tally_sched_plan *plan);
+
+uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max, bool all);
+
+bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
+uint32_t tally_plans_count(const struct tally_plans *plans);
+
+/* native/sched/sim.h */
+#define TALLY_SIM_QUANTILES ...
+
+struct tally_sim_device {
+    uint32_t units;
+    uint32_t contention_permil;
+    uint64_t launch_ns;
+    uint64_t gap_ns;
+    uint64_t completion_ns;
+    uint64_t flag_ns;
+    uint64_t skip_ns;
+    uint64_t guard_ns;
+    uint64_t forward_ns;
+    uint64_t reply_ns;
+};
+
+struct tally_sim_kernel {
+    uint32_t blocks;
+    uint32_t units;
+    uint32_t spread_permil;
+    uint32_t reserved;
+    struct tally_sched_plan plan;
+    uint64_t block_ns[...];
+};
+
+enum { TALLY_SIM_SYNC = -1 };
+struct tally_sim_op {
+    int32_t kernel;
+    uint32_t reserved;
+    uint64_t cpu_ns;
+};
+
+struct tally_sim_client {
+    uint32_t class_, weight;
+    int32_t priority;
+    uint32_t program_count;
+    const struct tally_sim_op *ops;
+    const uint32_t *program_ends;
+    const uint64_t *arrivals;
+    uint64_t arrival_count;
+    uint64_t seed;
+};
+
+struct tally_sim_result {
+    uint64_t programs;
+    uint64_t launches;
+    uint64_t busy_ns;
+    uint64_t ops_done;
+};
+
+struct tally_sim;
+
+struct tally_sim *tally_sim_create(const struct tally_sim_device *device, const struct tally_sched_config *config,
+                                   const struct tally_sim_kernel *kernels, uint32_t kernel_count,
+                                   const struct tally_sim_client *clients, uint32_t client_count);
+void tally_sim_destroy(struct tally_sim *sim);
+
+const char *tally_sim_run(struct tally_sim *sim, uint64_t end_ns, bool check);
+
+void tally_sim_read(const struct tally_sim *sim, uint32_t client, struct tally_sim_result *result);
+
+uint64_t tally_sim_latencies(const struct tally_sim *sim, uint32_t client, uint64_t *service_ns,
+                             uint64_t *response_ns, uint64_t max);
+const struct tally_sched *tally_sim_sched(const struct tally_sim *sim);
+uint64_t tally_sim_events(const struct tally_sim *sim);

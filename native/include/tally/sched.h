@@ -44,7 +44,8 @@ struct tally_sched_plan {
 struct tally_sched_limits {
     uint64_t turnaround_ns_max; /* best-effort work in flight that cannot be stopped */
     uint64_t hysteresis_ns;     /* high counts as busy for so long after its last launch */
-    uint64_t oversized_idle_ns; /* high's idle time before a launch over the bound may start, alone */
+    uint64_t oversized_idle_ns; /* high's idle time after which any launch over the bound may start, alone;
+                                   one that takes less to stop waits for so much less */
     uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort sessions */
     uint64_t timeslice_ns;      /* one turn, policy `timeslice` */
     uint32_t preemptible_depth; /* guarded launches in flight in one queue. Above 1 only where one flag
