@@ -59,11 +59,12 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
 
 
 def show(figures: list[Figure], console: Console) -> None:
-    table = Table(title="Tally's costs (medians; quartiles in brackets)")
-    for title in ("figure", "ours", "reference", "ratio", "target", ""):
-        table.add_column(title, justify="left" if title == "figure" else "right")
+    table = Table(title="medians, ± half the distance between the quartiles")
+    table.add_column("figure")
+    for title in ("Tally", "reference", "ratio", "target", ""):
+        table.add_column(title, justify="right", no_wrap=True)
     for figure in figures:
-        bound = "at most" if figure.at_most else "at least"
+        bound = "≤" if figure.at_most else "≥"
         table.add_row(
             figure.name,
             words(figure.ours, figure.unit),
@@ -75,8 +76,16 @@ def show(figures: list[Figure], console: Console) -> None:
     console.print(table)
 
 
+SCALES = {"s": ((1, "s"), (1e3, "ms"), (1e6, "µs")), "ns": ((1e-6, "ms"), (1e-3, "µs"), (1, "ns"))}
+
+
 def words(spread: Spread, unit: str) -> str:
-    return f"{spread.median:,.4g} {unit} [{spread.low:,.4g} to {spread.high:,.4g}]"
+    """The median in a unit that suits it, and half the distance of the quartiles in per cent."""
+    factor, name = next(
+        ((f, n) for f, n in SCALES.get(unit, ()) if abs(spread.median) * f >= 1), (1.0, unit)
+    )
+    percent = 50 * (spread.high - spread.low) / abs(spread.median) if spread.median else 0
+    return f"{spread.median * factor:,.4g} {name} ±{percent:.0f}%"
 
 
 def main(argv: list[str] | None = None) -> int:
