@@ -114,11 +114,11 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
         yield Finding(
             "problem", "tallyd", f"{version}, tally is {tally.__version__}", "restart tallyd"
         )
-    yield _ok("device", f"{report['device']}: {report['kind']}, because {report['reason']}")
+    yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["executors"])
     for symbol, count in report["unsupported"].items():
-        text = f"called {count} times; programs got CUDA_ERROR_NOT_SUPPORTED"
-        yield Finding("note", symbol, text, "not supported by this version of Tally")
+        times = "once" if count == 1 else f"{count} times"
+        yield Finding("note", symbol, f"not supported by Tally, called {times}")
 
 
 def _executor(executor: Mapping[str, Any]) -> Finding:

@@ -240,7 +240,7 @@ def test_choice_of_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     working = Driver(("H100", "H100"), 13000, "/lib/libcuda.so.1", "")
     broken = Driver((), 0, "", "cuInit: CUDA_ERROR_NO_DEVICE")
-    monkeypatch.setattr(devices.paths, "softgpu_library", lambda: tmp_path)
+    monkeypatch.setattr("tally.client.paths.softgpu_library", lambda: tmp_path)
     monkeypatch.setattr(devices, "probe", lambda: working)
     assert devices.choose("auto").kind == devices.choose("cuda").kind == "cuda"
     assert devices.choose("auto").count == 2
@@ -251,7 +251,7 @@ def test_choice_of_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "CUDA_ERROR_NO_DEVICE" in chosen.reason
     with pytest.raises(NoDeviceError, match="--device soft"):
         devices.choose("cuda")
-    monkeypatch.setattr(devices.paths, "softgpu_library", lambda: None)
+    monkeypatch.setattr("tally.client.paths.softgpu_library", lambda: None)
     with pytest.raises(NoDeviceError, match="missing from the package"):
         devices.choose("auto")
 

@@ -1,0 +1,149 @@
+"""docs/configuration.md and docs/cli.md, generated from the code that they describe.
+
+`python -m tally.reference` writes them, `--check` fails if they are not what it would write.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+import click
+
+from . import config
+from .errors import EXIT_STATUSES
+from .main import COMMANDS
+from .main import command as tally_command
+
+DOCS = Path("docs")
+HEAD = "<!-- Written by `make docs` from {source}; a test holds the two together. -->\n\n"
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    lines = [
+        HEAD.format(source="tally/config.py") + "# Configuration of tallyd",
+        "",
+        "Each setting can stand in a TOML file, in the environment, and on tallyd's command line. Later",
+        "ones in this list win:",
+        "",
+        "1. the default;",
+        "2. the file: `--config FILE`, else `$TALLY_CONFIG`, else `~/.config/tally/tally.toml`",
+        "   (`$XDG_CONFIG_HOME`), else `/etc/tally/tally.toml`;",
+        "3. the environment: `TALLY_` and the setting's name in capitals;",
+        "4. the command line: the setting's name with hyphens, as in `--soft-workers 2`.",
+        "",
+        "An unknown setting, or a value that cannot be used, ends tallyd with one line that names the",
+        "nearest valid one, and exit status 2. Changes take effect when tallyd is restarted.",
+        "",
+        "```toml",
+        "# /etc/tally/tally.toml",
+        'device = "cuda"',
+        'metrics_address = "127.0.0.1:9400"',
+        'group = "gpu-users"',
+        "```",
+        "",
+        "| setting | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, field in config.FIELDS.items():
+        default = config.default_text(name)
+        shown = default if field.metadata["default_text"] else f"`{default}`"
+        lines.append(f"| `{name}` | {config.kind(name)} | {shown} | {field.metadata['help']} |")
+    lines += [
+        "",
+        "## Variables that are not settings",
+        "",
+        "| variable | meaning |",
+        "|---|---|",
+        "| `TALLY_CONFIG` | path of the configuration file |",
+        "| `TALLY_RUNTIME_DIR` | also tells `tally` and programs where tallyd is |",
+        "| `TALLY_LIBZMQ` | path of libzmq for native code; found by itself where pyzmq brings one |",
+        "| `TALLY_JOB` | set by `tally run` for its command: the job it belongs to |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _help(path: str, command: click.Command) -> list[str]:
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    return [f"## {path}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+
+
+def command_line() -> str:
+    """docs/cli.md."""
+    from tally.daemon.main import command as tallyd_command
+
+    lines = [
+        HEAD.format(source="the commands' --help") + "# Command line",
+        "",
+        "`tallyd` is the daemon, `tally` everything else. Options come before the command that `tally run`",
+        "starts; what follows it is the command's own, with or without `--` in between.",
+        "",
+        "## Exit statuses",
+        "",
+        "Errors are one line on standard error. `tally run` ends as the command does: with its exit status,",
+        "or by the same signal.",
+        "",
+        "| status | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
+    lines += [
+        "| 130 | interrupted with Ctrl-C |",
+        "",
+        "`tally doctor` ends with 1 if it found a problem.",
+        "",
+        *_help("tallyd", tallyd_command),
+        *_help("tally", tally_command),
+    ]
+    for name in COMMANDS:
+        command = tally_command.get_command(click.Context(tally_command), name)
+        assert command is not None
+        lines += _help(f"tally {name}", command)
+    lines += _snapshot_text()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _snapshot_text() -> list[str]:
+    return [
+        "## The JSON of tally stats",
+        "",
+        "One object: `version`, `protocol`, `pid`, `time_s`, `uptime_s`, `policy`, `draining`, and",
+        "",
+        "- `executors`: one per device, with `index`, `name`, `kind` (cuda or soft), `driver_version`,",
+        "  `state` (ready, starting, restarting), `pid`, `restarts`, `last_failure`;",
+        "- `jobs`: running and remembered ones, with `id`, `name`, `class`, `priority`, `state` (running,",
+        "  done, or lost: an executor died under it), `pid`, `uid`, `argv`, `cwd`, `started_s`, `ended_s`,",
+        "  `processes`, `sessions`, `lost_sessions`, `unsupported` (calls by symbol) and `stats`.",
+        "",
+        "`stats` has `counters` (which only grow), `gauges` (amounts now, or peaks) and `histograms`, each",
+        "of these with `count`, `sum_ns`, `max_ns`, `p50_ns`, `p95_ns`, `p99_ns`; quantiles are right to",
+        "12.5%. Times are in nanoseconds where the name ends in `_ns` and in seconds where it ends in `_s`.",
+        "Numbers are added over a job's sessions; of peaks that is an upper bound. The Prometheus endpoint",
+        "has the same as `tally_job_NAME` with the labels job, name and class.",
+    ]
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line}
+
+
+def main() -> int:
+    """Write or check the pages; run in the repository's root."""
+    check = sys.argv[1:] == ["--check"]
+    stale = 0
+    for name, make in PAGES.items():
+        path, text = DOCS / name, make()
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            old = path.read_text(encoding="utf-8") if path.exists() else ""
+            diff = difflib.unified_diff(old.splitlines(), text.splitlines(), str(path), "now", "", "", 1)
+            print("\n".join(diff))
+            print(f"{path} is not fresh: run `make docs`")
+            stale = 1
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
