@@ -215,20 +215,22 @@ static void *stress_thread(void *argument)
         OK(softgpuTenantSet(tenant));
         fixture_open(&f);
         CUdeviceptr fake = fake_new(), big;
-        OK(cuMemAlloc_v2(&big, 2 << 20));
+        OK(cuMemAlloc_v2(&big, 8 << 20));
         OK(cuEventCreate(&event, 0));
         for (int i = 0; i < 3; i++)
             OK(cuStreamCreateWithPriority(&streams[i], i == 0 ? 0 : CU_STREAM_NON_BLOCKING, -i));
         for (int i = 0; i < 300; i++) {
             seed = seed * 1664525u + 1013904223u;
-            CUstream stream = seed >> 30 ? streams[(seed >> 20) % 3] : NULL;
+            unsigned which = seed >> 30 ? (seed >> 20) % 3 : 3;
+            CUstream stream = which < 3 ? streams[which] : NULL;
+            CUdeviceptr own = big + which * (2 << 20); /* streams race, their memory must not */
             switch ((seed >> 10) % 8) {
             case 0: OK(cuEventRecord(event, stream)); break;
             case 1: OK(cuStreamWaitEvent(stream, event, 0)); break;
-            case 2: OK(cuMemsetD8Async(big, 1, (seed >> 8) % (2 << 20), stream)); break;
-            case 3: OK(cuMemcpyDtoDAsync_v2(big + (1 << 20), big, (seed >> 8) % (1 << 20), stream)); break;
+            case 2: OK(cuMemsetD8Async(own, 1, (seed >> 8) % (2 << 20), stream)); break;
+            case 3: OK(cuMemcpyDtoDAsync_v2(own + (1 << 20), own, (seed >> 8) % (1 << 20), stream)); break;
             case 4: OK(cuStreamSynchronize(stream)); break;
-            case 5: OK(cuStreamWriteValue32(stream, big, seed, 0)); break;
+            case 5: OK(cuStreamWriteValue32(stream, own, seed, 0)); break;
             default:
                 launch(f.add, 1 + (seed >> 25) % 20, stream, fake, 0);
                 expected += 1 + (seed >> 25) % 20;
