@@ -1,0 +1,529 @@
+"""One PTX function to one LLVM function that runs a warp.
+
+Block by block in the order of cfg.py. A uniform block runs with all live lanes (%live). A divergent one
+has a slot of lanes that wait to run it; at its end control goes to the next block, in order, for which
+lanes wait, and from a component's last block to the component's exit, where all live lanes are together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from . import abi
+from .cfg import RETURN, Block, build
+from .divergence import Component, analyse
+from .errors import PtxError
+from .ir import Builder, ModuleText, Value, integer, lanes_constant
+from .layout import align_up
+from .shapes import Shapes
+from .syntax import (
+    Address,
+    Function,
+    Immediate,
+    Instruction,
+    Negated,
+    Operand,
+    Register,
+    Sink,
+    Special,
+    Symbol,
+)
+from .types import PtxType
+from .uses import writes
+
+if TYPE_CHECKING:
+    from .program import Program
+
+Emit = Callable[["Emitter", Instruction], None]
+
+# What does something even where its results are not used: not to be run with no lane.
+EFFECTS = frozenset(
+    "ld ldu st atom red bar barrier call trap brkpt shfl vote match redux activemask elect nanosleep cp "
+    "mbarrier exit ldmatrix stmatrix alloca".split()
+)
+
+
+class Emitter:
+    """State while one function is emitted; families of instructions are functions that take it."""
+
+    def __init__(self, program: Program, function: Function, text: ModuleText, variant: int) -> None:
+        self.program = program
+        self.function = function
+        self.variant = variant
+        self.graph = build(function)
+        self.divergence = analyse(function, self.graph, variant)
+        self.shapes = Shapes(function, self.graph, self.divergence, variant)
+        self.b = Builder(text)
+        self.block = self.graph.blocks[0]
+        self.ins: Instruction | None = None
+        self.mask = integer("i32", 0)  # lanes that run the current instruction
+        self.mask_cache: dict[str, Value] = {}
+        self.guard_lanes: Value | None = None  # of an instruction whose guard varies
+        self.fields: dict[str, Value] = {}
+        self.constants = self._constants()
+        self.param_slots: dict[str, str] = {}
+        self.scratch_slots: dict[str, str] = {}
+        self.frame_bytes = self._frame()
+        self.local_base: Value | None = None
+
+    # ---- the whole function -----------------------------------------------------------------------
+
+    def emit(self) -> str:
+        b = self.b
+        for block in self.graph.blocks:
+            self._emit_block(block)
+        body, b.lines = b.lines, []
+        self._entry()
+        name = self.program.symbol(self.function, self.variant)
+        linkage = "" if self.function.entry else "internal "
+        head = (
+            f"define {linkage}i32 @{name}(ptr noalias %w, i32 %mask, i64 %local, ptr %args, ptr %rets)"
+            " nounwind {"
+        )
+        tail = ["finish:", "  %gone = load i32, ptr %exited, align 4", "  ret i32 %gone", "}"]
+        return "\n".join([head, "entry:", *b.allocas, *b.lines, *body, *tail])
+
+    def _entry(self) -> None:
+        b = self.b
+        b.line("%live = alloca i32, align 4")
+        b.line("%exited = alloca i32, align 4")
+        b.line("store i32 %mask, ptr %live, align 4")
+        b.line("store i32 0, ptr %exited, align 4")
+        for name, offset in abi.FIELDS.items():
+            pointer = name in ("params", "globals", "shared", "helpers_at", "lanes")
+            wide = pointer or name in ("region_base", "region_limit", "local_base", "local_bytes", "grid_id")
+            type_ = "ptr" if pointer else "i64" if wide else "i32"
+            count = 3 if name in ("ctaid", "ntid", "nctaid", "tid") else 1
+            for i in range(count):
+                suffix = "xyz"[i] if count == 3 else ""
+                b.line(f"%f.{name}{suffix}.p = getelementptr i8, ptr %w, i64 {offset + 4 * i}")
+                b.line(f"%f.{name}{suffix} = load {type_}, ptr %f.{name}{suffix}.p, "
+                       f"align {8 if wide else 4}, !invariant.load !0")  # fmt: skip
+        b.line(f"%shared.i = ptrtoint ptr %f.shared to i64")
+        b.line(f"%globals.i = ptrtoint ptr %f.globals to i64")
+        live = self.divergence.live[0]
+        for r in self.function.registers:
+            full = self._register_type(r)
+            b.line(f"%r{r.index} = alloca {full}, align 64")
+            if live >> r.index & 1:
+                b.line(f"store {full} zeroinitializer, ptr %r{r.index}, align 64")
+        for index in self.divergence.component:
+            b.line(f"%pend{index} = alloca i32, align 4")
+            b.line(f"store i32 0, ptr %pend{index}, align 4")
+        for block in self.graph.blocks:
+            if self._is_spin(block):
+                b.line(f"%spin{block.index} = alloca i32, align 4")
+                b.line(f"store i32 0, ptr %spin{block.index}, align 4")
+        if not self.function.entry and self.frame_bytes:
+            self._check_frame()
+        if 0 in self.divergence.component:
+            b.line("store i32 %mask, ptr %pend0, align 4")
+        b.jump("B0")
+
+    def _check_frame(self) -> None:
+        b = self.b
+        b.line("%frame.used = sub i64 %local, %f.local_base")
+        b.line(f"%frame.end = add i64 %frame.used, {self.frame_bytes * 32}")
+        b.line("%frame.bad = icmp ugt i64 %frame.end, %f.local_bytes")
+        b.line("br i1 %frame.bad, label %frame.full, label %frame.fits")
+        b.label("frame.full")
+        self.call_helper("trap", "void", f"ptr %w, i32 {abi.ERROR_LAUNCH_FAILED}")
+        b.line("unreachable")
+        b.label("frame.fits")
+
+    def _register_type(self, r: Register) -> str:
+        varying = r.index in self.divergence.varying
+        return f"<32 x {r.type.llvm}>" if varying else r.type.llvm
+
+    def _constants(self) -> dict[int, Operand]:
+        """Registers written once, with a literal or a symbol: known wherever they are read."""
+        found: dict[int, Operand] = {}
+        count: dict[int, int] = {}
+        for block in self.graph.blocks:
+            for ins in block.instructions:
+                for r in writes(ins):
+                    count[r.index] = count.get(r.index, 0) + 1
+                    if ins.opcode == "mov" and ins.guard is None and len(ins.operands) == 2:
+                        source = ins.operands[1]
+                        if isinstance(source, Immediate) and ins.operands[0] is r:
+                            found[r.index] = source
+        live = self.divergence.live[0]
+        return {r: v for r, v in found.items() if count[r] == 1 and not live >> r & 1}
+
+    def _frame(self) -> int:
+        offset = 0
+        for variable in self.function.variables:
+            if variable.space == "local":
+                offset = align_up(offset, variable.align)
+                variable.offset = offset
+                offset += variable.bytes
+        if offset > abi.LOCAL_MAX:
+            raise PtxError(self.function.line, "more than 512 KiB of local memory")
+        return align_up(offset, 16)
+
+    # ---- blocks -----------------------------------------------------------------------------------
+
+    def _emit_block(self, block: Block) -> None:
+        b = self.b
+        self.block = block
+        self.mask_cache = {}
+        index = block.index
+        component = self.divergence.component.get(index)
+        if component is not None:
+            b.label(f"T{index}")
+            waiting = b.load("i32", f"%pend{index}", 4)
+            some = b.icmp("ne", waiting, integer("i32", 0))
+            b.branch(some, f"B{index}", self._after(component, index))
+            b.label(f"B{index}")
+            self.mask = b.load("i32", f"%pend{index}", 4)
+            b.store(integer("i32", 0), f"%pend{index}", 4)
+        else:
+            b.label(f"B{index}")
+            self.mask = b.load("i32", "%live", 4)
+        for ins in block.instructions:
+            self._instruction(ins)
+        if self._is_spin(block):
+            self._spin(block)
+        self._terminate(block, component)
+
+    def _after(self, component: Component, index: int) -> str:
+        """Where control looks for lanes after a divergent block: the next one, or the exit."""
+        position = component.blocks.index(index)
+        if position + 1 < len(component.blocks):
+            return f"T{component.blocks[position + 1]}"
+        return "finish" if component.exit == RETURN else f"X{component.blocks[0]}"
+
+    def _retire(self, lanes: Value) -> None:
+        live = self.b.load("i32", "%live", 4)
+        self.b.store(self.b.and_(live, self.b.not_(lanes)), "%live", 4)
+
+    def _go_if_live(self, label: str) -> None:
+        b = self.b
+        some = b.icmp("ne", b.load("i32", "%live", 4), integer("i32", 0))
+        b.branch(some, label, "finish")
+
+    def _terminate(self, block: Block, component: Component | None) -> None:
+        b = self.b
+        edges = self._edges(block)
+        targets = list(dict.fromkeys(t for t, _ in edges))
+        gone = [lanes for t, lanes in edges if t == RETURN]
+        if component is None and block.guard is not None and self._uniform_branch(block, edges):
+            return
+        for lanes in gone:
+            self._retire(lanes)
+        pending = [(t, lanes) for t, lanes in edges if t in self.divergence.component]
+        for target, lanes in pending:
+            old = b.load("i32", f"%pend{target}", 4)
+            b.store(b.or_(old, lanes), f"%pend{target}", 4)
+        if component is None:
+            self._leave_uniform(targets, bool(gone))
+            return
+        back = [(t, lanes) for t, lanes in pending if t <= block.index]
+        after = self._after(component, block.index)
+        if back:
+            target = min(t for t, _ in back)
+            if len(targets) == 1:
+                b.jump(f"B{target}")
+            elif self.graph.irreducible:
+                b.jump(f"T{component.blocks[0]}")
+            else:
+                taken = back[0][1]
+                for _, lanes in back[1:]:
+                    taken = b.or_(taken, lanes)
+                b.branch(b.icmp("ne", taken, integer("i32", 0)), f"B{target}", after)
+        elif len(targets) == 1 and after == f"T{targets[0]}":
+            b.jump(f"B{targets[0]}")
+        else:
+            b.jump(after)
+        self._component_exit(component, block)
+
+    def _component_exit(self, component: Component, block: Block) -> None:
+        """After the component's last block: all live lanes go on together."""
+        if block.index != component.blocks[-1] or component.exit == RETURN:
+            return
+        self.b.label(f"X{component.blocks[0]}")
+        retires = any(RETURN in self.graph.blocks[i].targets for i in component.blocks)
+        calls = any(ins.call for i in component.blocks for ins in self.graph.blocks[i].instructions)
+        entered = [p for i in component.blocks for p in self.graph.predecessors[i]]
+        retires = retires or any(RETURN in self.graph.blocks[p].targets for p in entered)
+        exits = any(
+            ins.opcode == "exit" for i in component.blocks for ins in self.graph.blocks[i].instructions
+        )
+        if retires or calls or exits:
+            self._go_if_live(f"B{component.exit}")
+        else:
+            self.b.jump(f"B{component.exit}")
+
+    def _edges(self, block: Block) -> list[tuple[int, Value]]:
+        """Targets and the lanes that go there."""
+        b, targets = self.b, block.targets
+        if block.selector is not None:
+            return self._switch_edges(block)
+        if block.guard is None or len(targets) == 1:
+            return [(targets[0], self.mask)]
+        condition = self._guard_value(block.guard, block.guard_negated)
+        if condition.per_lane:
+            bits = b.mask_bits(condition)
+            yes = b.and_(self.mask, bits)
+            no = b.and_(self.mask, b.not_(bits))
+        else:
+            zero = integer("i32", 0)
+            yes, no = b.select(condition, self.mask, zero), b.select(condition, zero, self.mask)
+        return [(targets[0], yes), (targets[1], no)]
+
+    def _switch_edges(self, block: Block) -> list[tuple[int, Value]]:
+        assert block.selector is not None
+        b = self.b
+        selector = b.splat(self.read(block.selector.operands[0], "i32"))
+        lanes: dict[int, Value] = {}
+        last = len(block.targets) - 1
+        for i, target in enumerate(block.targets):
+            # An index past the table is undefined; it takes the last entry.
+            relation = "uge" if i == last else "eq"
+            bits = b.mask_bits(b.icmp(relation, selector, integer("i32", i)))
+            taken = b.and_(self.mask, bits)
+            lanes[target] = b.or_(lanes[target], taken) if target in lanes else taken
+        return list(lanes.items())
+
+    def _uniform_branch(self, block: Block, edges: list[tuple[int, Value]]) -> bool:
+        """A plain branch, where the condition is uniform and no lane is to wait."""
+        assert block.guard is not None
+        if block.guard.index in self.divergence.varying:
+            return False
+        targets = block.targets
+        if any(t in self.divergence.component for t in targets):
+            return False
+        labels = ["finish" if t == RETURN else f"B{t}" for t in targets]
+        self.b.branch(self._guard_value(block.guard, block.guard_negated), *labels)
+        return True
+
+    def _leave_uniform(self, targets: list[int], retired: bool) -> None:
+        b = self.b
+        inside = [t for t in targets if t != RETURN]
+        if not inside:
+            b.jump("finish")
+            return
+        pending = sorted(t for t in inside if t in self.divergence.component)
+        if pending:
+            label = f"T{pending[0]}" if len(targets) > 1 else f"B{pending[0]}"
+            if not self.graph.irreducible or len(targets) == 1:
+                b.jump(label)
+            else:
+                b.jump(f"T{self.divergence.component[pending[0]].blocks[0]}")
+        elif len(inside) == 1:
+            calls = any(ins.call or ins.opcode == "exit" for ins in self.block.instructions)
+            if retired or calls:
+                self._go_if_live(f"B{inside[0]}")
+            else:
+                b.jump(f"B{inside[0]}")
+        else:
+            raise PtxError(self.function.line, "internal error: lanes part outside of a region")
+
+    # ---- loops that wait --------------------------------------------------------------------------
+
+    def _is_spin(self, block: Block) -> bool:
+        return block.index in self.program.spins(self.function, self.graph)
+
+    def _spin(self, block: Block) -> None:
+        """Let other warps run now and then: this loop may wait for them."""
+        b = self.b
+        slot = f"%spin{block.index}"
+        count = b.add(b.load("i32", slot, 4), integer("i32", 1))
+        b.store(count, slot, 4)
+        turn = b.icmp("eq", b.and_(count, integer("i32", 15)), integer("i32", 0))
+        yes, no = b.fresh_label("yield"), b.fresh_label("go")
+        b.branch(turn, yes, no)
+        b.label(yes)
+        self.call_helper("yield", "void", "ptr %w")
+        b.jump(no)
+        b.label(no)
+
+    # ---- instructions -----------------------------------------------------------------------------
+
+    def _instruction(self, ins: Instruction) -> None:
+        from .table import emitter_for
+
+        self.ins = ins
+        emit = emitter_for(ins)
+        if ins.guard is None:
+            emit(self, ins)
+            return
+        guard = self._guard_value(ins.guard, ins.guard_negated)
+        b = self.b
+        if not guard.per_lane:
+            self._inside(guard, lambda: emit(self, ins))
+            return
+        outer = self.mask
+        self.mask = b.and_(outer, b.mask_bits(guard))
+        self.guard_lanes = guard
+        if ins.opcode in EFFECTS:
+            some = b.icmp("ne", self.mask, integer("i32", 0))
+            self._inside(some, lambda: emit(self, ins))
+        else:
+            emit(self, ins)
+        self.mask, self.guard_lanes = outer, None
+
+    def _inside(self, condition: Value, emit: Callable[[], None]) -> None:
+        b = self.b
+        yes, after = b.fresh_label("if"), b.fresh_label("endif")
+        b.branch(condition, yes, after)
+        b.label(yes)
+        self.mask_cache = {}
+        emit()
+        b.jump(after)
+        b.label(after)
+        self.mask_cache = {}
+
+    def _guard_value(self, register: Register, negated: bool) -> Value:
+        value = self.read(register, "i1")
+        return self.b.not_(value) if negated else value
+
+    @property
+    def mask_lanes(self) -> Value:
+        """The current lanes as predicates."""
+        known = self.mask_cache.get(self.mask.text)
+        if known is None:
+            known = self.mask_cache[self.mask.text] = self.b.mask_lanes(self.mask)
+        return known
+
+    def error(self, message: str) -> PtxError:
+        """An error at the current instruction."""
+        line = self.ins.line if self.ins else self.function.line
+        name = self.ins.full_name if self.ins else self.function.name
+        return PtxError(line, f"{name}: {message}")
+
+    # ---- operands ---------------------------------------------------------------------------------
+
+    def read(self, operand: Operand, type_: str, signed: bool = False) -> Value:
+        """An operand's bits as an integer of LLVM type `type_`."""
+        b = self.b
+        if isinstance(operand, Register):
+            constant = self.constants.get(operand.index)
+            if constant is not None:
+                value = self.read(constant, operand.type.llvm)
+            else:
+                varying = operand.index in self.divergence.varying
+                value = b.load(operand.type.llvm, f"%r{operand.index}", 64, varying)
+            return b.resize(value, type_, signed)
+        if isinstance(operand, Immediate):
+            return self._literal(operand, type_)
+        if isinstance(operand, Negated):
+            return b.not_(self.read(operand.register, "i1"))
+        if isinstance(operand, Special):
+            from .specials import read_special
+
+            return b.resize(read_special(self, operand.name), type_)
+        if isinstance(operand, Symbol):
+            return b.resize(self.symbol_address(operand), type_)
+        if isinstance(operand, Sink):
+            return integer(type_, 0)
+        raise self.error("operand of a kind that does not fit")
+
+    def _literal(self, operand: Immediate, type_: str) -> Value:
+        if operand.float_bits == 0 or operand.float_bits == Value(type_, "").bits:
+            return integer(type_, operand.value)
+        from .numbers import convert_float_bits
+
+        return integer(type_, convert_float_bits(operand.value, operand.float_bits, Value(type_, "").bits))
+
+    def read_as(self, operand: Operand, type_: PtxType) -> Value:
+        """An operand in the LLVM type that computes with it: float and double as such, else integers."""
+        if isinstance(operand, Immediate) and not operand.float_bits and type_.kind == "f":
+            from .numbers import bits_of_integer
+
+            if operand.value <= 1 << 24:  # `0` and other plain integers where a float is due
+                return self.b.bitcast(
+                    integer(type_.llvm, bits_of_integer(operand.value, type_.bits)), float_type(type_)
+                )
+        value = self.read(operand, type_.llvm, type_.signed)
+        if type_.kind == "f" and type_.lanes == 1:
+            return self.b.bitcast(value, float_type(type_))
+        return value
+
+    def write(self, operand: Operand, value: Value, signed: bool = False) -> None:
+        """Set a destination, in the lanes where that must show."""
+        if isinstance(operand, Sink):
+            return
+        if not isinstance(operand, Register):
+            raise self.error("the destination is not a register")
+        b = self.b
+        value = b.bitcast(value, f"i{value.bits}")
+        value = b.resize(value, operand.type.llvm, signed)
+        slot = f"%r{operand.index}"
+        if operand.index not in self.divergence.varying:
+            if value.per_lane:
+                value = b.lane(value, 0)  # equal in all lanes that take part
+            b.store(value, slot, 64)
+            return
+        value = b.splat(value)
+        blend = (self.block.index, operand.index) in self.divergence.blends
+        where = self.mask_lanes if blend else self.guard_lanes
+        if where is not None:
+            value = b.select(where, value, b.load(operand.type.llvm, slot, 64, True))
+        b.store(value, slot, 64)
+
+    def symbol_address(self, symbol: Symbol) -> Value:
+        """The address of a variable or function, in its own space."""
+        b, variable = self.b, symbol.variable
+        if variable is None:
+            return integer("i64", self.program.function_handle(symbol.name))
+        offset = integer("i64", variable.offset + symbol.offset)
+        if variable.space in ("global", "const"):
+            if variable.extern:
+                raise self.error(f"unresolved external '{variable.name}'")
+            return b.add(Value("i64", "%globals.i"), offset)
+        if variable.space == "shared":
+            return integer("i64", self.program.shared_offset(self.function, variable) + symbol.offset)
+        if variable.space == "local":
+            return b.add(self._local_base(), offset)
+        if variable in self.function.parameters and self.function.entry:
+            base = b.cast("ptrtoint", Value("ptr", "%args"), "i64")
+            return b.add(base, offset)
+        raise self.error(f"the address of '{variable.name}' is not available")
+
+    def _local_base(self) -> Value:
+        b = self.b
+        lanes = lanes_constant("i64", [lane * self.frame_bytes for lane in range(32)])
+        return b.add(b.splat(Value("i64", "%local")), lanes)
+
+    def address(self, operand: Operand) -> Value:
+        """An address operand as i64."""
+        if not isinstance(operand, Address):
+            raise self.error("an address in brackets is needed")
+        base = self.read(operand.base, "i64")
+        return self.b.add(base, integer("i64", operand.offset))
+
+    def scratch_slot(self, name: str) -> str:
+        """Memory for 32 values of up to 8 bytes, shared by all calls to C in the function."""
+        slot = self.scratch_slots.get(name)
+        if slot is None:
+            slot = self.scratch_slots[name] = self.b.alloca("[32 x i64]")
+        return slot
+
+    def scratch(self, name: str, value: Value, offset: int = 0) -> str:
+        """A value, or addresses moved by `offset`, in scratch memory."""
+        slot = self.scratch_slot(name)
+        if offset:
+            value = self.b.add(value, integer("i64", offset))
+        self.b.store(self.b.splat(value), slot, 64)
+        return slot
+
+    # ---- calls to C -------------------------------------------------------------------------------
+
+    def call_helper(self, name: str, result: str, arguments: str) -> Value:
+        """Call a function of native/softgpu by its place in the table."""
+        b = self.b
+        index = abi.HELPERS.index(name)
+        slot = b.offset("%f.helpers_at", index * 8)
+        target = b.name()
+        b.line(f"{target} = load ptr, ptr {slot}, align 8, !invariant.load !0")
+        if result == "void":
+            b.line(f"call void {target}({arguments})")
+            return Value("void", "")
+        return b.value(result, False, f"call {result} {target}({arguments})")
+
+
+def float_type(type_: PtxType) -> str:
+    return "double" if type_.bits == 64 else "float"
+

@@ -1,0 +1,29 @@
+"""All families of instructions; importing this fills the table."""
+
+from . import (
+    emit_atomic,
+    emit_call,
+    emit_control,
+    emit_convert,
+    emit_float,
+    emit_int,
+    emit_logic,
+    emit_math,
+    emit_memory,
+    emit_move,
+    emit_warp,
+)
+
+__all__ = [
+    "emit_atomic",
+    "emit_call",
+    "emit_control",
+    "emit_convert",
+    "emit_float",
+    "emit_int",
+    "emit_logic",
+    "emit_math",
+    "emit_memory",
+    "emit_move",
+    "emit_warp",
+]

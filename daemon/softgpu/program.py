@@ -1,0 +1,228 @@
+"""A module ready to be compiled: layout, what each kernel reaches, and IR for one kernel."""
+
+from __future__ import annotations
+
+import re
+
+from . import abi
+from .cfg import Graph, build
+from .emitter import Emitter
+from .errors import PtxError
+from .ir import ModuleText
+from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
+from .parse import parse
+from .syntax import Address, Function, Immediate, Instruction, Operand, Symbol, Variable, Vector
+from .table import check_instruction
+
+# Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches kernels.
+BUILTINS = frozenset(("vprintf", "__assertfail"))
+HANDLE_BASE = 0x5AFE0000
+HANDLE_STEP = 16
+REACHED_MAX = 2000
+
+
+class Program:
+    """One PTX module."""
+
+    def __init__(self, text: str) -> None:
+        self.module = parse(text)
+        self.functions = list(self.module.functions.values())
+        self.handles = {f.name: HANDLE_BASE + i * HANDLE_STEP for i, f in enumerate(self.functions)}
+        statics = [
+            v for f in self.functions for v in f.variables if v.space in ("global", "const")
+        ]
+        self.globals: Globals = lay_out_globals(self.module, statics, self.function_handle)
+        self.taken = self._address_taken()
+        self._reach: dict[str, list[Function]] = {}
+        self._shared: dict[str, dict[Variable, int]] = {}
+        self._spins: dict[str, set[int]] = {}
+        self.kernel: Function | None = None
+        for function in self.functions:
+            for item in function.body or []:
+                if isinstance(item, Instruction):
+                    check_instruction(item)
+
+    # ---- functions --------------------------------------------------------------------------------
+
+    @property
+    def kernels(self) -> list[Function]:
+        return [f for f in self.functions if f.entry and f.body is not None]
+
+    def find(self, name: str) -> Function | None:
+        return self.module.functions.get(self.module.aliases.get(name, name))
+
+    def function_handle(self, name: str) -> int:
+        """What a pointer to the function holds; not an address, and never one of the device's."""
+        function = self.find(name)
+        if function is None:
+            raise PtxError(0, f"unknown function '{name[:60]}'")
+        return self.handles[function.name]
+
+    def symbol(self, function: Function, variant: int) -> str:
+        """The LLVM name: letters only, so that nothing in a PTX name has a meaning there."""
+        return f"f{(self.handles[function.name] - HANDLE_BASE) // HANDLE_STEP}_{abi.VARIANTS[variant]}"
+
+    def _address_taken(self) -> list[Function]:
+        taken: dict[str, Function] = {}
+        for function in self.functions:
+            for item in function.body or []:
+                if isinstance(item, Instruction) and item.call is None:
+                    for name in _named_functions(item.operands):
+                        found = self.find(name)
+                        if found is not None and found.body is not None:
+                            taken[found.name] = found
+        for variable in self.module.variables.values():
+            for word in re.findall(r"[A-Za-z_$%][\w$]*", variable.initial or "")[:100000]:
+                found = self.find(word)
+                if found is not None and found.body is not None and not found.entry:
+                    taken[found.name] = found
+        return list(taken.values())
+
+    def reached(self, kernel: Function) -> list[Function]:
+        """The kernel and all functions that it may call."""
+        known = self._reach.get(kernel.name)
+        if known is not None:
+            return known
+        found: dict[str, Function] = {kernel.name: kernel}
+        work = [kernel]
+        while work:
+            for item in work.pop().body or []:
+                if not isinstance(item, Instruction) or item.call is None:
+                    continue
+                target = item.call.target
+                if isinstance(target, Symbol):
+                    callee = self.find(target.name)
+                    callees = [] if callee is None else [callee]
+                else:
+                    callees = self.taken
+                for callee in callees:
+                    if callee.name not in found and callee.body is not None:
+                        found[callee.name] = callee
+                        work.append(callee)
+        if len(found) > REACHED_MAX:
+            raise PtxError(kernel.line, "too many functions")
+        self._reach[kernel.name] = list(found.values())
+        return self._reach[kernel.name]
+
+    # ---- shared and local memory ------------------------------------------------------------------
+
+    def shared_layout(self, kernel: Function) -> tuple[dict[Variable, int], int]:
+        """Offsets of the shared variables that the kernel reaches, and the size of the static ones."""
+        layout = self._shared.get(kernel.name)
+        if layout is None:
+            layout = self._shared[kernel.name] = self._lay_out_shared(kernel)
+        static = max((o + v.bytes for v, o in layout.items()), default=0)
+        return layout, static
+
+    def _lay_out_shared(self, kernel: Function) -> dict[Variable, int]:
+        used: dict[Variable, None] = {}
+        for function in self.reached(kernel):
+            for item in function.body or []:
+                if isinstance(item, Instruction):
+                    used.update(dict.fromkeys(_shared_variables(item)))
+        layout: dict[Variable, int] = {}
+        offset = 0
+        dynamic = [v for v in used if v.count == 0]
+        for variable in used:
+            if variable.count:
+                offset = align_up(offset, variable.align)
+                layout[variable] = offset
+                offset += variable.bytes
+                if offset > SHARED_MAX:
+                    raise PtxError(variable.line, f"too much shared data (more than {SHARED_MAX} bytes)")
+        start = align_up(offset, max([16, *(v.align for v in dynamic)]) if dynamic else 1)
+        for variable in dynamic:
+            layout[variable] = start
+        return layout
+
+    def shared_offset(self, function: Function, variable: Variable) -> int:
+        assert self.kernel is not None
+        return self.shared_layout(self.kernel)[0][variable]
+
+    # ---- waiting ----------------------------------------------------------------------------------
+
+    def needs_fibers(self, kernel: Function) -> bool:
+        """Whether warps of a block may wait for one another."""
+        for function in self.reached(kernel):
+            for item in function.body or []:
+                if isinstance(item, Instruction) and (
+                    item.opcode in ("barrier", "nanosleep")
+                    or (item.opcode == "bar" and "warp" not in item.mods)
+                    or item.opcode == "mbarrier"
+                ):
+                    return True
+            if self.spins(function, build(function)):
+                return True
+        return False
+
+    def spins(self, function: Function, graph: Graph) -> set[int]:
+        """Blocks that end an iteration of a loop which may wait for other warps: it reads memory in a way
+        that sees what they write."""
+        known = self._spins.get(function.name)
+        if known is not None:
+            return known
+        found: set[int] = set()
+        for header, body in graph.loops.items():
+            waits = any(_sees_others(ins) for m in body for ins in graph.blocks[m].instructions)
+            if waits:
+                found |= {m for m in body if header in graph.blocks[m].targets}
+        self._spins[function.name] = found
+        return found
+
+    def may_exit(self) -> bool:
+        """Whether a function that the kernel calls ends threads itself."""
+        assert self.kernel is not None
+        return any(
+            isinstance(item, Instruction) and item.opcode == "exit"
+            for function in self.reached(self.kernel)[1:]
+            for item in function.body or []
+        )
+
+    # ---- code -------------------------------------------------------------------------------------
+
+    def emit(self, kernel: Function, variant: int) -> str:
+        """LLVM IR of the kernel and of what it calls."""
+        self.kernel = kernel
+        text = ModuleText()
+        for function in self.reached(kernel):
+            text.functions.append(Emitter(self, function, text, variant).emit())
+        return text.text() + "\n!0 = !{}\n!1 = !{!\"branch_weights\", i32 1000, i32 1}\n"
+
+
+def _operands(item: Instruction) -> tuple[Operand, ...]:
+    if item.call is not None:
+        return (*item.call.results, item.call.target, *item.call.arguments)
+    return item.operands
+
+
+def _symbols(operands: tuple[Operand, ...]) -> list[Symbol]:
+    found: list[Symbol] = []
+    for operand in operands:
+        if isinstance(operand, Address):
+            operand = operand.base
+        if isinstance(operand, Symbol):
+            found.append(operand)
+        elif isinstance(operand, Vector):
+            found += _symbols(operand.parts)
+    return found
+
+
+def _named_functions(operands: tuple[Operand, ...]) -> list[str]:
+    return [s.name for s in _symbols(operands) if s.variable is None]
+
+
+def _shared_variables(item: Instruction) -> list[Variable]:
+    return [
+        s.variable
+        for s in _symbols(_operands(item))
+        if s.variable is not None and s.variable.space == "shared"
+    ]
+
+
+def _sees_others(ins: Instruction) -> bool:
+    if ins.opcode == "atom":
+        reads_only = ins.operands[-1] == Immediate(0) and bool({"add", "or"} & set(ins.mods))
+        return "cas" in ins.mods or "exch" in ins.mods or reads_only
+    return ins.opcode == "nanosleep" or (
+        ins.opcode == "ld" and bool({"volatile", "acquire", "relaxed", "mmio"} & set(ins.mods))
+    )

@@ -1,0 +1,104 @@
+"""Which registers an instruction reads and writes, and how they live across blocks."""
+
+from __future__ import annotations
+
+from .cfg import RETURN, Block, Graph
+from .syntax import Address, Instruction, Negated, Operand, Pair, Register, Vector
+
+# No destination: every operand is read.
+NO_RESULT = frozenset(
+    "st red bar barrier membar fence prefetch prefetchu trap brkpt exit ret bra brx nanosleep "
+    "discard applypriority call pmevent setmaxnreg griddepcontrol mbarrier_void cp stmatrix".split()
+)
+
+
+CARRY_READERS = frozenset(("addc", "subc", "madc"))
+
+
+def registers_of(operand: Operand) -> list[Register]:
+    """All registers in an operand."""
+    if isinstance(operand, Register):
+        return [operand]
+    if isinstance(operand, Negated):
+        return [operand.register]
+    if isinstance(operand, Address):
+        return registers_of(operand.base)
+    if isinstance(operand, Vector):
+        return [r for part in operand.parts for r in registers_of(part)]
+    if isinstance(operand, Pair):
+        return registers_of(operand.first) + registers_of(operand.second)
+    return []
+
+
+def has_result(ins: Instruction) -> bool:
+    """Whether the first operand is written."""
+    if ins.opcode == "bar" or ins.opcode == "barrier":
+        return "red" in ins.mods
+    if ins.opcode == "mbarrier":
+        return ins.mods[0] not in ("init", "inval", "expect_tx", "complete_tx") and bool(ins.operands)
+    return ins.opcode not in NO_RESULT
+
+
+def writes(ins: Instruction) -> list[Register]:
+    if ins.call is not None:
+        return [r for o in ins.call.results for r in registers_of(o)]
+    if not ins.operands or not has_result(ins) or isinstance(ins.operands[0], Address):
+        return []
+    found = registers_of(ins.operands[0])
+    if ins.carry is not None and "cc" in ins.mods:
+        found = [*found, ins.carry]
+    return found
+
+
+def reads(ins: Instruction) -> list[Register]:
+    found: list[Register] = [] if ins.guard is None else [ins.guard]
+    if ins.carry is not None and ins.opcode in CARRY_READERS:
+        found.append(ins.carry)
+    if ins.call is not None:
+        for operand in (ins.call.target, *ins.call.arguments):
+            found += registers_of(operand)
+        return found
+    skip = 1 if has_result(ins) and ins.operands and not isinstance(ins.operands[0], Address) else 0
+    for operand in ins.operands[skip:]:
+        found += registers_of(operand)
+    return found
+
+
+def terminator_reads(block: Block) -> list[Register]:
+    found = [] if block.guard is None else [block.guard]
+    if block.selector is not None:
+        found += reads(block.selector)
+    return found
+
+
+def live_in(graph: Graph) -> list[int]:
+    """Registers alive at the start of each block, as bit sets."""
+    count = len(graph.blocks)
+    gen, kill = [0] * count, [0] * count
+    for block in graph.blocks:
+        g = k = 0
+        for ins in block.instructions:
+            for r in reads(ins):
+                g |= (1 << r.index) & ~k
+            for r in writes(ins):
+                if ins.guard is None:
+                    k |= 1 << r.index
+                else:  # where the guard does not hold the old value lives on
+                    g |= (1 << r.index) & ~k
+        for r in terminator_reads(block):
+            g |= (1 << r.index) & ~k
+        gen[block.index], kill[block.index] = g, k
+    alive = list(gen)
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(graph.blocks):
+            out = 0
+            for t in block.targets:
+                if t != RETURN:
+                    out |= alive[t]
+            new = gen[block.index] | (out & ~kill[block.index])
+            if new != alive[block.index]:
+                alive[block.index] = new
+                changed = True
+    return alive
