@@ -157,8 +157,10 @@ static void release(struct shim_channel *channel)
 {
     if (channel->ops)
         tally_zmq.close(channel->ops);
-    if (channel->replies)
+    if (channel->replies) {
+        tally_zmq.socket_monitor(channel->replies, NULL, 0);
         tally_zmq.close(channel->replies);
+    }
     if (channel->monitor)
         tally_zmq.close(channel->monitor);
     if (channel->page)
@@ -221,6 +223,8 @@ bool shim_channel_close(struct shim_channel *channel)
     if (lock_soon(&channel->call_lock)) {
         if (!channel->led) {
             channel->led = true; /* for good: nobody receives any more */
+            /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
+            tally_zmq.socket_monitor(channel->replies, NULL, 0);
             tally_zmq.close(channel->replies);
             pthread_mutex_lock(&channel->monitor_lock);
             tally_zmq.close(channel->monitor);
