@@ -16,6 +16,7 @@
 #define REPLIES_HWM 1024
 #define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
 #define DRAIN_MESSAGES_MAX 4096
+#define BYE_WAIT_MS 50
 
 /* ---- ending ---- */
 
@@ -43,12 +44,13 @@ void session_enter_thread(struct session *session)
         session->driver->soft.tenant_set(session->tenant);
 }
 
-/* A client that says goodbye and leaves is seen leaving first; what it said is still in the socket. */
+/* A client that says goodbye and leaves may be seen leaving before its goodbye is read. */
 static void look_for_bye(struct session *session)
 {
+    tally_zmq_set(session->ops, TALLY_ZMQ_RCVTIMEO, BYE_WAIT_MS);
     for (int i = 0; i < DRAIN_MESSAGES_MAX && !session->bye; i++) {
         struct tally_op op;
-        int bytes = tally_zmq.recv(session->ops, &op, sizeof op, TALLY_ZMQ_DONTWAIT);
+        int bytes = tally_zmq.recv(session->ops, &op, sizeof op, 0);
         if (bytes < 0)
             return;
         if (bytes == (int)sizeof op && op.code == TALLY_OP_BYE) {
@@ -94,8 +96,11 @@ static void tear_down(struct session *session)
 {
     if (session->segment.page)
         shared_store(session, &session->segment.page->closed, 1);
+    stop_monitors(session);
     engine_unwatch(session);
     stop_work(session);
+    if (session->client_gone)
+        look_for_bye(session);
     timing_close(session);
     events_close(session);
     streams_close(session);
@@ -144,7 +149,6 @@ static void *run(void *argument)
     if (!timing_open(session))
         session_end(session, "the driver has no events left");
     receive(session);
-    look_for_bye(session);
     tear_down(session);
     engine_closed(session);
     return NULL;

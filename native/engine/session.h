@@ -159,6 +159,7 @@ struct session {
     _Atomic bool ending;
     char reason[TALLY_REASON_BYTES];
     bool bye;
+    _Atomic bool client_gone; /* seen by the watcher, whatever else ended the session */
     bool attached; /* engine->lock: segment and memory may be touched by other sessions' threads */
 
     struct replies replies;

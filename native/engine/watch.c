@@ -58,8 +58,10 @@ static void read_monitor(void *monitor, struct session *session)
         if (bytes >= (int)sizeof type)
             memcpy(&type, event, sizeof type);
         tally_zmq.recv(monitor, address, sizeof address, TALLY_ZMQ_DONTWAIT);
-        if (type == TALLY_ZMQ_EVENT_DISCONNECTED)
+        if (type == TALLY_ZMQ_EVENT_DISCONNECTED) {
+            session->client_gone = true;
             session_end(session, "the client is gone");
+        }
     }
 }
 

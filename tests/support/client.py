@@ -1,0 +1,436 @@
+"""A client of one executor's session, without the shim: what the shim says, in Python.
+
+Also `ExecutorProcess`, which plays tallyd for one executor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import mmap
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from . import wire
+
+LEGACY = wire.constant("STREAM_LEGACY")
+DEVICE, PINNED, SLOT, INLINE = (
+    wire.constant(f"PLACE_{name}") for name in ("DEVICE", "PINNED", "SLOT", "INLINE")
+)
+TIMEOUT_S = 20.0
+
+
+class CudaError(Exception):
+    """A call's result."""
+
+    def __init__(self, result: int, log: bytes = b"") -> None:
+        super().__init__(f"{result} {log.decode(errors='replace')}")
+        self.result = result
+        self.log = log
+
+
+class Client:
+    """One session. Calls may be outstanding in any number; replies are matched by number."""
+
+    def __init__(self, opened: dict[str, Any]) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.ops = self._context.socket(zmq.PUSH)
+        self.replies = self._context.socket(zmq.PULL)
+        for socket, endpoint in ((self.ops, opened["ops"]), (self.replies, opened["replies"])):
+            socket.linger = 0
+            socket.connect(endpoint)
+        file = os.open(opened["segment"], os.O_RDWR)
+        self.map = mmap.mmap(file, opened["segment_bytes"])
+        os.close(file)
+        self.slot_count: int = opened["slot_count"]
+        self.slot_bytes: int = opened["slot_bytes"]
+        self.region = (opened["device_region_base"], opened["device_region_bytes"])
+        self.stdout = b""
+        self.stderr = b""
+        self.async_errors: list[int] = []
+        self._numbers = itertools.count(1)
+        self._indices = itertools.count(1)
+        self._answers: dict[int, bytes] = {}
+
+    def close(self, bye: bool = True) -> None:
+        """Say goodbye (or not) and close the sockets."""
+        if bye:
+            self.send("BYE", "tally_op", linger=True)
+        for socket in (self.ops, self.replies):
+            socket.close()
+        self._context.term()
+        self.map.close()
+
+    # ---- the page -------------------------------------------------------------------------------
+
+    @property
+    def page(self) -> Any:
+        """struct tally_session_page as it is now."""
+        return wire.unpack("tally_session_page", self.map[:4096])
+
+    def slot(self, index: int) -> int:
+        """The byte offset of a slot in the segment file."""
+        return 4096 + index * self.slot_bytes
+
+    def wait_slot(self, index: int, sequence: int) -> None:
+        """Until done[index] is sequence."""
+        wait_until(lambda: self.page.done[index] == sequence, f"slot {index}")
+
+    def wait_closed(self) -> None:
+        """Until the executor has ended the session."""
+        wait_until(lambda: self.page.closed == 1, "the session's end")
+
+    # ---- messages -------------------------------------------------------------------------------
+
+    def raw(self, message: bytes) -> None:
+        """Send any bytes."""
+        self.ops.send(message)
+
+    def message(
+        self, code: str, struct: str, tail: bytes = b"", call_id: int = 0, **fields: Any
+    ) -> bytes:
+        """An op, ready to be sent."""
+        number = wire.constant(f"OP_{code}")
+        size = wire.FFI.sizeof(f"struct {struct}") + len(tail)
+        header = {"code": number, "bytes": size, "call_id": call_id}
+        packed = wire.pack(struct, header if struct == "tally_op" else {"op": header, **fields})
+        return packed + tail
+
+    def send(
+        self, code: str, struct: str, tail: bytes = b"", linger: bool = False, **fields: Any
+    ) -> None:
+        """A one-way op."""
+        if linger:
+            self.ops.linger = 1000
+        self.raw(self.message(code, struct, tail, **fields))
+
+    def begin(self, code: str, struct: str, tail: bytes = b"", **fields: Any) -> int:
+        """A call; its number is for finish()."""
+        number = next(self._numbers)
+        self.raw(self.message(code, struct, tail, call_id=number, **fields))
+        return number
+
+    def finish(self, number: int, timeout_s: float = TIMEOUT_S) -> bytes:
+        """The whole reply. CudaError if the result is not 0, TimeoutError if none comes."""
+        deadline_s = time.monotonic() + timeout_s
+        while number not in self._answers:
+            left_ms = int((deadline_s - time.monotonic()) * 1000)
+            if left_ms <= 0 or not self.replies.poll(left_ms):
+                raise TimeoutError(f"no reply to call {number}")
+            self._take(self.replies.recv())
+        answer = self._answers.pop(number)
+        result = wire.unpack("tally_reply", answer).result
+        if result:
+            raise CudaError(result, answer[wire.FFI.sizeof("struct tally_reply") :])
+        return answer
+
+    def poll(self, number: int) -> bool:
+        """Whether the call was answered."""
+        while self.replies.poll(0):
+            self._take(self.replies.recv())
+        return number in self._answers
+
+    def _take(self, message: bytes) -> None:
+        head = wire.unpack("tally_reply", message)
+        assert head.bytes == len(message)
+        body = message[wire.FFI.sizeof("struct tally_reply") :]
+        if head.kind == wire.constant("REPLY_STDOUT"):
+            self.stdout += body
+        elif head.kind == wire.constant("REPLY_STDERR"):
+            self.stderr += body
+        else:
+            if head.async_error:
+                self.async_errors.append(head.async_error)
+            assert head.call_id not in self._answers
+            self._answers[head.call_id] = message
+
+    def call(self, code: str, struct: str, reply: str, tail: bytes = b"", **fields: Any) -> Any:
+        """A call from start to end: its reply struct."""
+        return wire.unpack(reply, self.finish(self.begin(code, struct, tail, **fields)))
+
+    def new(self, kind: str) -> int:
+        """A fresh handle."""
+        return wire.handle(kind, next(self._indices))
+
+    # ---- memory ---------------------------------------------------------------------------------
+
+    def alloc(self, size: int) -> int:
+        """Device memory."""
+        reply = self.call("MEM_ALLOC", "tally_op_mem_alloc", "tally_reply_mem_alloc", bytes=size)
+        return int(reply.address)
+
+    def free(self, address: int) -> None:
+        """Give device memory back."""
+        self.send("MEM_FREE", "tally_op_mem_free", address=address)
+
+    def copy(self, **fields: Any) -> bytes:
+        """The fields of a copy, with those of a plain line filled in."""
+        tail = fields.pop("tail", b"")
+        fields = {"stream": LEGACY, "height": 1, "depth": 1, **fields}
+        return self.message("COPY", "tally_op_copy", tail, **fields)
+
+    def write(self, address: int, data: bytes, stream: int = LEGACY) -> None:
+        """Bytes into device memory, inside messages."""
+        limit = wire.constant("INLINE_BYTES_MAX")
+        for at in range(0, len(data), limit):
+            piece = data[at : at + limit]
+            self.raw(
+                self.copy(
+                    dst=address + at,
+                    src_place=INLINE,
+                    width=len(piece),
+                    tail=piece,
+                    stream=stream,
+                )
+            )
+
+    def read(self, address: int, size: int, stream: int = LEGACY, slot: int = 0) -> bytes:
+        """Bytes of device memory, through a slot (one at a time)."""
+        data = b""
+        while len(data) < size:
+            piece = min(self.slot_bytes, size - len(data))
+            number = next(self._numbers)
+            self.raw(
+                self.copy(
+                    call_id=number,
+                    src=address + len(data),
+                    dst=self.slot(slot) - 4096,
+                    dst_place=SLOT,
+                    width=piece,
+                    stream=stream,
+                )
+            )
+            self.finish(number)
+            data += self.map[self.slot(slot) : self.slot(slot) + piece]
+        return data
+
+    # ---- streams, events, modules ---------------------------------------------------------------
+
+    def stream(self, flags: int = 0) -> int:
+        """A stream: 0 blocking, 1 non-blocking."""
+        stream = self.new("STREAM")
+        self.send("STREAM_CREATE", "tally_op_stream_create", stream=stream, flags=flags)
+        return stream
+
+    def sync(self, stream: int = LEGACY) -> None:
+        """Wait for a stream."""
+        self.finish(self.begin("STREAM_SYNC", "tally_op_stream", stream=stream))
+
+    def sync_all(self) -> None:
+        """Wait for the context."""
+        self.finish(self.begin("CTX_SYNC", "tally_op"))
+
+    def event(self, flags: int = 0) -> int:
+        """An event."""
+        event = self.new("EVENT")
+        self.send("EVENT_CREATE", "tally_op_event_create", event=event, flags=flags)
+        return event
+
+    def record(self, event: int, stream: int = LEGACY) -> None:
+        """Record an event."""
+        self.send("EVENT_RECORD", "tally_op_event_record", event=event, stream=stream)
+
+    def value(self, stream: int, address: int, value: int, wait: bool = False) -> None:
+        """cuStreamWriteValue32, or cuStreamWaitValue32 until memory is at least value."""
+        self.send(
+            "STREAM_VALUE",
+            "tally_op_stream_value",
+            stream=stream,
+            address=address,
+            value=value,
+            wait=int(wait),
+        )
+
+    def host_alloc(self, size: int) -> tuple[int, mmap.mmap]:
+        """Pinned memory: its address, and a map of its file (not at that address)."""
+        reply = self.call("HOST_ALLOC", "tally_op_host_alloc", "tally_reply_host_alloc", bytes=size)
+        file = os.open(wire.FFI.string(reply.path), os.O_RDWR)
+        area = mmap.mmap(file, reply.bytes)
+        os.close(file)
+        return int(reply.address), area
+
+    def load(self, image: bytes, **fields: Any) -> int:
+        """A module, its image inside the message (or as the fields say)."""
+        module = self.new("MODULE")
+        fields = {"source": wire.constant("IMAGE_INLINE"), "log_bytes": 4096, **fields}
+        number = self.begin(
+            "MODULE_LOAD",
+            "tally_op_module_load",
+            image,
+            module=module,
+            tail_bytes=len(image),
+            **fields,
+        )
+        self.finish(number)
+        return module
+
+    def function(self, module: int, name: str) -> tuple[int, Any]:
+        """A kernel's handle and its reply struct."""
+        function = self.new("FUNCTION")
+        reply = self.call(
+            "GET_FUNCTION",
+            "tally_op_get_function",
+            "tally_reply_get_function",
+            name.encode(),
+            module=module,
+            function=function,
+            name_bytes=len(name.encode()),
+        )
+        return function, reply
+
+    def launch(
+        self,
+        function: int,
+        params: bytes = b"",
+        grid: Sequence[int] = (1, 1, 1),
+        block: Sequence[int] = (1, 1, 1),
+        stream: int = LEGACY,
+        attributes: bytes = b"",
+        **fields: Any,
+    ) -> None:
+        """A kernel launch."""
+        self.send(
+            "LAUNCH",
+            "tally_op_launch",
+            attributes + params,
+            function=function,
+            stream=stream,
+            grid=list(grid),
+            block=list(block),
+            attribute_count=len(attributes) // 72,
+            param_bytes=len(params),
+            **fields,
+        )
+
+
+def wait_until(condition: Any, what: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Until condition() holds. AssertionError if it takes too long."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited in vain for {what}"
+        time.sleep(0.002)
+
+
+class ExecutorProcess:
+    """An executor, and tallyd's side of its socket."""
+
+    def __init__(self, *options: str, device: str = "soft") -> None:
+        self.runtime = Path(tempfile.mkdtemp(prefix="tally-test-"))
+        self.instance = secrets.token_hex(4)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket = self._context.socket(zmq.PAIR)
+        self.socket.linger = 0
+        self.socket.bind(f"ipc://{self.runtime}/executor-0.sock")
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tally.daemon.executor"),
+                *(f"--device={device}", "--index=0", f"--runtime={self.runtime}"),
+                *(f"--instance={self.instance}", "--log-level=debug"),
+                *options,
+            ]
+        )
+        self.events: list[dict[str, Any]] = []
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._numbers = itertools.count(1)
+        self._sessions = itertools.count(1)
+
+    def __enter__(self) -> ExecutorProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.socket.close()
+        self._context.term()
+        for path in self.runtime.iterdir():
+            path.unlink()
+        self.runtime.rmdir()
+
+    def _receive(self, timeout_s: float) -> bool:
+        if not self.socket.poll(int(timeout_s * 1000)):
+            return False
+        message = self.socket.recv_json()
+        assert isinstance(message, dict)
+        if "event" in message:
+            self.events.append(message)
+        else:
+            self._answers[message["id"]] = message
+        return True
+
+    def wait_event(self, kind: str, session: int | None = None) -> dict[str, Any]:
+        """The next event of a kind (of a session); it is taken off the list."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            for event in self.events:
+                if event["event"] == kind and session in (None, event.get("session")):
+                    self.events.remove(event)
+                    return event
+            left_s = deadline_s - time.monotonic()
+            assert left_s > 0, f"no event {kind}: {self.events}"
+            self._receive(left_s)
+
+    def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        """The answer, whatever it is."""
+        number = next(self._numbers)
+        self.socket.send_json({"id": number, "op": op, **fields})
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while number not in self._answers:
+            left_s = deadline_s - time.monotonic()
+            assert left_s > 0, f"no answer to {op}"
+            self._receive(left_s)
+        return self._answers.pop(number)
+
+    def open(self, pid: int | None = None, kind: str = "best-effort", **job: Any) -> dict[str, Any]:
+        """A new session for a process (this one): the executor's answer, with the number."""
+        number = next(self._sessions)
+        answer = self.request(
+            "open",
+            session=number,
+            pid=pid or os.getpid(),
+            uid=os.getuid(),
+            gid=os.getgid(),
+            job={"id": "j1", "name": "test", "class": kind, "priority": 0, **job},
+        )
+        assert answer["ok"], answer
+        return {**answer, "session": number}
+
+    @contextlib.contextmanager
+    def client(self, **job: Any) -> Iterator[Client]:
+        """A session of this process; it must end well."""
+        opened = self.open(**job)
+        client = Client(opened)
+        try:
+            yield client
+        finally:
+            client.close()
+        closed = self.wait_event("closed", opened["session"])
+        assert closed["reason"] == "the client is done", closed["reason"]
+
+    def stats(self) -> dict[str, Any]:
+        """Of the open sessions, by number as text."""
+        sessions: dict[str, Any] = self.request("stats")["sessions"]
+        return sessions
+
+    def shared_memory(self) -> list[str]:
+        """Names of what the executor holds in /dev/shm."""
+        return [path.name for path in Path("/dev/shm").glob(f"tally-{self.instance}-*")]
