@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .abi import SHARED_WINDOW, SPACE_GENERIC, SPACE_SHARED
 from .emit_int import type_of
 from .ir import LANES, Value, integer
-from .param_space import is_param_slot, load_param, store_param
+from .param_space import is_param_slot, kernel_parameter, load_param, store_param
 from .syntax import Address, Instruction, Operand, Symbol, Vector
 from .table import instruction
 
@@ -283,6 +283,15 @@ def ld(e: Emitter, ins: Instruction) -> None:
         values = _wide_values(e, load(e, make_access(e, ins, where, 8, 2)))
     elif isinstance(where, Address) and is_param_slot(e, where):
         values = load_param(e, where, type_.bytes, count)
+    elif isinstance(where, Address) and (found := kernel_parameter(e, where, type_.bytes * count)):
+        values = [
+            e.b.value(
+                type_.llvm, False,
+                f"load {type_.llvm}, ptr {e.b.offset('%args', found - 1 + i * type_.bytes)}, "
+                f"align {min(type_.bytes, 16)}, !invariant.load !0",
+            )
+            for i in range(count)
+        ]  # fmt: skip
     else:
         volatile = bool({"volatile", "relaxed", "acquire", "mmio"} & set(ins.mods))
         values = load(e, make_access(e, ins, where, type_.bytes, count), volatile)

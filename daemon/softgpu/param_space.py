@@ -45,6 +45,18 @@ def is_param_slot(e: Emitter, operand: Address) -> bool:
     return not (e.function.entry and variable in e.function.parameters)
 
 
+def kernel_parameter(e: Emitter, operand: Address, bytes_: int) -> int:
+    """1 + the offset among the kernel's parameters of an access known to be inside them, else 0."""
+    variable = _variable(operand)
+    base = operand.base
+    if variable is None or not isinstance(base, Symbol):
+        return 0
+    at = operand.offset + base.offset
+    if variable not in e.function.parameters or at < 0 or at + bytes_ > variable.bytes:
+        return 0
+    return 1 + variable.offset + at
+
+
 def area(e: Emitter, variable: Variable) -> str:
     """Where the variable's words are."""
     function: Function = e.function

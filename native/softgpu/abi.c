@@ -28,7 +28,7 @@ __attribute__((visibility("default"))) const char *softgpuAbi(void) {
     static char text[1024];
     snprintf(text, sizeof text,
              "helpers=%zu " FIELD(params) FIELD(globals) FIELD(shared) FIELD(region_base) FIELD(region_limit)
-                 FIELD(local_base) FIELD(local_bytes) FIELD(helpers_at) FIELD(mask) FIELD(index) FIELD(ctaid)
+                 FIELD(local_base) FIELD(local_bytes) "helpers_at=%zu " FIELD(mask) FIELD(index) FIELD(ctaid)
                      FIELD(ntid) FIELD(nctaid) FIELD(tid) FIELD(lanes) FIELD(dynamic_shared) FIELD(total_shared)
                          FIELD(sm) FIELD(warp_count) FIELD(grid_id) "entry=%zu kernel=%zu",
              sizeof soft_helpers / sizeof soft_helpers[0], offsetof(struct soft_warp, params),

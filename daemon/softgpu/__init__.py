@@ -1,0 +1,75 @@
+"""softgpu's compiler: PTX to machine code for one warp at a time, through LLVM.
+
+parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py and the
+families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py makes code of it; code.py
+describes the result to native/softgpu.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from . import abi
+from .cache import ObjectCache
+from .code import Compiler, SoftCode
+from .errors import CUDA_ERROR_UNKNOWN, PtxError
+
+__all__ = ["Compiler", "PtxError", "install"]
+
+_COMPILE = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
+    ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p, ctypes.c_size_t,
+)  # fmt: skip
+_installed: list[Any] = []  # callbacks that C holds
+
+
+def _write_log(log: int | None, room: int, text: str) -> None:
+    if not log or not room:
+        return
+    data = text.encode("utf-8", "replace")[: room - 1] + b"\0"
+    ctypes.memmove(log, data, len(data))
+
+
+def make_callback(compiler: Compiler) -> Any:
+    """A softgpu_compile_fn; the Python lock is held only inside it."""
+
+    def compile_(
+        user: int | None, ptx: int, size: int, code: Any, log: int | None, log_bytes: int
+    ) -> int:
+        del user
+        try:
+            text = ctypes.string_at(ptx, size).rstrip(b"\0").decode("utf-8", "surrogateescape")
+            module = compiler.compile(text)
+            code[0] = ctypes.addressof(module.code)
+        except PtxError as error:
+            _write_log(log, log_bytes, f"ptx compiler: {error}")
+            return error.result
+        except Exception as error:  # a border: C must get a code, whatever happened
+            _write_log(log, log_bytes, f"ptx compiler: internal error: {error!r}")
+            return CUDA_ERROR_UNKNOWN
+        return 0
+
+    return _COMPILE(compile_)
+
+
+def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
+    """Make this compiler the one of a loaded libtally_softgpu.so.
+
+    Raises RuntimeError if the library was built with another layout."""
+    library.softgpuAbi.restype = ctypes.c_char_p
+    abi.check(library.softgpuAbi().decode())
+    compiler = compiler or Compiler(ObjectCache())
+    callback = make_callback(compiler)
+    _installed.append((callback, compiler))
+    library.softgpuSetCompiler.restype = ctypes.c_int
+    library.softgpuSetCompiler.argtypes = [_COMPILE, ctypes.c_void_p]
+    result = library.softgpuSetCompiler(callback, None)
+    if result:
+        raise RuntimeError(f"softgpuSetCompiler failed: {result}")
+    return compiler
+
+
+def code_type() -> type[SoftCode]:
+    """For callers that look into compiled code."""
+    return SoftCode
