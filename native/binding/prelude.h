@@ -1,6 +1,7 @@
 /* Real headers behind the cdefs; one include per part. */
 #include <stdint.h>
 #include <stdbool.h>
+#include "tally/protocol.h"
 #include "tally/sched.h"
 #include "tally/plan.h"
 #include "sim.h"

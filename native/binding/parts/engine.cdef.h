@@ -20,14 +20,6 @@ uint64_t tally_histogram_floor_ns(uint32_t bucket);
 const char *tally_counter_name(uint32_t counter);
 const char *tally_timing_name(uint32_t timing);
 
-struct tally_device_info { char name[256]; ...; };
-struct tally_open_reply {
-    char ops[256], replies[256], segment[256];
-    uint64_t segment_bytes;
-    uint32_t slot_count, slot_bytes;
-    uint64_t device_region_base, device_region_bytes;
-};
-
 struct tally_engine;
 struct tally_engine_config {
     const char *driver, *runtime_dir, *shm_prefix;
