@@ -45,6 +45,15 @@ void session_enter_thread(struct session *session)
 }
 
 /* A client that says goodbye and leaves may be seen leaving before its goodbye is read. */
+static void note_bye(struct session *session, const void *bytes, size_t size)
+{
+    struct tally_op op;
+    if (!session->client_gone || !tally_op_read(bytes, size, &op) || op.code != TALLY_OP_BYE)
+        return;
+    session->bye = true;
+    snprintf(session->reason, sizeof session->reason, "the client is done");
+}
+
 static void look_for_bye(struct session *session)
 {
     tally_zmq_set(session->ops, TALLY_ZMQ_RCVTIMEO, BYE_WAIT_MS);
@@ -53,10 +62,7 @@ static void look_for_bye(struct session *session)
         int bytes = tally_zmq.recv(session->ops, &op, sizeof op, 0);
         if (bytes < 0)
             return;
-        if (bytes == (int)sizeof op && op.code == TALLY_OP_BYE) {
-            session->bye = true;
-            snprintf(session->reason, sizeof session->reason, "the client is done");
-        }
+        note_bye(session, &op, (size_t)bytes);
     }
 }
 
@@ -90,6 +96,15 @@ static void stop_work(struct session *session)
     waiter_stop(&session->reaper);
     for (struct stream *stream = session->stream_list; stream && !session->tenant_made; stream = stream->next)
         session->driver->cu.cuStreamSynchronize(stream->driver);
+}
+
+/* Before their readers go: libzmq's I/O thread would block on an event that nobody takes. */
+static void stop_monitors(struct session *session)
+{
+    if (session->ops)
+        tally_zmq.socket_monitor(session->ops, NULL, 0);
+    if (session->replies.socket)
+        tally_zmq.socket_monitor(session->replies.socket, NULL, 0);
 }
 
 static void tear_down(struct session *session)
@@ -129,11 +144,9 @@ static void receive(struct session *session)
                 session_end(session, "the ops socket failed: %s", tally_zmq.strerror(tally_zmq.error()));
             continue;
         }
-        if (atomic_load_explicit(&session->ending, memory_order_acquire)) {
-            tally_zmq.msg_close(&message);
-            break;
-        }
-        if (tally_zmq.msg_more(&message))
+        if (atomic_load_explicit(&session->ending, memory_order_acquire))
+            note_bye(session, tally_zmq.msg_data(&message), tally_zmq.msg_size(&message));
+        else if (tally_zmq.msg_more(&message))
             session_end(session, "bad message: more than one frame");
         else
             session_dispatch(session, tally_zmq.msg_data(&message), tally_zmq.msg_size(&message));

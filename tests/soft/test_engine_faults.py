@@ -1,0 +1,410 @@
+"""Sessions that misbehave, die or are attacked: each hurts nobody but itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+import zmq
+from support import wire
+from support.client import (
+    INLINE,
+    LEGACY,
+    SLOT,
+    Client,
+    CudaError,
+    ExecutorProcess,
+    wait_until,
+)
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ExecutorProcess]:
+    with ExecutorProcess("--soft-memory-bytes=1073741824") as process:
+        process.wait_event("ready")
+        yield process
+
+
+@pytest.fixture
+def bystander(executor: ExecutorProcess) -> Iterator[Client]:
+    """Another session, whose memory and service must outlast every test."""
+    data = Random(7).randbytes(5000)
+    with executor.client() as client:
+        address = client.alloc(len(data))
+        client.write(address, data)
+        yield client
+        assert client.read(address, len(data)) == data
+        assert client.page.sticky_error == 0
+
+
+@contextlib.contextmanager
+def victim(executor: ExecutorProcess) -> Iterator[tuple[Client, int]]:
+    """A session that is expected to be ended by the executor."""
+    opened = executor.open()
+    client = Client(opened)
+    yield client, opened["session"]
+    client.close(bye=False)
+
+
+def op(code: int, size: int, call_id: int = 0, flags: int = 0) -> bytes:
+    return wire.pack("tally_op", {"code": code, "bytes": size, "call_id": call_id, "flags": flags})
+
+
+def copy_number() -> int:
+    return wire.constant("OP_COPY")
+
+
+MALFORMED = {
+    "empty": b"",
+    "shorter than a header": b"\1\2\3",
+    "size too small": op(26, 8),
+    "size too large": op(26, 1 << 20),
+    "unknown op": op(200, 16),
+    "unknown flags": op(26, 16, 1, flags=1),
+    "call without a number": op(26, 16),
+    "code 0": op(0, 16),
+    "generated op beyond the last": op(60000, 16, 1),
+    "generated op without a body": op(256, 16, 1),
+    "truncated copy": op(6, 20) + b"1234",
+    "trailing bytes": op(26, 20, 1) + b"1234",
+    "largest allowed": op(26, 1 << 18) + bytes((1 << 18) - 16),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_message_ends_its_session(
+    executor: ExecutorProcess, bystander: Client, name: str
+) -> None:
+    with victim(executor) as (client, session):
+        client.alloc(100)
+        client.raw(MALFORMED[name])
+        closed = executor.wait_event("closed", session)
+        assert closed["reason"].startswith("bad message"), closed["reason"]
+        assert client.page.closed == 1
+
+
+def test_a_message_beyond_the_limit_ends_its_session(
+    executor: ExecutorProcess, bystander: Client
+) -> None:
+    with victim(executor) as (client, session):
+        client.sync()
+        client.raw(bytes((1 << 18) + 1))
+        executor.wait_event("closed", session)
+
+
+def test_two_frames_end_the_session(executor: ExecutorProcess, bystander: Client) -> None:
+    with victim(executor) as (client, session):
+        client.sync()
+        client.ops.send_multipart([op(26, 16, 1), b"more"])
+        assert "frame" in executor.wait_event("closed", session)["reason"]
+
+
+HOSTILE = {
+    "slot out of range": ("COPY", "tally_op_copy", {"slot": 99, "slot_sequence": 1}),
+    "place out of range": ("COPY", "tally_op_copy", {"dst_place": 9}),
+    "inline as destination": ("COPY", "tally_op_copy", {"dst_place": INLINE}),
+    "memset of odd elements": ("MEMSET", "tally_op_memset", {"element_bytes": 3}),
+    "stream of another kind": (
+        "STREAM_CREATE",
+        "tally_op_stream_create",
+        {"stream": wire.handle("EVENT", 1)},
+    ),
+    "stream index beyond the limit": (
+        "STREAM_CREATE",
+        "tally_op_stream_create",
+        {"stream": wire.handle("STREAM", 1 << 21)},
+    ),
+    "upload of too much": (
+        "UPLOAD",
+        "tally_op_upload",
+        {"upload": 1, "total": 1 << 40, "bytes": 1},
+    ),
+    "upload behind its end": (
+        "UPLOAD",
+        "tally_op_upload",
+        {"upload": 1, "total": 100, "offset": 90, "bytes": 20},
+    ),
+    "launch with too many parameters": (
+        "LAUNCH",
+        "tally_op_launch",
+        {"param_bytes": 1 << 31},
+    ),
+    "launch with too many attributes": (
+        "LAUNCH",
+        "tally_op_launch",
+        {"attribute_count": 1 << 31},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_field_ends_its_session(
+    executor: ExecutorProcess, bystander: Client, name: str
+) -> None:
+    code, struct, fields = HOSTILE[name]
+    with victim(executor) as (client, session):
+        client.send(code, struct, **fields)
+        reason = executor.wait_event("closed", session)["reason"]
+        assert reason.startswith("bad message"), reason
+
+
+def test_numbers_that_overflow_are_errors(executor: ExecutorProcess, bystander: Client) -> None:
+    huge = (0, 1, 2**31, 2**32 + 1, 2**63, 2**64 - 1, 2**64 - 4096)
+    random = Random(3)
+    with executor.client() as client:
+        address = client.alloc(4096)
+        for _ in range(3000):
+            pick = random.choice
+            client.raw(
+                client.copy(
+                    dst=address + pick((0, 4095, 2**63)) & 2**64 - 1,
+                    src=pick(huge),
+                    src_place=pick((INLINE, SLOT, 0, 1)),
+                    tail=b"",
+                    **{
+                        name: pick(huge)
+                        for name in (
+                            *("width", "height", "depth"),
+                            *("dst_pitch", "dst_slice", "src_pitch", "src_slice"),
+                        )
+                    },
+                )
+            )
+            client.send(
+                "MEMSET",
+                "tally_op_memset",
+                stream=LEGACY,
+                dst=address,
+                pitch=pick(huge),
+                width=pick(huge),
+                height=pick(huge),
+                element_bytes=pick((1, 2, 4)),
+            )
+        for size in huge:
+            for code, struct in (
+                ("MEM_ALLOC", "tally_op_mem_alloc"),
+                ("HOST_ALLOC", "tally_op_host_alloc"),
+            ):
+                with contextlib.suppress(CudaError):
+                    client.finish(client.begin(code, struct, bytes=size))
+        client.sync()
+
+
+def test_random_messages_end_sessions_only(executor: ExecutorProcess, bystander: Client) -> None:
+    random = Random(11)
+    for _ in range(30):
+        with victim(executor) as (client, session):
+            for _ in range(50):
+                body = random.randbytes(random.randrange(0, 200))
+                code = random.choice((*range(1, 29), *range(256, 275)))
+                client.raw(op(code, 16 + len(body), random.randrange(3)) + body)
+            client.raw(b"the end")
+            executor.wait_event("closed", session)
+
+
+KILLED = """
+import os, sys, time
+sys.path.insert(0, {tests!r})
+import json
+from support.client import Client
+print(os.getpid(), flush=True)
+client = Client(json.loads(sys.stdin.readline()))
+address = client.alloc(600 << 20)
+pinned, area = client.host_alloc(1 << 20)
+flag = client.alloc(4)
+client.write(flag, bytes(4))
+client.sync()
+stream = client.stream(1)
+client.value(stream, flag, 1, wait=True)
+client.free(address)
+for index in range(3):
+    client.begin("STREAM_SYNC", "tally_op_stream", stream=stream)
+print("ready", flush=True)
+for index in range({ops}):
+    client.write(flag, bytes(4))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("ops", [0, 100_000])
+def test_a_killed_client_leaves_nothing(
+    executor: ExecutorProcess, bystander: Client, ops: int
+) -> None:
+    import json
+
+    before = set(executor.shared_memory())
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(tests=str(TESTS), ops=ops)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin and child.stdout
+    pid = int(child.stdout.readline())
+    opened = executor.open(pid=pid)
+    child.stdin.write(json.dumps(opened) + "\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.05)
+    child.kill()
+    started_s = time.monotonic()
+    closed = executor.wait_event("closed", opened["session"])
+    assert time.monotonic() - started_s < 1.0
+    assert closed["reason"] == "the client is gone"
+    child.wait()
+    assert set(executor.shared_memory()) == before
+    with executor.client() as client:
+        client.free(client.alloc(900 << 20))
+
+
+def test_only_the_expected_process_is_served(executor: ExecutorProcess) -> None:
+    opened = executor.open(pid=1)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    socket.linger = 0
+    socket.connect(opened["ops"])
+    with contextlib.suppress(zmq.Again):
+        socket.sndtimeo = 200
+        for _ in range(10):
+            socket.send(b"not a message")
+    time.sleep(0.1)
+    assert str(opened["session"]) in executor.stats()
+    socket.close()
+    context.term()
+    executor.request("close", session=opened["session"], reason="test")
+    assert executor.wait_event("closed", opened["session"])["reason"] == "test"
+
+
+def test_a_truncated_segment_ends_its_session(executor: ExecutorProcess, bystander: Client) -> None:
+    opened = executor.open()
+    client = Client(opened)
+    address = client.alloc(1 << 20)
+    client.map.close()
+    os.truncate(opened["segment"], 0)
+    client.raw(
+        client.copy(
+            dst=address, src_place=SLOT, width=client.slot_bytes, slot=0, slot_sequence=1
+        )
+    )
+    assert "truncated" in executor.wait_event("closed", opened["session"])["reason"]
+    for socket in (client.ops, client.replies):
+        socket.close()
+
+
+def test_truncated_pinned_memory_is_the_clients_own_loss(
+    executor: ExecutorProcess, bystander: Client
+) -> None:
+    with victim(executor) as (client, session):
+        address, area = client.host_alloc(1 << 20)
+        device = client.alloc(1 << 20)
+        (name,) = [n for n in executor.shared_memory() if f"-s{session}-" in n]
+        area.close()
+        os.truncate(f"/dev/shm/{name}", 0)
+        client.raw(client.copy(dst=device, src=address, src_place=1, width=1 << 20))
+        with contextlib.suppress(CudaError, TimeoutError):
+            client.finish(client.begin("CTX_SYNC", "tally_op"), timeout_s=5)
+        executor.request("close", session=session, reason="test")
+        executor.wait_event("closed", session)
+
+
+def test_many_sessions_come_and_go(executor: ExecutorProcess, bystander: Client) -> None:
+    threads = len(os.listdir(f"/proc/{executor.process.pid}/task"))
+    files = len(os.listdir(f"/proc/{executor.process.pid}/fd"))
+    for _ in range(3):
+        opened = [executor.open() for _ in range(40)]
+        clients = [Client(one) for one in opened]
+        for client in clients:
+            address = client.alloc(1000)
+            client.write(address, b"abc")
+            assert client.read(address, 3) == b"abc"
+        for client in clients:
+            client.close()
+        for one in opened:
+            assert executor.wait_event("closed", one["session"])["reason"] == "the client is done"
+
+    def holdings() -> tuple[int, int]:
+        folder = f"/proc/{executor.process.pid}"
+        return len(os.listdir(f"{folder}/task")), len(os.listdir(f"{folder}/fd"))
+
+    wait_until(lambda: holdings() <= (threads, files), "threads and files to go", 5)
+
+
+def test_too_many_sessions_are_refused(executor: ExecutorProcess) -> None:
+    opened = []
+    while True:
+        number = 10_000 + len(opened)
+        answer = executor.request(
+            "open",
+            session=number,
+            pid=os.getpid(),
+            uid=os.getuid(),
+            gid=os.getgid(),
+            job={"class": "high"},
+        )
+        if not answer["ok"]:
+            break
+        opened.append(number)
+        assert len(opened) < 200
+    assert len(opened) > 60 and answer["error"]
+    for number in opened:
+        executor.request("close", session=number, reason="enough")
+        executor.wait_event("closed", number)
+    assert not executor.shared_memory()
+
+
+def test_bad_requests_are_answered(executor: ExecutorProcess) -> None:
+    assert not executor.request("dance")["ok"]
+    assert "missing" in executor.request("open")["error"]
+    assert not executor.request("close", session="x")["ok"]
+    assert "class" in executor.request("open", session=1, job={"class": "low"})["error"]
+
+
+# ---- the process --------------------------------------------------------------------------------
+
+
+def test_shutdown_ends_sessions_and_cleans_up() -> None:
+    with ExecutorProcess() as executor:
+        executor.wait_event("ready")
+        client = Client(executor.open())
+        client.alloc(100)
+        client.host_alloc(100)[1].close()
+        assert executor.request("shutdown")["ok"]
+        client.wait_closed()
+        assert executor.process.wait(10) == 0
+        assert not executor.shared_memory()
+        client.close(bye=False)
+
+
+def test_the_executor_goes_with_its_supervisor() -> None:
+    executor = ExecutorProcess()
+    executor.wait_event("ready")
+    executor.open()
+    executor.socket.close()
+    assert executor.process.wait(10) == 0
+    assert not executor.shared_memory()
+    executor.__exit__(None, None, None)
+
+
+def test_without_a_driver_it_says_why() -> None:
+    with ExecutorProcess(device="cuda") as executor:
+        event = executor.wait_event("failed")
+        if "driver" not in event["reason"] and "device" not in event["reason"]:
+            pytest.fail(event["reason"])
+        assert executor.process.wait(10) == 3
+
+
+def test_a_wrong_index_is_one_clear_sentence() -> None:
+    with ExecutorProcess("--soft-memory-bytes=1", "--index=99") as executor:
+        # The socket that it connects to is that of its own index.
+        executor.socket.bind(f"ipc://{executor.runtime}/executor-99.sock")
+        assert "99" in executor.wait_event("failed")["reason"]
+        assert executor.process.wait(10) == 3
