@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from . import softgpu
+
 
 def compiler_address() -> int:
     """Of a softgpu_compile_fn. It stays valid for the life of the process."""
-    return 0
+    return softgpu.compiler_address()

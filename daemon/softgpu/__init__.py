@@ -12,10 +12,10 @@ from typing import Any
 
 from . import abi
 from .cache import ObjectCache
-from .code import Compiler, SoftCode
+from .code import Compiler
 from .errors import CUDA_ERROR_UNKNOWN, PtxError
 
-__all__ = ["Compiler", "PtxError", "install"]
+__all__ = ["Compiler", "PtxError", "compiler_address", "install"]
 
 _COMPILE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
@@ -53,6 +53,13 @@ def make_callback(compiler: Compiler) -> Any:
     return _COMPILE(compile_)
 
 
+def compiler_address() -> int:
+    """Address of a softgpu_compile_fn with a cache on disk; it stays valid for the life of the process."""
+    callback = make_callback(Compiler(ObjectCache()))
+    _installed.append(callback)
+    return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+
 def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
     """Make this compiler the one of a loaded libtally_softgpu.so.
 
@@ -68,8 +75,3 @@ def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
     if result:
         raise RuntimeError(f"softgpuSetCompiler failed: {result}")
     return compiler
-
-
-def code_type() -> type[SoftCode]:
-    """For callers that look into compiled code."""
-    return SoftCode
