@@ -17,6 +17,9 @@
 struct tally_sim_device {
     uint32_t units;             /* execution units: a fine division of all multiprocessors */
     uint32_t contention_permil; /* how much longer a block runs with the rest of the device in others' hands */
+    uint32_t interleave;        /* streams of one level: 0: whoever came first dispatches all its blocks first;
+                                   1: they take turns */
+    uint32_t reserved;
     uint64_t launch_ns;         /* from the instruction to the first block, on an idle stream */
     uint64_t gap_ns;            /* between one kernel's last block and the next one's first, same stream */
     uint64_t completion_ns;     /* from the last block to the scheduler's knowing */

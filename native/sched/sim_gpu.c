@@ -61,7 +61,12 @@ static void dispatch(struct tally_sim *sim) {
             uint32_t left = grid->hi - grid->next_block;
             if (room == 0) return; /* nothing goes ahead of what is next in order */
             dispatch_blocks(sim, index, left < room ? left : room);
-            if (grid->next_block == grid->hi) pop_ready(sim, level);
+            if (grid->next_block == grid->hi) {
+                pop_ready(sim, level);
+            } else if (sim->device.interleave) { /* the next room goes to the next stream */
+                pop_ready(sim, level);
+                push_ready(sim, index);
+            }
         }
     }
 }

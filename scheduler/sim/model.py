@@ -23,6 +23,9 @@ class Device:
     sms: int = 108
     units_per_sm: int = 32  # a block takes units_per_sm / blocks_per_sm of them
     contention: float = 0.25  # slow-down of a block if all the rest of the device is others'
+    interleave: bool = (
+        False  # streams of one priority take turns; else first come, first dispatched
+    )
     launch_ns: int = 4000
     gap_ns: int = 1000
     completion_ns: int = 4000
@@ -90,7 +93,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Op:
-    """One call: a kernel by index, or SYNC. cpu_ns: the client's own time before it (SYNC: after)."""
+    """A call: a kernel by index, or SYNC. cpu_ns: the client's own time before it (SYNC: after)."""
 
     kernel: int
     cpu_ns: int = 0

@@ -62,6 +62,7 @@ def default_limits() -> Limits:
 def _fill_device(device: Device) -> Any:
     raw = ffi.new("struct tally_sim_device *")
     raw.units = device.units
+    raw.interleave = device.interleave
     raw.contention_permil = round(device.contention * 1000)
     for name in (
         "launch_ns",
@@ -169,9 +170,7 @@ def simulate(
         device, config, raw_kernels, len(scenario.kernels), raw_clients, len(clients)
     )
     if sim == ffi.NULL:
-        raise SimulationError(
-            "the scenario makes no sense: an empty program, or a kernel too large"
-        )
+        raise SimulationError("the scenario makes no sense: an empty program, or one too large")
     sim = ffi.gc(sim, lib.tally_sim_destroy)
 
     begun = time.perf_counter()

@@ -191,6 +191,8 @@ uint32_t tally_plans_count(const struct tally_plans *plans);
 struct tally_sim_device {
     uint32_t units;
     uint32_t contention_permil;
+    uint32_t interleave;
+    uint32_t reserved;
     uint64_t launch_ns;
     uint64_t gap_ns;
     uint64_t completion_ns;
