@@ -36,7 +36,7 @@ def _probe(path: Path) -> None:
             ) from None
         except PermissionError:
             raise NotReachableError(
-                f"no permission to use {path}; ask who runs tallyd to add you to its `group` or `users`"
+                f"no permission to use {path}; ask who runs tallyd to set its `group`"
             ) from None
         except OSError as error:
             raise NotReachableError(f"{path} cannot be used: {error}") from None
@@ -146,7 +146,7 @@ class Client:
         return self.request("doctor")
 
     def shutdown(self, drain: bool = False) -> None:
-        """Ask tallyd to end: at once, or once the last session is closed (no new ones are let in)."""
+        """Ask tallyd to end: at once, or when the last session ends (no new ones are let in)."""
         self.request("drain" if drain else "shutdown")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tally
 
-# A socket's path must fit struct sockaddr_un (108 bytes with its NUL); the executors append up to 46.
+# A socket's path must fit struct sockaddr_un: 108 bytes, of which executors append up to 46.
 RUNTIME_PATH_BYTES_MAX = 60
 
 
@@ -39,7 +39,7 @@ def control_socket(runtime_dir: Path) -> Path:
 
 
 def packaged_file(relative: str) -> Path | None:
-    """A file that ships in the package, in a regular or an editable install; None if it is not there.
+    """A file that ships in the package, in a regular or an editable install; None if missing.
 
     An editable install spreads the package over several folders: Python files stay in the checkout,
     built ones lie in site-packages.
@@ -70,7 +70,7 @@ def loaded_libzmq() -> Path | None:
     """The libzmq that this process has loaded (pyzmq brings one), for native code to load as well.
 
     Asked of the kernel, so that wheels with a bundled library and distributions' packages that use
-    the system's are found in one way. None if pyzmq is not imported or has libzmq linked into itself.
+    the system's are found in one way. None if pyzmq is not imported, or contains libzmq.
     """
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:

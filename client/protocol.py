@@ -131,7 +131,7 @@ def pack_hello(hello: Hello) -> bytes:
 
 
 def pack_hello_reply(session: int, devices: list[bytes], driver_version: int) -> bytes:
-    """The payload of HELLO's reply; devices are struct tally_device_info, as the executors gave them."""
+    """The payload of HELLO's reply; devices are struct tally_device_info, from the executors."""
     return HELLO_REPLY.pack(session, len(devices), driver_version) + b"".join(devices)
 
 

@@ -1,8 +1,8 @@
 """The control socket: decoding, and who may ask. What is asked for is the handler's business.
 
-Nothing that a peer sends is trusted. Who it is comes from the kernel (SO_PEERCRED, which libzmq reports
-with each message as "Peer-Address"); a message that is malformed, too long or not allowed gets an error
-reply, and changes nothing.
+Nothing that a peer sends is trusted. Who it is comes from the kernel (SO_PEERCRED, which libzmq
+reports with each message as "Peer-Address"); a message that is malformed, too long or not allowed
+gets an error reply, and changes nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Handler(Protocol):
 
 
 def parse_peer(address: object) -> Peer | None:
-    """libzmq's "Peer-Address" of an ipc connection, "localhost:UID:GID:PID". None for anything else."""
+    """From libzmq's "Peer-Address" of an ipc connection, "localhost:UID:GID:PID"; else None."""
     pieces = str(address).split(":")
     try:
         uid, gid, pid = (int(piece) for piece in pieces[-3:])
@@ -72,8 +72,8 @@ def parse_peer(address: object) -> Peer | None:
 
 
 class ControlServer:
-    """Owns the ROUTER socket. One task reads; each request is answered by a task of its own, so that
-    one which must wait for an executor holds up nobody else's."""
+    """Owns the ROUTER socket. One task reads; each request is answered by a task of its own, so
+    that one which must wait for an executor holds up nobody else's."""
 
     def __init__(self, endpoint: str, handler: Handler, context: zmq.asyncio.Context):
         self._handler = handler

@@ -181,6 +181,7 @@ class Executor:
             message |= {"event": "fault", "error": event.error, "detail": event.reason}
         if event.kind == "lost":
             message["detail"] += "; the device's context is lost for every session"
+            message["lost"] = True
             self.stopping = self.lost = True
         self._channel.send(message)
 

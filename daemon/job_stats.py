@@ -1,8 +1,8 @@
 """A job's statistics from its sessions': merged, and summarised for clients.
 
 Sessions' statistics are JSON objects as the executors send them: counters and gauges by name, and
-histograms by name with count, sum_ns, max_ns and buckets (native/engine/stats.h has their geometry).
-Gauges are amounts held now; a closed session holds nothing, save for its peaks.
+histograms by name with count, sum_ns, max_ns and buckets (native/engine/stats.h has their
+geometry). Gauges are amounts held now; a closed session holds nothing, save for its peaks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def floor_ns(bucket: int) -> int:
 
 
 def quantile_ns(histogram: Mapping[str, Any], percent: float) -> int:
-    """The value that percent of the samples do not exceed, to the buckets' 12.5%; 0 without samples."""
+    """What percent of the samples do not exceed, to the buckets' 12.5%; 0 without samples."""
     rank = histogram["count"] * percent / 100
     seen = 0
     for bucket, count in enumerate(histogram["buckets"]):

@@ -1,7 +1,7 @@
 """Jobs and their sessions: plain state, no sockets, no clock. The supervisor's event loop owns it.
 
-A job runs while the process that `tally run` became is alive or one of its sessions is connected. What
-a closed session counted is merged into its job, so that an ended job keeps its statistics.
+A job runs while the process that `tally run` became is alive or one of its sessions is connected.
+What a closed session counted is merged into its job, so that an ended job keeps its statistics.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ class JobTable:
     """All jobs, running and remembered."""
 
     def __init__(self, kept_max: int, token: str):
-        """token: this tallyd's own, in every job id, so that a program which outlived another tallyd
-        is not taken for one of ours."""
+        """token: this tallyd's own, in every job id, so that a program which outlived another
+        tallyd is not taken for one of ours."""
         self._kept_max = kept_max
         self._token = token
         self._job_count = 0
@@ -190,7 +190,7 @@ class JobTable:
     def close_device(
         self, session: Session, device: int, final: dict[str, Any] | None, lost: bool = False
     ) -> None:
-        """The executor has ended the session, or died; final is what the session counted, if known."""
+        """The executor has ended the session, or died; final is what it counted, if known."""
         latest = session.devices.pop(device, None)
         if latest is not None:
             job = session.job
@@ -213,7 +213,7 @@ class JobTable:
         self._settle(job, now_s)
 
     def _settle(self, job: Job, now_s: float) -> None:
-        """Note the job's end, if it has ended, and forget the oldest ended ones beyond the limit."""
+        """Note the job's end, if it has ended; forget the oldest ended ones beyond the limit."""
         if job.running:
             return
         job.ended_s = now_s

@@ -25,14 +25,15 @@ Examples:
 
 Each setting can stand in the configuration file (its name with underscores), in the environment
 (TALLY_ and its name in capitals) or on the command line; the latter win. The file is --config,
-$TALLY_CONFIG, ~/.config/tally/tally.toml or /etc/tally/tally.toml. docs/configuration.md has them all.
+$TALLY_CONFIG, ~/.config/tally/tally.toml or /etc/tally/tally.toml; docs/configuration.md
+lists all.
 
 \b
 Exit status: """ + "\n             ".join(f"{n}  {text}" for n, text in EXIT_STATUSES if n < 100)
 
 
 class _JournalFormatter(logging.Formatter):
-    """Lines with the priority prefix that journald reads (sd-daemon(3)); it adds the time itself."""
+    """Lines with the priority prefix that journald reads (sd-daemon(3)); it adds the time."""
 
     PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 

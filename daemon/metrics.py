@@ -1,4 +1,4 @@
-"""The Prometheus endpoint: GET /metrics, rendered from the snapshot that `tally stats --json` prints.
+"""The Prometheus endpoint: GET /metrics, from the snapshot that `tally stats --json` prints.
 
 It is served by tallyd's own event loop, because the state belongs to it; prometheus_client's server
 would read that from another thread.

@@ -21,7 +21,7 @@ def notify(state: str) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """How often to send WATCHDOG=1: half of what the service manager asks for; None if it does not."""
+    """How often to send WATCHDOG=1: half of what the service manager asks for; None if never."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

@@ -1,7 +1,7 @@
 """Does the machine's CUDA driver work? Asked in a process of its own, which may hang or crash.
 
-`python -m tally.daemon.probe` prints one line of JSON. It goes through ctypes, so that discovery needs
-nothing installed.
+`python -m tally.daemon.probe` prints one line of JSON. It goes through ctypes, so that discovery
+needs nothing installed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def process_start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; with the pid it names one process for good.
+    """When the process started, in clock ticks since boot; with the pid it names one for good.
 
     None if there is no such process.
     """
@@ -40,7 +40,7 @@ def instance_id(executor_start: int) -> str:
 
 
 def instance_is_dead(instance: str) -> bool:
-    """Whether the instance's tallyd is gone. False for another PID namespace's: it cannot be seen."""
+    """Whether the instance's tallyd is gone. False for another PID namespace's: who knows."""
     pieces = instance.split(".")
     if len(pieces) != 4 or not all(piece.isalnum() for piece in pieces):
         return False
@@ -53,7 +53,7 @@ def instance_is_dead(instance: str) -> bool:
 
 
 def remove_segments(instance: str) -> int:
-    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces there were."""
+    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces."""
     count = 0
     for path in SHARED_MEMORY.glob(f"tally-{instance}-*"):
         with contextlib.suppress(OSError):

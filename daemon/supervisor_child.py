@@ -1,7 +1,7 @@
 """One executor process from start to death, and its replacement: JSON over a PAIR socket.
 
-Everything here runs on tallyd's one event loop. The socket outlives the process: a restarted executor
-connects to it again, and what the dead one had still sent is read and dropped before that.
+Everything here runs on tallyd's one event loop. The socket outlives the process: a restarted
+executor connects to it again, and what the dead one had still sent is read and dropped before that.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import zmq
 import zmq.asyncio
 from tally.client import protocol
+from zmq.utils.monitor import parse_monitor_message
 
 from . import runtime
 from .watch import ProcessWatch
@@ -34,7 +35,9 @@ FAILURES_MAX = 3
 HEALTHY_SECONDS = 30.0  # an executor that lived this long is restarted without a wait again
 REQUEST_SECONDS_MAX = 10.0
 SHUTDOWN_SECONDS_MAX = 3.0
+LAST_WORDS_SECONDS_MAX = 0.5
 EVENT_BYTES_MAX = 16 * 1024 * 1024
+REASON_CHARACTERS_MAX = 1000
 
 
 class ExecutorUnavailableError(Exception):
@@ -61,6 +64,7 @@ class Life:
     started_s: float
     watch: ProcessWatch | None = None
     ready: Mapping[str, Any] | None = None
+    ended: bool = False  # the process is gone; its last words are being read
     failure: str = ""  # the executor's own last words
     pending: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
 
@@ -90,22 +94,24 @@ class ExecutorChild:
         self._backoff_s = BACKOFF_SECONDS_MIN
         self._failures = 0  # starts in a row that came to nothing
         self._stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ready = asyncio.Event()  # set: ready, or there is no point in waiting
+        self._ready = asyncio.Event()  # set: there is a device, or no point in waiting for one
         self._gone = asyncio.Event()
         self._restart: asyncio.TimerHandle | None = None
         self._socket = context.socket(zmq.PAIR)
         self._socket.linger = 0
         self._socket.maxmsgsize = EVENT_BYTES_MAX
+        self._disconnected = asyncio.Event()
+        self._disconnected.set()
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._socket.bind(endpoint)
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        self._tasks = {self._task(self._read()), self._task(self._watch_connection())}
 
     # ---- state ----------------------------------------------------------------------------------
 
     @property
     def device(self) -> Mapping[str, Any] | None:
         """The ready event of the running executor; None while there is none."""
-        return self._life.ready if self._life else None
+        return self._life.ready if self._life and not self._life.ended else None
 
     @property
     def pid(self) -> int | None:
@@ -120,12 +126,17 @@ class ExecutorChild:
         return "starting" if self._life else "restarting"
 
     async def wait_ready(self) -> Mapping[str, Any]:
-        """The ready event, once there is one. ExecutorUnavailableError if it fails again and again."""
+        """The ready event, once there is one. ExecutorUnavailableError if it fails repeatedly."""
         while not self._stopping and self._failures < FAILURES_MAX:
             await self._ready.wait()
             if self.device is not None:
                 return self.device
         raise ExecutorUnavailableError(self.last_failure or "tallyd is shutting down")
+
+    def blame(self, reason: str) -> None:
+        """Note what the running executor is about to die of, for when it does."""
+        if self._life:
+            self._life.failure = reason[:REASON_CHARACTERS_MAX]
 
     # ---- life and death -------------------------------------------------------------------------
 
@@ -135,27 +146,40 @@ class ExecutorChild:
         self._restart = None
         self._lives += 1
         instance = runtime.instance_id(self._lives)
-        process = subprocess.Popen(
-            list(self._command(instance)),
-            env=dict(self._environment),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C at a terminal is for tallyd, which then asks it to end
-        )
+        try:
+            process = subprocess.Popen(
+                list(self._command(instance)),
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for tallyd, which then asks it to end
+            )
+        except OSError as error:  # no memory, too many processes: may pass
+            self.last_failure = f"it cannot be started: {error.strerror}"
+            log.error("device %d: executor: %s", self.index, self.last_failure)
+            self._start_later()
+            return
         self._gone.clear()
         life = Life(self._lives, process, instance, time.monotonic())
         self._life = life
-        life.watch = ProcessWatch(process.pid, lambda: self._ended(life))
+        life.watch = ProcessWatch(process.pid, lambda: self._keep(self._bury(life)))
         log.debug("device %d: executor %d started", self.index, process.pid)
 
-    def _ended(self, life: Life) -> None:
-        """The process is gone: nothing of it may linger, and another one takes its place."""
+    async def _bury(self, life: Life) -> None:
+        """The process is gone: read its last words, then put another one in its place."""
         status = life.process.wait()  # a zombie already, so this does not block
-        self._life = None
-        self._failures = 0 if life.ready else self._failures + 1
+        life.ended = True
         if self._failures < FAILURES_MAX:
             self._ready.clear()
-        else:
-            self._ready.set()
+        # What it had sent is complete once libzmq has seen the end of the connection. That takes no
+        # time; the limit is for a process that leaves its sockets to a child.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._disconnected.wait(), LAST_WORDS_SECONDS_MAX)
+        while await self._socket.poll(0):
+            await asyncio.sleep(0)  # the reader takes them
+        self._replace(life, status)
+
+    def _replace(self, life: Life, status: int) -> None:
+        self._life = None
         reason = life.failure or describe_exit(status)
         for future in life.pending.values():
             if not future.done():
@@ -170,6 +194,14 @@ class ExecutorChild:
         self._listener.executor_lost(self.index, reason)
         if time.monotonic() - life.started_s > HEALTHY_SECONDS:
             self._backoff_s = BACKOFF_SECONDS_MIN
+        self._start_later(came_to_nothing=life.ready is None)
+
+    def _start_later(self, came_to_nothing: bool = True) -> None:
+        """Start another process, the later the more often that was needed."""
+        if came_to_nothing:
+            self._failures += 1
+        if self._failures >= FAILURES_MAX:
+            self._ready.set()  # who waits is told
         self._restart = asyncio.get_running_loop().call_later(self._backoff_s, self.start)
         self._backoff_s = min(2 * self._backoff_s, BACKOFF_SECONDS_MAX)
 
@@ -192,10 +224,11 @@ class ExecutorChild:
         if self._life:
             await self._gone.wait()
         self._ready.set()
-        for task in [*self._tasks, self._reader]:
+        for task in self._tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
     # ---- messages -------------------------------------------------------------------------------
@@ -203,9 +236,9 @@ class ExecutorChild:
     async def request(
         self, op: str, timeout_s: float = REQUEST_SECONDS_MAX, **fields: Any
     ) -> dict[str, Any]:
-        """Ask the executor. ExecutorUnavailableError if it dies or refuses, TimeoutError if it is late."""
+        """Ask the executor. ExecutorUnavailableError if it dies or refuses; TimeoutError."""
         life = self._life
-        if life is None or (life.ready is None and op != "shutdown"):
+        if life is None or life.ended or (life.ready is None and op != "shutdown"):
             raise ExecutorUnavailableError(self.last_failure or "the executor is starting")
         self._request_count += 1
         number = self._request_count
@@ -223,7 +256,7 @@ class ExecutorChild:
         return answer
 
     def tell(self, op: str, **fields: Any) -> None:
-        """Send a request whose answer is not needed. Lost if there is no executor: so is its subject."""
+        """Send a request whose answer is not needed. Lost without one, as is its subject."""
         if self.device is None:
             return
 
@@ -231,9 +264,24 @@ class ExecutorChild:
             with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
                 await self.request(op, **fields)
 
-        task = asyncio.get_running_loop().create_task(send())
-        self._tasks.add(task)  # the loop itself keeps only weak references
+        self._keep(send())
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work in the background. The loop itself keeps only weak references to tasks."""
+        task = self._task(work)
+        self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _watch_connection(self) -> None:
+        while True:
+            event = parse_monitor_message(await self._monitor.recv_multipart())["event"]
+            if event == zmq.EVENT_ACCEPTED:
+                self._disconnected.clear()
+            else:
+                self._disconnected.set()
 
     async def _read(self) -> None:
         while True:
@@ -244,7 +292,7 @@ class ExecutorChild:
                     raise ValueError("not an object")
                 self._handle(message)
             except Exception:
-                # An executor's mistake must not end tallyd; it is told apart from silence in the log.
+                # An executor's mistake must not end tallyd.
                 log.exception("device %d: message from the executor dropped", self.index)
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -260,12 +308,13 @@ class ExecutorChild:
             if message.get("pid", life.process.pid) != life.process.pid:
                 return
             life.ready = message | {"device_info": _device_info(message)}
+            self._failures = 0
             self._ready.set()
             seconds = time.monotonic() - life.started_s
             name = message.get("device_name", "unnamed device")
             log.info("device %d: %s, ready after %.1f s", self.index, name, seconds)
         elif kind == "failed":
-            life.failure = str(message.get("reason", ""))[:1000]
+            life.failure = str(message.get("reason", ""))[:REASON_CHARACTERS_MAX]
             log.error("device %d: executor failed: %s", self.index, life.failure)
         elif life.ready is not None:
             self._listener.executor_event(self.index, message)

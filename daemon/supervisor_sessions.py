@@ -66,7 +66,7 @@ class Sessions:
         self.table.root_ended(job, time.time())
 
     def _job_for(self, peer: Peer, hello: protocol.Hello) -> Job:
-        """The job that hello names; else the one that the process descends from; else one of its own."""
+        """The job that hello names, else the one that the process descends from, else a new one."""
         if hello.job:
             try:
                 return self.table.find(hello.job, peer.uid)
@@ -209,6 +209,9 @@ class Sessions:
         where = f"job {session.job.id} ({session.job.name}), pid {session.pid}, device {index}"
         if kind == "fault":
             log.warning("%s: %s: %s", where, event.get("error"), event.get("detail", ""))
+            if event.get("lost"):  # the device's context is gone for every session
+                text = f"session {session.id} of {where}: {event.get('detail', '')}"
+                self._children[index].blame(text)
         elif kind == "closed":
             log.debug("%s: session %d closed: %s", where, session.id, event.get("reason", ""))
             self._device_closed(session, index, event.get("stats"))

@@ -1,7 +1,7 @@
 """Every setting of tallyd, with its one default, its check and its help text.
 
-docs/configuration.md, the flags of `tallyd` and the TALLY_* variables all derive from `Config`. To add
-a setting, add a field. Later sources win: the default, the configuration file, the environment, a flag.
+docs/configuration.md, the flags of `tallyd` and the TALLY_* variables all derive from `Config`. To
+add a setting, add a field. Later sources win: default, configuration file, environment, flag.
 
 A leaf module: it imports only other leaf modules of Tally, and every part may import it.
 """
@@ -68,7 +68,8 @@ def _check_address(value: Value) -> None:
 def _check_runtime_dir(value: Value) -> None:
     if len(os.fsencode(str(value))) > paths.RUNTIME_PATH_BYTES_MAX:
         raise ValueError(
-            f"sockets need a path of at most {paths.RUNTIME_PATH_BYTES_MAX} bytes; choose a shorter one"
+            f"sockets need a path of at most {paths.RUNTIME_PATH_BYTES_MAX} bytes; "
+            "choose a shorter one"
         )
     if not Path(str(value)).is_absolute():
         raise ValueError("use an absolute path")
@@ -133,18 +134,18 @@ class Config:
 
     device: str = setting(
         "auto",
-        "What to run on: `cuda` (the machine's driver), `soft` or `soft:N` (N software GPUs), or `auto`: "
-        "the driver where one works, else one software GPU.",
+        "What to run on: `cuda` (the machine's driver), `soft` or `soft:N` (N software GPUs), or "
+        "`auto`: the driver where one works, else one software GPU.",
         _check_device,
     )
-    runtime_dir: Path = setting(
+    runtime_dir: Path = setting(  # noqa: RUF009
         default_runtime_dir,
         "Folder of the sockets. Its owner and permissions decide who may connect.",
         _check_runtime_dir,
-        "`$XDG_RUNTIME_DIR/tally`; without that variable `/run/tally` for root and `/tmp/tally-UID` "
-        "for others",
+        "`$XDG_RUNTIME_DIR/tally`; without that variable `/run/tally` for root and "
+        "`/tmp/tally-UID` for others",
     )
-    state_dir: Path = setting(
+    state_dir: Path = setting(  # noqa: RUF009
         default_state_dir,
         "Folder of what outlives tallyd: kernel profiles and the cache of rewritten code.",
         _anything,
@@ -153,26 +154,26 @@ class Config:
     log_level: str = setting("info", "One of debug, info, warning, error.", one_of(*LOG_LEVELS))
     policy: str = setting(
         "tally",
-        "How launches are scheduled: `tally`, or a baseline to compare with: `fifo` (no scheduling), "
-        "`timeslice`, `kernel` (priority at kernel boundaries).",
+        "How launches are scheduled: `tally`, or a baseline to compare with: `fifo` (no "
+        "scheduling), `timeslice`, `kernel` (priority at kernel boundaries).",
         one_of(*POLICIES),
     )
     turnaround_us_max: float = setting(
         31.6,
-        "Longest time in microseconds that best-effort work may keep a high-priority launch waiting.",
+        "Longest time in microseconds that best-effort work may keep a high launch waiting.",
         between(1.0, 1e6),
     )
     metrics_address: str = setting(
         "",
-        "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the address "
-        "can read job names.",
+        "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the "
+        "address can read job names.",
         _check_address,
         "none",
     )
     group: str = setting(
         "",
-        "Group whose members may connect besides the user that runs tallyd and root; the runtime folder "
-        "is then open to it.",
+        "Group whose members may connect besides the user that runs tallyd and root; the runtime "
+        "folder is then open to it.",
         _anything,
         "none",
     )
@@ -195,8 +196,8 @@ class Config:
     )
     soft_dry: bool = setting(
         False,
-        "Let a software GPU accept machine code and skip its launches: programs run, their results are "
-        "not computed. For testing API compatibility.",
+        "Let a software GPU accept machine code and skip its launches: programs run, their results "
+        "are not computed. For testing API compatibility.",
     )
 
     def __post_init__(self) -> None:
@@ -311,8 +312,8 @@ def read_file(path: Path) -> dict[str, Value]:
 def read_environment(environ: Mapping[str, str]) -> dict[str, Value]:
     """The settings among the TALLY_* variables.
 
-    A variable that nearly is a setting's is an error; others (TALLY_JOB, a deployment's own) are not
-    tallyd's business.
+    A variable that nearly is a setting's is an error; others (TALLY_JOB, a deployment's own) are
+    not tallyd's business.
     """
     names = {variable(name): name for name in FIELDS}
     result: dict[str, Value] = {}
@@ -332,7 +333,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Value]:
 
 
 def default_file(environ: Mapping[str, str]) -> Path | None:
-    """The configuration file when none is named: the user's own, else the machine's; None if neither."""
+    """The configuration file when none is named: the user's own, else the machine's, else None."""
     if named := environ.get("TALLY_CONFIG"):
         return Path(named)
     home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")

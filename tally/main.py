@@ -1,4 +1,4 @@
-"""`tally`: the command line. One module of tally.commands per subcommand, imported when it is used."""
+"""`tally`: the command line. A module of tally.commands per command, imported when used."""
 
 from __future__ import annotations
 

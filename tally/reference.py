@@ -25,8 +25,8 @@ def configuration() -> str:
     lines = [
         HEAD.format(source="tally/config.py") + "# Configuration of tallyd",
         "",
-        "Each setting can stand in a TOML file, in the environment, and on tallyd's command line. Later",
-        "ones in this list win:",
+        "Each setting can stand in a TOML file, in the environment, and on tallyd's command line.",
+        "Later ones in this list win:",
         "",
         "1. the default;",
         "2. the file: `--config FILE`, else `$TALLY_CONFIG`, else `~/.config/tally/tally.toml`",
@@ -34,8 +34,8 @@ def configuration() -> str:
         "3. the environment: `TALLY_` and the setting's name in capitals;",
         "4. the command line: the setting's name with hyphens, as in `--soft-workers 2`.",
         "",
-        "An unknown setting, or a value that cannot be used, ends tallyd with one line that names the",
-        "nearest valid one, and exit status 2. Changes take effect when tallyd is restarted.",
+        "An unknown setting, or a value that cannot be used, ends tallyd with one line that names",
+        "the nearest valid one, and exit status 2. Changes take effect when tallyd is restarted.",
         "",
         "```toml",
         "# /etc/tally/tally.toml",
@@ -59,7 +59,7 @@ def configuration() -> str:
         "|---|---|",
         "| `TALLY_CONFIG` | path of the configuration file |",
         "| `TALLY_RUNTIME_DIR` | also tells `tally` and programs where tallyd is |",
-        "| `TALLY_LIBZMQ` | path of libzmq for native code; found by itself where pyzmq brings one |",
+        "| `TALLY_LIBZMQ` | path of libzmq for native code; found where pyzmq brings one |",
         "| `TALLY_JOB` | set by `tally run` for its command: the job it belongs to |",
     ]
     return "\n".join(lines) + "\n"
@@ -77,13 +77,13 @@ def command_line() -> str:
     lines = [
         HEAD.format(source="the commands' --help") + "# Command line",
         "",
-        "`tallyd` is the daemon, `tally` everything else. Options come before the command that `tally run`",
-        "starts; what follows it is the command's own, with or without `--` in between.",
+        "`tallyd` is the daemon, `tally` everything else. Options come before the command that",
+        "`tally run` starts; what follows it is the command's own, with or without `--`.",
         "",
         "## Exit statuses",
         "",
-        "Errors are one line on standard error. `tally run` ends as the command does: with its exit status,",
-        "or by the same signal.",
+        "Errors are one line on standard error. `tally run` ends as the command does: with its",
+        "exit status, or by the same signal.",
         "",
         "| status | meaning |",
         "|---|---|",
@@ -111,17 +111,19 @@ def _snapshot_text() -> list[str]:
         "",
         "One object: `version`, `protocol`, `pid`, `time_s`, `uptime_s`, `policy`, `draining`, and",
         "",
-        "- `executors`: one per device, with `index`, `name`, `kind` (cuda or soft), `driver_version`,",
-        "  `state` (ready, starting, restarting), `pid`, `restarts`, `last_failure`;",
-        "- `jobs`: running and remembered ones, with `id`, `name`, `class`, `priority`, `state` (running,",
-        "  done, or lost: an executor died under it), `pid`, `uid`, `argv`, `cwd`, `started_s`, `ended_s`,",
-        "  `processes`, `sessions`, `lost_sessions`, `unsupported` (calls by symbol) and `stats`.",
+        "- `executors`: one per device, with `index`, `name`, `kind` (cuda or soft),",
+        "  `driver_version`, `state` (ready, starting, restarting), `pid`, `restarts`,",
+        "  `last_failure`;",
+        "- `jobs`: running and remembered ones, with `id`, `name`, `class`, `priority`, `state`",
+        "  (running, done, or lost: an executor died under it), `pid`, `uid`, `argv`, `cwd`,",
+        "  `started_s`, `ended_s`, `processes`, `sessions`, `lost_sessions`, `unsupported` (calls",
+        "  by symbol) and `stats`.",
         "",
-        "`stats` has `counters` (which only grow), `gauges` (amounts now, or peaks) and `histograms`, each",
-        "of these with `count`, `sum_ns`, `max_ns`, `p50_ns`, `p95_ns`, `p99_ns`; quantiles are right to",
-        "12.5%. Times are in nanoseconds where the name ends in `_ns` and in seconds where it ends in `_s`.",
-        "Numbers are added over a job's sessions; of peaks that is an upper bound. The Prometheus endpoint",
-        "has the same as `tally_job_NAME` with the labels job, name and class.",
+        "`stats` has `counters` (which only grow), `gauges` (amounts now, or peaks) and",
+        "`histograms`, each with `count`, `sum_ns`, `max_ns`, `p50_ns`, `p95_ns`, `p99_ns`;",
+        "quantiles are right to 12.5%. Names that end in `_ns` are nanoseconds, in `_s` seconds.",
+        "Numbers are added over a job's sessions; of peaks that is an upper bound. The Prometheus",
+        "endpoint has the same as `tally_job_NAME` with the labels job, name and class.",
     ]
 
 
@@ -138,8 +140,8 @@ def main() -> int:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             old = path.read_text(encoding="utf-8") if path.exists() else ""
-            diff = difflib.unified_diff(old.splitlines(), text.splitlines(), str(path), "now", "", "", 1)
-            print("\n".join(diff))
+            lines = difflib.unified_diff(old.splitlines(), text.splitlines(), str(path), "now", n=1)
+            print("\n".join(lines))
             print(f"{path} is not fresh: run `make docs`")
             stale = 1
     return stale

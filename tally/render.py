@@ -57,7 +57,7 @@ def table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:
 
 
 def console() -> Console:
-    """Standard output. In a pipe lines are as long as they need to be: cut text helps no program."""
+    """Standard output. In a pipe lines are as long as need be: cut text helps no program."""
     output = Console(highlight=False, soft_wrap=False)
     return output if output.is_terminal else Console(highlight=False, width=400)
 

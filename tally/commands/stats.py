@@ -24,7 +24,7 @@ NUMBERS = (
 @click.command(
     epilog="""\b
 Columns: DELAY is how long launches waited until their first block ran; LATENCY is how long requests
-took: from the first op after the job was idle until its blocking wait returned. Without JOB: all jobs."""
+took: from the first op after the job was idle until its blocking wait returned."""
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="The whole snapshot as JSON, one line a time."

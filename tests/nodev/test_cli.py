@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 from support.daemon import plain_environment, script, wait_until
 from support.supervised import Supervised
+from tally.client import paths
 
 import tally
 from tally import render
-from tally.client import paths
 from tally.errors import EXIT_STATUSES, TallyError
 from tally.main import COMMANDS
 
-needs_shim = pytest.mark.skipif(paths.shim() is None, reason="the package was built without the shim")
+needs_shim = pytest.mark.skipif(
+    paths.shim() is None, reason="the package was built without the shim"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +112,7 @@ def test_second_daemon(supervised: Supervised, tmp_path: Path) -> None:
     assert "another tallyd" in one_line(done)
 
 
-def test_other_protocol_version(
-    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_protocol_version(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys; from tally.client import protocol; protocol.VERSION = 77\n"
         "from tally.main import main; sys.argv = ['tally', 'ps']; main()"
@@ -192,7 +192,9 @@ def test_run_passes_the_exit_status_on(supervised: Supervised, code: int) -> Non
 @needs_shim
 def test_run_passes_signals_on(supervised: Supervised) -> None:
     process = subprocess.Popen(
-        tally_run(supervised, "sh", "-c", "trap 'echo got it; exit 7' TERM; echo up; sleep 20 & wait"),
+        tally_run(
+            supervised, "sh", "-c", "trap 'echo got it; exit 7' TERM; echo up; sleep 20 & wait"
+        ),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -300,7 +302,7 @@ def test_run_imports_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
-# ---- the other commands ---------------------------------------------------------------------------
+# ---- the other commands ------------------------------------------------------------------------
 
 
 def test_ps_and_stats(supervised: Supervised) -> None:

@@ -17,7 +17,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
-    file = write(tmp_path, 'device = "soft:2"\nsessions_max = 5\nsoft_dry = true\npolicy = "fifo"\n')
+    file = write(
+        tmp_path, 'device = "soft:2"\nsessions_max = 5\nsoft_dry = true\npolicy = "fifo"\n'
+    )
     environ = {"TALLY_SESSIONS_MAX": "6", "TALLY_POLICY": "kernel"}
     loaded = config.load(environ, file, {"policy": "timeslice"})
     assert loaded.device == "soft:2"
@@ -61,7 +63,9 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_environment_typos() -> None:
     with pytest.raises(ConfigError, match='"TALLY_DEVCE"; did you mean "TALLY_DEVICE"'):
         config.load({"TALLY_DEVCE": "soft"})
-    with pytest.raises(ConfigError, match='TALLY_SOFT_WORKERS: soft_workers: "x" is not an integer'):
+    with pytest.raises(
+        ConfigError, match='TALLY_SOFT_WORKERS: soft_workers: "x" is not an integer'
+    ):
         config.load({"TALLY_SOFT_WORKERS": "x"})
     config.load({"TALLY_JOB": "1-abcd", "TALLY_HOUSE_NAME": "of another program"})
 
@@ -96,6 +100,6 @@ def test_every_setting_has_help_and_a_sound_default() -> None:
 
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_generated_pages_are_fresh(name: str) -> None:
-    """`make docs` writes them. click's wording differs between versions, so only the words count."""
+    """`make docs` writes them. Only the words count: click's line breaks vary."""
     page = Path(__file__).parents[2] / "docs" / name
     assert page.read_text().split() == reference.PAGES[name]().split()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from support.daemon import wait_until
 from support.supervised import RawPeer, Supervised, elsewhere, session_of
-
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
 from tally.daemon.control import Peer, parse_peer
+
 from tally.errors import RefusedError
 
 SEED = int(os.environ.get("TALLY_TEST_SEED", "0")) or 20261121
@@ -184,7 +184,9 @@ def test_unsupported_calls_are_counted(supervised: Supervised) -> None:
         ({"cwd": None}, "cwd: use a text"),
     ],
 )
-def test_job_start_is_checked(supervised: Supervised, fields: dict[str, object], wanted: str) -> None:
+def test_job_start_is_checked(
+    supervised: Supervised, fields: dict[str, object], wanted: str
+) -> None:
     with supervised.client() as client, pytest.raises(RefusedError, match=wanted):
         client.request("job_start", **{"name": "n", "argv": [], **fields})
 
@@ -204,7 +206,7 @@ def test_drain_and_shutdown(tmp_path: Path) -> None:
 
 
 def test_fuzz(supervised: Supervised) -> None:
-    """Random and mutated messages: tallyd answers a sound request afterwards, and nothing is left."""
+    """Random and mutated messages: tallyd answers a sound request afterwards."""
     rng = random.Random(SEED)
     print(f"replay with TALLY_TEST_SEED={SEED}")
     sound = [

@@ -1,4 +1,4 @@
-"""The Python codec of the control plane against native/include/tally/protocol.h, asked of a C compiler."""
+"""The Python codec of the control plane against protocol.h, as a C compiler reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tally.client import protocol
 
 INCLUDE = Path(__file__).parents[2] / "native" / "include"
@@ -19,8 +18,10 @@ FIELDS = {
     "tally_open": (protocol.OPEN, ["session", "device", "reserved"]),
     "tally_open_reply": (
         protocol.OPEN_REPLY,
-        ["ops", "replies", "segment", "segment_bytes", "slot_count", "slot_bytes"]
-        + ["device_region_base", "device_region_bytes"],
+        [
+            *("ops", "replies", "segment", "segment_bytes", "slot_count", "slot_bytes"),
+            *("device_region_base", "device_region_bytes"),
+        ],
     ),
     "tally_unsupported": (protocol.UNSUPPORTED, ["symbol", "count"]),
 }

@@ -15,15 +15,17 @@ from pathlib import Path
 import pytest
 from support.daemon import wait_until
 from support.supervised import Supervised, elsewhere, session_of, stub_command
-
 from tally.client.environment import clean_environment, run_environment
 from tally.client.protocol import Status
-from tally.config import Config
 from tally.daemon import notify, runtime, supervisor_child
 from tally.daemon.devices import Devices
 from tally.daemon.metrics import render
 from tally.daemon.runtime import RuntimeDir
+
+from tally.config import Config
 from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
+
+OPEN = "print(peer.open(struct.unpack_from('<Q', peer.hello(job)[1])[0]))"
 
 
 def executor(running: Supervised) -> supervisor_child.ExecutorChild:
@@ -63,16 +65,22 @@ def instance(running: Supervised) -> str:
 
 def test_the_open_that_kills_an_executor_fails() -> None:
     with Supervised() as running:
-        code = "session = struct.unpack_from('<Q', peer.hello(job)[1])[0]\nprint(peer.open(session))"
-        said = elsewhere(running, code, "die")
+        said = elsewhere(running, OPEN, "die")
         assert "UNAVAILABLE" in said and "asked to die" in said
-        assert "(<Status.OK" in elsewhere(running, code, "sound")
+        assert "(<Status.OK" in elsewhere(running, OPEN, "sound")
+
+
+def test_the_session_that_lost_the_device_is_named() -> None:
+    with Supervised() as running:
+        assert "UNAVAILABLE" in elsewhere(running, OPEN, "lose")
+        with running.client() as client:
+            failure = client.doctor()["executors"][0]["last_failure"]
+        assert "(lose), pid" in failure and "the context is lost" in failure
 
 
 def test_nonsense_from_an_executor_is_dropped() -> None:
     with Supervised() as running:
-        code = "session = struct.unpack_from('<Q', peer.hello(job)[1])[0]\nprint(peer.open(session))"
-        assert "(<Status.OK" in elsewhere(running, code, "garbage")
+        assert "(<Status.OK" in elsewhere(running, OPEN, "garbage")
         assert executor(running).restarts == 0
 
 
@@ -275,7 +283,9 @@ def test_the_probe_survives_what_the_driver_does(
             "int cuDriverGetVersion(int *version) { *version = 13000; return 0; }\n"
             'int cuGetErrorName(int e, const char **n) { *n = "CUDA_ERROR_TEST"; return 0; }\n'
         )
-        subprocess.run(["cc", "-shared", "-fPIC", "-w", str(source), "-o", str(library)], check=True)
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-w", str(source), "-o", str(library)], check=True
+        )
         monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 1.0)
         found = probe.probe()
         assert found.devices == ()

@@ -14,7 +14,6 @@ import sys
 from typing import Any
 
 import zmq
-
 from tally.client import protocol
 
 
@@ -51,8 +50,15 @@ class StubExecutor:
 
     def open(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request["job"]["name"]
-        if name == "die":
-            self.send(event="failed", reason="asked to die")
+        if name == "lose":
+            self.sessions[str(request["session"])] = stats(1)
+            detail = "the context is lost"
+            self.send(
+                event="fault", session=request["session"], error=700, detail=detail, lost=True
+            )
+        if name in ("die", "lose"):
+            if name == "die":
+                self.send(event="failed", reason="asked to die")
             self.socket.close(linger=1000)
             self.socket.context.term()
             os._exit(3)

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import zmq
-
 import tally.client
+import zmq
 from tally.client import paths, protocol
 from tally.client.protocol import Header, Status, Type
-from tally.config import Config
 from tally.daemon import supervisor
 from tally.daemon.devices import Devices
 from tally.daemon.runtime import RuntimeDir
+
+from tally.config import Config
 
 TESTS = Path(__file__).parent.parent
 Result = TypeVar("Result")
@@ -28,12 +28,15 @@ Result = TypeVar("Result")
 
 def stub_command(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
     """In place of the supervisor's executor_command."""
-    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from support.stub_executor import main; main()"
+    code = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "from support.stub_executor import main; main()"
+    )
     return lambda instance: [sys.executable, "-c", code, "--instance", instance, *options]
 
 
 class Supervised:
-    """A supervisor on a thread with a loop of its own; use `with`. `call` runs code on that loop."""
+    """A supervisor on a thread and loop of its own; use `with`. `call` runs code on the loop."""
 
     def __init__(self, command: Callable[..., Any] = stub_command, count: int = 1, **settings: Any):
         self.folder = tempfile.TemporaryDirectory(prefix="tally-t-")
@@ -168,7 +171,7 @@ def session_of(body: bytes) -> int:
 
 
 def elsewhere(supervised: Supervised, code: str, name: str = "") -> str:
-    """What a program in another process prints; `peer` is its raw peer, `job` one that it started."""
+    """What a program in another process prints; it has a raw `peer` and, if named, a `job`."""
     prelude = (
         f"import struct, sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "from pathlib import Path\nimport tally.client\nfrom support.supervised import RawPeer\n"

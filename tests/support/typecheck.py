@@ -1,4 +1,4 @@
-"""mypy --strict over all Python. `python tests/support/typecheck.py` from anywhere; its status is mypy's.
+"""mypy --strict over all Python: `python tests/support/typecheck.py`; its status is mypy's.
 
 The package `tally` is gathered from several top-level folders when it is built. mypy must see the
 sources as that package, so they are arranged as one with symbolic links, under build/typing.
@@ -20,9 +20,7 @@ def arrange(farm: Path) -> None:
     package = farm / "tally"
     package.mkdir(parents=True, exist_ok=True)
     wanted = {part: ROOT / part for part in PARTS}
-    wanted |= {
-        path.name: path for path in (ROOT / "tally").iterdir() if path.name != "__pycache__"
-    }
+    wanted |= {path.name: path for path in (ROOT / "tally").iterdir() if path.name != "__pycache__"}
     for link in package.iterdir():
         if link.is_symlink() and link.name not in wanted:
             link.unlink()
