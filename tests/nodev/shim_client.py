@@ -304,6 +304,27 @@ def fork() -> Any:
     return json.loads(os.read(reader, 1000))
 
 
+def null_arguments(rows: str) -> Any:
+    """Calls every symbol with zeroes in three states; returns those that succeeded with no context."""
+    cuda = driver()
+    symbols: list[list[Any]] = json.loads(rows)
+
+    def call_all() -> list[str]:
+        succeeded = []
+        for symbol, count in symbols:
+            if getattr(cuda, symbol)(*[c_void_p(None)] * count) == 0:
+                succeeded.append(symbol)
+        return succeeded
+
+    before = call_all()  # cuInit(0) is among them
+    after = call_all()
+    context = c_void_p()
+    for _ in range(3):
+        assert cuda.cuCtxCreate_v2(byref(context), 0, 0) == 0
+    call_all()
+    return [before, after]
+
+
 def unsupported() -> Any:
     cuda = started()
     return [cuda.cuGraphCreate(byref(c_void_p()), 0) for _ in range(3)]
@@ -320,6 +341,7 @@ SCRIPTS: dict[str, Callable[..., Any]] = {
         fork,
         look_up,
         look_up_misses,
+        null_arguments,
         private_tables,
         storage,
         unsupported,

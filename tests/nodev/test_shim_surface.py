@@ -296,6 +296,21 @@ def test_forked_child_starts_anew(no_daemon: dict[str, str], hellos: Hellos) -> 
     assert run("fork", env=no_daemon) == {"before": NOT_INITIALIZED, "init": 0, "count": 0}
 
 
+def test_null_arguments_never_crash(no_daemon: dict[str, str], hellos: Hellos) -> None:
+    rows = [[f.symbol, len(f.params)] for f in load()]
+    before, after = run("null_arguments", json.dumps(rows), env=no_daemon)
+    assert "cuInit" in before
+    # What NULLs may ask for without a context: nothing but these.
+    assert {s for s in after if not s.startswith("cuCtx")} == {
+        "cuDevicePrimaryCtxReset",
+        "cuDevicePrimaryCtxReset_v2",
+        "cuDevicePrimaryCtxSetFlags",
+        "cuDevicePrimaryCtxSetFlags_v2",
+        "cuInit",
+        "cuMemFree_v2",
+    }
+
+
 def test_unsupported_calls_are_told(no_daemon: dict[str, str], hellos: Hellos) -> None:
     assert run("unsupported", env=no_daemon) == [NOT_SUPPORTED] * 3
     deadline = time.monotonic() + 10
