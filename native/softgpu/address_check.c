@@ -15,9 +15,8 @@ enum soft_place soft_address_place(struct soft_tenant *tenant, uint64_t address,
     return SOFT_PLACE_PAGEABLE;
 }
 
-bool soft_address_known(struct soft_tenant *tenant, uint64_t address, uint64_t bytes, bool *guarded)
+bool soft_address_known(struct soft_tenant *tenant, uint64_t address, uint64_t bytes)
 {
     enum soft_place place = soft_address_place(tenant, address, bytes);
-    *guarded = place == SOFT_PLACE_PINNED;
     return place == SOFT_PLACE_KNOWN || place == SOFT_PLACE_PINNED;
 }

@@ -12,7 +12,7 @@ enum soft_place {
 };
 
 enum soft_place soft_address_place(struct soft_tenant *tenant, uint64_t address, uint64_t bytes);
-/* Known or pinned; the latter is to be touched with care. */
-bool soft_address_known(struct soft_tenant *tenant, uint64_t address, uint64_t bytes, bool *guarded);
+/* Known or pinned: device addresses, as calls understand them. */
+bool soft_address_known(struct soft_tenant *tenant, uint64_t address, uint64_t bytes);
 
 #endif

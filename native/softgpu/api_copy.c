@@ -49,6 +49,27 @@ static bool good(enum soft_place place, bool must_be_device)
     return place == SOFT_PLACE_KNOWN || place == SOFT_PLACE_PINNED || (place == SOFT_PLACE_PAGEABLE && !must_be_device);
 }
 
+struct span { uint64_t dst, src, bytes; };
+
+static void run_stage(void *argument)
+{
+    const struct span *span = argument;
+    memcpy((void *)(uintptr_t)span->dst, (const void *)(uintptr_t)span->src, span->bytes);
+}
+
+static bool stage_bytes(void *dst, uint64_t src, uint64_t bytes)
+{
+    return soft_guarded(run_stage, &(struct span){(uint64_t)(uintptr_t)dst, src, bytes});
+}
+
+/* Pageable memory is the program's word only: its ends are looked at before anything is queued. */
+static bool there(enum soft_place place, uint64_t address, uint64_t bytes)
+{
+    uint8_t byte;
+    return place != SOFT_PLACE_PAGEABLE ||
+           (stage_bytes(&byte, address, 1) && stage_bytes(&byte, address + bytes - 1, 1));
+}
+
 static CUresult copy(CUstream stream, struct soft_box box, enum sides sides, bool wait)
 {
     struct soft_call call;
@@ -64,9 +85,9 @@ static CUresult copy(CUstream stream, struct soft_box box, enum sides sides, boo
     enum soft_place dst = soft_address_place(call.tenant, box.dst, dst_bytes);
     enum soft_place src = soft_address_place(call.tenant, box.src, src_bytes);
     if (!good(dst, sides == HOST_TO_DEVICE || sides == DEVICE_TO_DEVICE) ||
-        !good(src, sides == DEVICE_TO_HOST || sides == DEVICE_TO_DEVICE))
+        !good(src, sides == DEVICE_TO_HOST || sides == DEVICE_TO_DEVICE) || !there(dst, box.dst, dst_bytes) ||
+        !there(src, box.src, src_bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    box.guarded = dst == SOFT_PLACE_PINNED || src == SOFT_PLACE_PINNED;
     /* Pageable memory: the caller may reuse a source, and may read a destination, once the call returns. */
     uint64_t bytes = box.width * box.height * box.depth;
     bool stage = !wait && src == SOFT_PLACE_PAGEABLE && dst != SOFT_PLACE_PAGEABLE && box.height == 1 &&
@@ -76,7 +97,10 @@ static CUresult copy(CUstream stream, struct soft_box box, enum sides sides, boo
     if (!op)
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (stage) {
-        memcpy(op->tail_bytes, (const void *)(uintptr_t)box.src, bytes);
+        if (!stage_bytes(op->tail_bytes, box.src, bytes)) {
+            soft_op_free(op);
+            return CUDA_ERROR_INVALID_VALUE;
+        }
         box.src = (uint64_t)(uintptr_t)op->tail_bytes;
     }
     op->box = box;
@@ -219,7 +243,6 @@ static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t val
 {
     struct soft_call call;
     uint64_t bytes, row;
-    bool guarded;
     CUresult result = soft_enter(&call);
     if (result != CUDA_SUCCESS)
         return result;
@@ -228,12 +251,12 @@ static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t val
     if (!width || !height)
         return CUDA_SUCCESS;
     if ((height > 1 && (pitch < row || pitch % element)) || __builtin_mul_overflow(height - 1, pitch, &bytes) ||
-        __builtin_add_overflow(bytes, row, &bytes) || !soft_address_known(call.tenant, dst, bytes, &guarded))
+        __builtin_add_overflow(bytes, row, &bytes) || !soft_address_known(call.tenant, dst, bytes))
         return CUDA_ERROR_INVALID_VALUE;
     struct soft_op *op = soft_op_new(SOFT_OP_FILL, 0);
     if (!op)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    op->fill = (struct soft_fill){dst, pitch, row, height, value, element, guarded};
+    op->fill = (struct soft_fill){dst, pitch, row, height, value, element};
     soft_fill_plan(op);
     return submit(&call, stream, op, row * height, wait);
 }

@@ -39,15 +39,17 @@ SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t
     return result;
 }
 
-/* Freeing waits for the tenant's work, so that no kernel loses memory under its feet. A tenant that has
- * failed may still free: its work is dropped, and the sticky error is returned as CUDA does. */
+/* Freeing waits for the work so far, as CUDA's does; except in tenants that were made, whose maker defers
+ * frees by itself and must not be held up. Work that loses its memory fails, no more. A tenant that has
+ * failed may still free, and gets the sticky error. */
 static CUresult release(uint64_t address, enum soft_memory_kind kind)
 {
     struct soft_call call;
     CUresult result = soft_enter(&call);
     if (result == CUDA_ERROR_NOT_INITIALIZED || !call.tenant)
         return result;
-    soft_tenant_wait(call.tenant);
+    if (call.tenant->id == 0)
+        soft_tenant_wait(call.tenant, NULL);
     CUresult freed = soft_memory_free(call.tenant, address, kind);
     return result != CUDA_SUCCESS ? result : freed;
 }
@@ -138,11 +140,10 @@ SOFT_API CUresult cuMemHostUnregister(void *address)
 SOFT_API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *out, void *address, unsigned int flags)
 {
     struct soft_call call;
-    bool guarded;
     CUresult result = soft_enter(&call);
     if (result != CUDA_SUCCESS)
         return result;
-    if (!out || flags || !soft_address_known(call.tenant, (uint64_t)(uintptr_t)address, 1, &guarded))
+    if (!out || flags || !soft_address_known(call.tenant, (uint64_t)(uintptr_t)address, 1))
         return CUDA_ERROR_INVALID_VALUE;
     *out = (CUdeviceptr)(uintptr_t)address;
     return CUDA_SUCCESS;

@@ -82,39 +82,11 @@ SOFT_API CUresult cuStreamSynchronize(CUstream handle)
 
 /* ---- contexts' work ------------------------------------------------------------------------------ */
 
-/* What the tenant has on the device now; later work is not waited for. */
-static CUresult wait_device(struct soft_tenant *tenant, struct soft_device *device)
-{
-    struct { struct soft_stream *stream; uint64_t sequence; } *list = NULL;
-    size_t count = 0, room = 0;
-    soft_lock();
-    for (struct soft_stream *stream = tenant->streams; tenant->inflight && stream; stream = stream->next)
-        room += stream->head && stream->device == device;
-    if (room && !(list = malloc(room * sizeof *list))) {
-        soft_unlock();
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    for (struct soft_stream *stream = tenant->streams; room && stream; stream = stream->next) {
-        if (!stream->head || stream->device != device)
-            continue;
-        stream->refs++;
-        list[count].stream = stream;
-        list[count++].sequence = stream->submitted;
-    }
-    for (size_t i = 0; i < count; i++) {
-        soft_stream_wait(list[i].stream, list[i].sequence);
-        soft_stream_put(list[i].stream);
-    }
-    soft_unlock();
-    free(list);
-    return (CUresult)atomic_load(&tenant->error);
-}
-
 SOFT_API CUresult cuCtxSynchronize(void)
 {
     struct soft_call call;
     CUresult result = soft_enter(&call);
-    return result == CUDA_SUCCESS ? wait_device(call.tenant, call.device) : result;
+    return result == CUDA_SUCCESS ? soft_tenant_wait(call.tenant, call.device) : result;
 }
 
 SOFT_API CUresult cuCtxSynchronize_v2(CUcontext handle)
@@ -128,7 +100,7 @@ SOFT_API CUresult cuCtxSynchronize_v2(CUcontext handle)
     soft_lock();
     struct soft_context *context = soft_handle_get(handle, SOFT_CONTEXT, 0);
     soft_unlock();
-    return context ? wait_device(call.tenant, context->device) : CUDA_ERROR_INVALID_CONTEXT;
+    return context ? soft_tenant_wait(call.tenant, context->device) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 /* ---- properties --------------------------------------------------------------------------------- */

@@ -7,19 +7,18 @@ static CUresult submit_value(enum soft_op_kind kind, CUstream handle, CUdevicept
 {
     struct soft_call call;
     struct soft_stream *stream;
-    bool guarded;
     CUresult result = soft_enter(&call);
     if (result != CUDA_SUCCESS)
         return result;
     unsigned allowed = kind == SOFT_OP_AWAIT ? 3u : (unsigned)CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER;
     if ((flags & ~allowed) || address % (wide ? 8 : 4))
         return CUDA_ERROR_INVALID_VALUE;
-    if (!soft_address_known(call.tenant, address, wide ? 8 : 4, &guarded))
+    if (!soft_address_known(call.tenant, address, wide ? 8 : 4))
         return CUDA_ERROR_INVALID_VALUE;
     struct soft_op *op = soft_op_new(kind, 0);
     if (!op)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    op->value = (struct soft_value){address, value, flags, wide, guarded};
+    op->value = (struct soft_value){address, value, flags, wide};
     soft_lock();
     result = soft_stream_get(&call, handle, &stream);
     if (result == CUDA_SUCCESS && kind == SOFT_OP_AWAIT)

@@ -1,40 +1,9 @@
 /* Copies, fills and single values: what they are cut into, and how a piece runs. */
-#include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "queue.h"
 
 #define CHUNK_BYTES (512u << 10) /* about 50 us: how long a copy may keep something more urgent waiting */
-
-/* Memory shared with another process can lose its pages at any time (a file that is cut short), and
- * touching it then raises SIGBUS. The kernel copies such memory for us and reports an error instead. */
-static bool copy_guarded(uint64_t dst, uint64_t src, uint64_t bytes)
-{
-    struct iovec to = {(void *)(uintptr_t)dst, bytes}, from = {(void *)(uintptr_t)src, bytes};
-    while (to.iov_len) {
-        ssize_t done = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
-        if (done < 0 && (errno == ENOSYS || errno == EPERM)) { /* a sandbox that forbids it */
-            memmove(to.iov_base, from.iov_base, to.iov_len);
-            return true;
-        }
-        if (done <= 0)
-            return false;
-        to.iov_base = (char *)to.iov_base + done;
-        from.iov_base = (char *)from.iov_base + done;
-        to.iov_len = from.iov_len -= (size_t)done;
-    }
-    return true;
-}
-
-static bool copy_bytes(uint64_t dst, uint64_t src, uint64_t bytes, bool guarded)
-{
-    if (guarded)
-        return copy_guarded(dst, src, bytes);
-    memmove((void *)(uintptr_t)dst, (const void *)(uintptr_t)src, bytes);
-    return true;
-}
 
 /* ---- copies ----------------------------------------------------------------------------------- */
 
@@ -71,23 +40,33 @@ void soft_box_plan(struct soft_op *op)
     }
 }
 
+struct piece { const struct soft_op *op; uint64_t part; };
+
+static void copy_bytes(uint64_t dst, uint64_t src, uint64_t bytes)
+{
+    memmove((void *)(uintptr_t)dst, (const void *)(uintptr_t)src, bytes);
+}
+
+static void run_box(void *argument)
+{
+    const struct piece *piece = argument;
+    const struct soft_op *op = piece->op;
+    const struct soft_box *box = &op->box;
+    uint64_t rows = box->height * box->depth, at = piece->part * op->part_bytes;
+    if (rows == 1) {
+        copy_bytes(box->dst + at, box->src + at, box->width - at < op->part_bytes ? box->width - at : op->part_bytes);
+        return;
+    }
+    for (uint64_t row = at; row < at + op->part_bytes && row < rows; row++) {
+        uint64_t y = row % box->height, z = row / box->height;
+        copy_bytes(box->dst + z * box->dst_slice + y * box->dst_pitch,
+                   box->src + z * box->src_slice + y * box->src_pitch, box->width);
+    }
+}
+
 bool soft_box_run(const struct soft_op *op, uint64_t part)
 {
-    const struct soft_box *box = &op->box;
-    uint64_t rows = box->height * box->depth;
-    if (rows == 1) {
-        uint64_t from = part * op->part_bytes;
-        uint64_t bytes = box->width - from < op->part_bytes ? box->width - from : op->part_bytes;
-        return copy_bytes(box->dst + from, box->src + from, bytes, box->guarded);
-    }
-    uint64_t row = part * op->part_bytes, end = row + op->part_bytes < rows ? row + op->part_bytes : rows;
-    for (; row < end; row++) {
-        uint64_t y = row % box->height, z = row / box->height;
-        if (!copy_bytes(box->dst + z * box->dst_slice + y * box->dst_pitch,
-                        box->src + z * box->src_slice + y * box->src_pitch, box->width, box->guarded))
-            return false;
-    }
-    return true;
+    return soft_guarded(run_box, &(struct piece){op, part});
 }
 
 /* ---- fills ------------------------------------------------------------------------------------ */
@@ -111,23 +90,14 @@ void soft_fill_plan(struct soft_op *op)
     }
 }
 
-static bool fill_bytes(uint64_t dst, uint64_t bytes, const struct soft_fill *fill, bool guarded)
+static void fill_bytes(uint64_t dst, uint64_t bytes, const struct soft_fill *fill)
 {
     uint8_t *at = (uint8_t *)(uintptr_t)dst;
     uint8_t byte = (uint8_t)fill->value;
     bool uniform = fill->element_bytes == 1 ||
                    (fill->element_bytes == 2 && (fill->value & 0xffff) == byte * 0x101u) ||
                    (fill->element_bytes == 4 && fill->value == byte * 0x1010101u);
-    if (guarded) {
-        uint32_t pattern[1024];
-        for (size_t i = 0; i < sizeof pattern; i += fill->element_bytes)
-            memcpy((uint8_t *)pattern + i, &fill->value, fill->element_bytes);
-        for (uint64_t done = 0; done < bytes; done += sizeof pattern) {
-            uint64_t piece = bytes - done < sizeof pattern ? bytes - done : sizeof pattern;
-            if (!copy_guarded(dst + done, (uint64_t)(uintptr_t)pattern, piece))
-                return false;
-        }
-    } else if (uniform) {
+    if (uniform) {
         memset(at, byte, bytes);
     } else if (fill->element_bytes == 2) {
         for (uint64_t i = 0; i < bytes / 2; i++)
@@ -136,35 +106,53 @@ static bool fill_bytes(uint64_t dst, uint64_t bytes, const struct soft_fill *fil
         for (uint64_t i = 0; i < bytes / 4; i++)
             ((uint32_t *)at)[i] = fill->value;
     }
-    return true;
+}
+
+static void run_fill(void *argument)
+{
+    const struct piece *piece = argument;
+    const struct soft_op *op = piece->op;
+    const struct soft_fill *fill = &op->fill;
+    uint64_t at = piece->part * op->part_bytes;
+    if (fill->height == 1) {
+        fill_bytes(fill->dst + at, fill->width - at < op->part_bytes ? fill->width - at : op->part_bytes, fill);
+        return;
+    }
+    for (uint64_t row = at; row < at + op->part_bytes && row < fill->height; row++)
+        fill_bytes(fill->dst + row * fill->pitch, fill->width, fill);
 }
 
 bool soft_fill_run(const struct soft_op *op, uint64_t part)
 {
-    const struct soft_fill *fill = &op->fill;
-    if (fill->height == 1) {
-        uint64_t from = part * op->part_bytes;
-        uint64_t bytes = fill->width - from < op->part_bytes ? fill->width - from : op->part_bytes;
-        return fill_bytes(fill->dst + from, bytes, fill, fill->guarded);
-    }
-    uint64_t row = part * op->part_bytes, end = row + op->part_bytes;
-    for (; row < end && row < fill->height; row++)
-        if (!fill_bytes(fill->dst + row * fill->pitch, fill->width, fill, fill->guarded))
-            return false;
-    return true;
+    return soft_guarded(run_fill, &(struct piece){op, part});
 }
 
 /* ---- single values ---------------------------------------------------------------------------- */
 
-bool soft_value_write(const struct soft_value *value)
+static void run_write(void *argument)
 {
-    if (value->guarded)
-        return copy_guarded(value->address, (uint64_t)(uintptr_t)&value->value, value->wide ? 8 : 4);
+    const struct soft_value *value = argument;
     if (value->wide)
         __atomic_store_n((uint64_t *)(uintptr_t)value->address, value->value, __ATOMIC_RELEASE);
     else
         __atomic_store_n((uint32_t *)(uintptr_t)value->address, (uint32_t)value->value, __ATOMIC_RELEASE);
-    return true;
+}
+
+bool soft_value_write(const struct soft_value *value)
+{
+    return soft_guarded(run_write, (void *)value);
+}
+
+struct look { const struct soft_value *value; uint64_t found; };
+
+static void run_look(void *argument)
+{
+    struct look *look = argument;
+    uint64_t address = look->value->address;
+    if (look->value->wide)
+        look->found = __atomic_load_n((const uint64_t *)(uintptr_t)address, __ATOMIC_ACQUIRE);
+    else
+        look->found = __atomic_load_n((const uint32_t *)(uintptr_t)address, __ATOMIC_ACQUIRE);
 }
 
 static bool compare(uint64_t found, const struct soft_value *value)
@@ -184,14 +172,8 @@ static bool compare(uint64_t found, const struct soft_value *value)
 
 enum soft_await soft_value_reached(const struct soft_value *value)
 {
-    uint64_t found = 0;
-    if (value->guarded) {
-        if (!copy_guarded((uint64_t)(uintptr_t)&found, value->address, value->wide ? 8 : 4))
-            return SOFT_AWAIT_BAD;
-    } else if (value->wide) {
-        found = __atomic_load_n((const uint64_t *)(uintptr_t)value->address, __ATOMIC_ACQUIRE);
-    } else {
-        found = __atomic_load_n((const uint32_t *)(uintptr_t)value->address, __ATOMIC_ACQUIRE);
-    }
-    return compare(found, value) ? SOFT_AWAIT_YES : SOFT_AWAIT_NO;
+    struct look look = {value, 0};
+    if (!soft_guarded(run_look, &look))
+        return SOFT_AWAIT_BAD;
+    return compare(look.found, value) ? SOFT_AWAIT_YES : SOFT_AWAIT_NO;
 }

@@ -40,7 +40,7 @@ CUresult soft_module_load(struct soft_call *call, const void *image, const struc
                           struct soft_module **module);
 /* Under the lock: frees it with its functions. Its device memory stays, see soft_module_unload. */
 void soft_module_free(struct soft_module *module);
-/* Under the lock, which it lets go of meanwhile: waits for the tenant's work, then frees the module and its memory. */
+/* Under the lock, which it lets go of meanwhile: waits for work so far, then frees the module and its memory. */
 void soft_module_unload(struct soft_tenant *tenant, struct soft_module *module);
 
 #endif

@@ -52,19 +52,17 @@ struct soft_box {
     uint64_t dst, src;
     uint64_t width, height, depth;
     uint64_t dst_pitch, dst_slice, src_pitch, src_slice;
-    bool guarded; /* touches memory that somebody else may take away: see copy.c */
 };
 
 struct soft_fill {
     uint64_t dst, pitch, width, height; /* width in bytes */
     uint32_t value, element_bytes;
-    bool guarded;
 };
 
 struct soft_value {
     uint64_t address, value;
     uint32_t flags;
-    bool wide, guarded;
+    bool wide;
 };
 
 struct soft_op {
@@ -104,6 +102,8 @@ void soft_event_put(struct soft_event *event);
 /* The stream a handle means: NULL and CU_STREAM_LEGACY the legacy one, CU_STREAM_PER_THREAD the thread's. */
 CUresult soft_stream_get(struct soft_call *call, CUstream handle, struct soft_stream **stream);
 
+/* Without the lock: until the tenant's work so far is over, on the device or (NULL) on all. */
+CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device);
 /* Gives the op to its stream, behind what CUDA's default-stream rules put before it. */
 CUresult soft_submit(struct soft_stream *stream, struct soft_op *op);
 /* Records: the event then means this place. */
@@ -137,7 +137,11 @@ void soft_await_enqueue(struct soft_op *op);
 void soft_await_check(void);       /* memory may have changed */
 void soft_await_cancel(struct soft_op *op);
 
-/* copy.c: without the lock. False: an address went bad. */
+/* guard.c: runs it; false if it touched memory that is not there. */
+void soft_guard_install(void);
+bool soft_guarded(void (*body)(void *argument), void *argument);
+
+/* copy.c. False: an address went bad. */
 bool soft_box_run(const struct soft_op *op, uint64_t part);
 bool soft_fill_run(const struct soft_op *op, uint64_t part);
 void soft_box_plan(struct soft_op *op);

@@ -176,7 +176,6 @@ struct soft_tenant *soft_tenant_current(void);
 struct soft_context *soft_context_current(void);
 /* Ends all contexts' work of the tenant and frees what it owns; the tenant stays usable, and well. */
 void soft_tenant_clear(struct soft_tenant *tenant);
-void soft_tenant_wait(struct soft_tenant *tenant); /* until it has no work; without the lock */
 /* Under the lock: makes the error sticky and gives up everything queued and running. */
 void soft_tenant_fail(struct soft_tenant *tenant, CUresult error);
 

@@ -426,6 +426,33 @@ void soft_stream_wait(struct soft_stream *stream, uint64_t sequence)
     soft_stream_put(stream);
 }
 
+CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device)
+{
+    struct { struct soft_stream *stream; uint64_t sequence; } *list = NULL;
+    size_t count = 0, room = 0;
+    soft_lock();
+    for (struct soft_stream *stream = tenant->streams; tenant->inflight && stream; stream = stream->next)
+        room += stream->head && (!device || stream->device == device);
+    if (room && !(list = malloc(room * sizeof *list))) {
+        soft_unlock();
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    for (struct soft_stream *stream = tenant->streams; count < room; stream = stream->next) {
+        if (!stream->head || (device && stream->device != device))
+            continue;
+        stream->refs++;
+        list[count].stream = stream;
+        list[count++].sequence = stream->submitted;
+    }
+    for (size_t i = 0; i < count; i++) {
+        soft_stream_wait(list[i].stream, list[i].sequence);
+        soft_stream_put(list[i].stream);
+    }
+    soft_unlock();
+    free(list);
+    return (CUresult)atomic_load(&tenant->error);
+}
+
 /* ---- default streams --------------------------------------------------------------------------- */
 
 struct thread_stream { uint32_t tenant, device; uint64_t handle; };

@@ -108,14 +108,6 @@ void soft_tenant_fail(struct soft_tenant *tenant, CUresult error)
     soft_interrupt_tenant(tenant);
 }
 
-void soft_tenant_wait(struct soft_tenant *tenant)
-{
-    soft_lock();
-    while (tenant->inflight)
-        pthread_cond_wait(&tenant->idle, &soft.lock);
-    soft_unlock();
-}
-
 /* A worker may have taken a block and not yet begun it when it was interrupted: so again, until all stopped. */
 static void stop_work(struct soft_tenant *tenant)
 {

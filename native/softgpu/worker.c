@@ -285,6 +285,10 @@ CUresult soft_device_start(struct soft_device *device)
 {
     if (device->started)
         return CUDA_SUCCESS;
+    static bool guarded;
+    if (!guarded)
+        soft_guard_install();
+    guarded = true;
     device->workers = calloc(device->worker_count, sizeof *device->workers);
     if (!device->workers)
         return CUDA_ERROR_OUT_OF_MEMORY;

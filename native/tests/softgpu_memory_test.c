@@ -169,6 +169,10 @@ static void test_linear(void)
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(0, from, 1));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, NULL, 1));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, from, SIZE_MAX));
+#ifndef __SANITIZE_THREAD__ /* which has no shadow for such an address */
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, (void *)16, 8)); /* nothing is mapped there */
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyDtoHAsync_v2((void *)16, a, 8, stream));
+#endif
     OK(cuMemcpyHtoD_v2(a, from, 0));
     OK(cuMemFree_v2(a));
     OK(cuMemFree_v2(b));

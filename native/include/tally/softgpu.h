@@ -28,6 +28,7 @@ CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user);
  * are skipped). 0 keeps a default. */
 CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry);
 
+/* Unlike in tenant 0, cuMemFree and cuMemHostUnregister do not wait for work: who made the tenant sees to it. */
 CUresult softgpuTenantCreate(uint32_t *tenant);
 CUresult softgpuTenantSet(uint32_t tenant); /* of the calling thread; 0: the default tenant */
 /* Stops what the tenant has queued and running (a block that runs is interrupted), waits until no worker
@@ -49,13 +50,13 @@ CUresult softgpuSetOutput(softgpu_output_fn output, void *user);
 /* Worker time spent in the tenant's blocks, in nanoseconds, and how many blocks. */
 CUresult softgpuTenantUsage(uint32_t tenant, uint64_t *busy_ns, uint64_t *blocks);
 
-/* Host memory that the tenant's kernels may touch, mapped (or left unmapped) by the caller.
- * Copies from and to it survive pages that vanish. 0, 0 takes it away; the tenant must be idle then. */
+/* Host memory that the tenant's kernels may touch, mapped (or left unmapped) by the caller, who may also
+ * let pages vanish: work that touches them then fails. The tenant must be idle. */
 CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 
 /* Device time of launches without events: a launch that is made while the calling thread's tag is not 0
  * calls back when its last block has ended, on a worker thread, before the stream goes on.
- * The callback must be short and must not call cu*. The tag stays until it is set again. */
+ * A launch that is dropped because its tenant failed may not call back. The callback must be short and must not call cu*. The tag stays until it is set again. */
 struct softgpu_launch_times {
     uint64_t tag;
     uint64_t start_ns, end_ns; /* first block's start, last block's end; CLOCK_MONOTONIC */
