@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tally._native import ffi, lib
 
 ROOT = Path(__file__).parents[2]
@@ -13,7 +14,8 @@ HEADER = (ROOT / "native/include/tally/protocol.h").read_text()
 PAGE = (ROOT / "docs/protocol.md").read_text()
 STRUCTS = re.findall(r"^struct (tally_\w+) \{", HEADER, re.MULTILINE)
 TABLE = re.compile(
-    r"^#### (?P<name>tally_\w+) \((?P<bytes>\d+) bytes\)\n\n\|[^\n]*\n\|[-:|]*\n(?P<rows>(?:\|[^\n]*\n)+)",
+    r"^#### (?P<name>tally_\w+) \((?P<bytes>\d+) bytes\)\n\n"
+    r"\|[^\n]*\n\|[-:|]*\n(?P<rows>(?:\|[^\n]*\n)+)",
     re.MULTILINE,
 )
 
