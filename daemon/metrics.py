@@ -50,7 +50,7 @@ def _device_families(snapshot: Snapshot) -> Iterable[Metric]:
     restarts = CounterMetricFamily(
         "tally_executor_restarts", "Executors that died and were replaced", labels=["device"]
     )
-    for device in snapshot["executors"]:
+    for device in snapshot["devices"]:
         label = [str(device["index"])]
         up.add_metric(label, float(device["state"] == "ready"))
         restarts.add_metric(label, device["restarts"])

@@ -98,7 +98,7 @@ class Requests:
             "uptime_s": time.time() - self._started_s,
             "policy": self._supervisor.config.policy,
             "draining": self._supervisor.sessions.draining,
-            "executors": [_device(child) for child in self._supervisor.children],
+            "devices": [_device(child) for child in self._supervisor.children],
             "jobs": self._job_list(ended=True),
         }
 
@@ -121,7 +121,7 @@ class Requests:
             "device": supervisor.config.device,
             "kind": supervisor.devices.kind,
             "reason": supervisor.devices.reason,
-            "executors": [_device(child) for child in supervisor.children],
+            "devices": [_device(child) for child in supervisor.children],
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
 

@@ -111,7 +111,7 @@ def _snapshot_text() -> list[str]:
         "",
         "One object: `version`, `protocol`, `pid`, `time_s`, `uptime_s`, `policy`, `draining`, and",
         "",
-        "- `executors`: one per device, with `index`, `name`, `kind` (cuda or soft),",
+        "- `devices`: each, with `index`, `name`, `kind` (cuda or soft),",
         "  `driver_version`, `state` (ready, starting, restarting), `pid`, `restarts`,",
         "  `last_failure`;",
         "- `jobs`: running and remembered ones, with `id`, `name`, `class`, `priority`, `state`",

@@ -115,7 +115,7 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
             "problem", "tallyd", f"{version}, tally is {tally.__version__}", "restart tallyd"
         )
     yield _ok("device", f"{report['kind']} ({report['reason']})")
-    yield from (_executor(entry) for entry in report["executors"])
+    yield from (_executor(entry) for entry in report["devices"])
     for symbol, count in report["unsupported"].items():
         times = "once" if count == 1 else f"{count} times"
         yield Finding("note", symbol, f"not supported by Tally, called {times}")

@@ -85,7 +85,7 @@ def _watch(client: Client, job: str | None, interval: float) -> None:
 
 
 def _tables(snapshot: Mapping[str, Any]) -> RenderableType:
-    lines: list[RenderableType] = [_executor_line(entry) for entry in snapshot["executors"]]
+    lines: list[RenderableType] = [_executor_line(entry) for entry in snapshot["devices"]]
     return Group(*lines, "", _job_table(snapshot) if snapshot["jobs"] else "no jobs yet")
 
 

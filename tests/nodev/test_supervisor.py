@@ -50,7 +50,7 @@ def test_a_killed_executor_is_replaced() -> None:
         assert status is Status.OK, "hello waits for the new one"
         assert peer.open(session_of(body))[0] is Status.OK
         with running.client() as client:
-            device = client.stats()["executors"][0]
+            device = client.stats()["devices"][0]
         assert device["state"] == "ready"
         assert device["restarts"] == 1
         assert device["last_failure"] == "it was ended by SIGKILL"
@@ -74,7 +74,7 @@ def test_the_session_that_lost_the_device_is_named() -> None:
     with Supervised() as running:
         assert "UNAVAILABLE" in elsewhere(running, OPEN, "lose")
         with running.client() as client:
-            failure = client.doctor()["executors"][0]["last_failure"]
+            failure = client.doctor()["devices"][0]["last_failure"]
         assert "(lose), pid" in failure and "the context is lost" in failure
 
 
@@ -95,7 +95,7 @@ def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert status is Status.UNAVAILABLE
         assert b"device 0 is not ready: it exited with status 9" in text
         with running.client() as client:
-            assert client.doctor()["executors"][0]["last_failure"] == "it exited with status 9"
+            assert client.doctor()["devices"][0]["last_failure"] == "it exited with status 9"
 
 
 def test_an_executor_that_is_slow_to_start() -> None:
@@ -144,7 +144,7 @@ def test_metrics_endpoint() -> None:
 
 
 def test_metrics_of_nothing() -> None:
-    text = render({"executors": [], "jobs": [], "uptime_s": 1.0}).decode()
+    text = render({"devices": [], "jobs": [], "uptime_s": 1.0}).decode()
     assert "tally_uptime_seconds 1.0" in text
 
 
