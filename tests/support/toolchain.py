@@ -182,3 +182,19 @@ class Builder:
 
 if __name__ == "__main__":
     print(compile_cuda(Path(sys.argv[1])))
+
+
+def assemble(ptx: str, architecture: str) -> None:
+    """Run ptxas on the text; raises AssertionError with what it said unless it takes it."""
+    found = toolkit()
+    if found is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "m.ptx"
+        source.write_text(ptx)
+        command = [
+            str(found.nvcc.with_name("ptxas")), f"-arch={architecture}", "-O0",
+            "-o", str(Path(folder) / "m.cubin"), str(source),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
