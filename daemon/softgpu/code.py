@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import threading
 
 from . import abi
@@ -14,6 +15,8 @@ from .program import Program
 from .syntax import Function
 
 COMPILER_VERSION = 1
+EMIT_AT_LOAD_MAX = 20_000  # instructions; larger modules are checked opcode by opcode only
+_log = logging.getLogger(__name__)
 _U32, _U64, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
 
@@ -73,6 +76,7 @@ class CompiledModule:
         self.addresses: dict[tuple[str, int], int] = {}
         self.kernels = self.program.kernels
         self.code = self._describe()
+        self._check()
 
     # ---- machine code -----------------------------------------------------------------------------
 
@@ -97,9 +101,13 @@ class CompiledModule:
                 self.cache.put(key, image)
         return engine.load(image, symbol)
 
-    def check(self, kernel: Function) -> None:
-        """Emit without compiling: finds whatever an emitter would refuse."""
-        self.program.emit(kernel, 0)
+    def _check(self) -> None:
+        """Emit all kernels without compiling them: finds whatever an emitter would refuse."""
+        size = sum(len(f.body or []) for f in self.program.functions)
+        if size > EMIT_AT_LOAD_MAX:
+            return
+        for kernel in self.kernels:
+            self.program.emit(kernel, 0)
 
     # ---- the C side -------------------------------------------------------------------------------
 
@@ -181,7 +189,8 @@ def _resolve(token: int, variant: int, code: ctypes._Pointer[ctypes.c_void_p]) -
         code[0] = module.resolve(function, variant)
     except PtxError as error:
         return error.result
-    except Exception:
+    except Exception:  # a border: C must get a code, whatever happened
+        _log.exception("kernel %s cannot be compiled", _tokens[token][1].name)
         return CUDA_ERROR_UNKNOWN
     return 0
 

@@ -141,6 +141,9 @@ def _trigonometry(e: Emitter, x: Value, quarter: int) -> Value:
     half_pi = math.pi / 2
     r = b.intrinsic("fma", "double", whole, constant("double", -half_pi), wide)
     r = b.intrinsic("fma", "double", whole, constant("double", -6.123233995736766e-17), r)
+    # Far out nothing of the angle is left; the result must be one of a sine all the same.
+    lost = b.fcmp("ogt", b.intrinsic("fabs", "double", r), constant("double", 1.0))
+    r = b.select(lost, constant("double", 0.0), r)
     square = b.op("fmul", r, r)
     sine = b.op("fmul", r, _polynomial(e, square, _SIN))
     cosine = _polynomial(e, square, _COS)

@@ -56,7 +56,7 @@ class Builder:
         self.lines: list[str] = []
         self.allocas: list[str] = []
         self.counter = 0
-        self.splats: dict[str, Value] = {}
+        self.splats: dict[tuple[str, str], Value] = {}
         self.current = "entry"
 
     def name(self) -> str:
@@ -95,7 +95,7 @@ class Builder:
             return a
         if a.constant is not None:
             return Value(a.type, f"splat ({a.type} {a.text})", True, a.constant)
-        known = self.splats.get(a.text)
+        known = self.splats.get((a.type, a.text))
         if known is not None:
             return known
         one = self.name()
@@ -103,7 +103,7 @@ class Builder:
         self.line(f"{one} = insertelement {full} poison, {a.type} {a.text}, i64 0")
         zero = f"<{LANES} x i32> zeroinitializer"
         result = self.value(a.type, True, f"shufflevector {full} {one}, {full} poison, {zero}")
-        self.splats[a.text] = result
+        self.splats[a.type, a.text] = result
         return result
 
     def match(self, *values: Value) -> list[Value]:
