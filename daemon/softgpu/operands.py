@@ -110,6 +110,12 @@ def parse_operand(text: str, resolve: Resolver, line: int, depth: int = 0) -> Op
         number = literal(offset.strip())
         if isinstance(symbol, Symbol) and number:
             return Symbol(symbol.name, symbol.offset + _signed(number.value), symbol.variable)
+    if text.endswith("]"):  # an element of an array: name[index]
+        base, _, index = text[:-1].partition("[")
+        symbol, number = resolve(base.strip()), literal(index.strip())
+        if isinstance(symbol, Symbol) and symbol.variable and number and not number.float_bits:
+            offset = symbol.offset + _signed(number.value) * symbol.variable.type.bytes
+            return Symbol(symbol.name, offset, symbol.variable)
     raise PtxError(line, f"unknown operand '{text[:60]}'")
 
 
