@@ -47,6 +47,15 @@ CUresult shim_cuStreamGetCtx_v2(bool per_thread, CUstream hStream, CUcontext *pC
     return result;
 }
 
+CUresult shim_cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx)
+{
+    struct shim_stream_ref ref;
+    CUresult result = phCtx ? shim_stream_resolve(false, hStream, &ref) : CUDA_ERROR_INVALID_VALUE;
+    if (!result)
+        *phCtx = NULL;
+    return result;
+}
+
 CUresult shim_cuStreamGetDevice(bool per_thread, CUstream hStream, CUdevice *device)
 {
     struct shim_stream_ref ref;

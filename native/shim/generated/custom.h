@@ -100,6 +100,13 @@ CUresult shim_cuGetExportTable(const void **ppExportTable, const CUuuid *pExport
 CUresult shim_cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags);
 CUresult shim_cuGetProcAddress_v2(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags, CUdriverProcAddressQueryResult *symbolStatus);
 
+/* logs.c */
+CUresult shim_cuLogsCurrent(CUlogIterator *iterator_out, unsigned int flags);
+CUresult shim_cuLogsDumpToFile(CUlogIterator *iterator, const char *pathToFile, unsigned int flags);
+CUresult shim_cuLogsDumpToMemory(CUlogIterator *iterator, char *buffer, size_t *size, unsigned int flags);
+CUresult shim_cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData, CUlogsCallbackHandle *callback_out);
+CUresult shim_cuLogsUnregisterCallback(CUlogsCallbackHandle callback);
+
 /* pointer.c */
 CUresult shim_cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr);
 CUresult shim_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags);
@@ -120,6 +127,7 @@ CUresult shim_cuStreamGetCtx(bool per_thread, CUstream hStream, CUcontext *pctx)
 CUresult shim_cuStreamGetCtx_v2(bool per_thread, CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx);
 CUresult shim_cuStreamGetDevice(bool per_thread, CUstream hStream, CUdevice *device);
 CUresult shim_cuStreamGetFlags(bool per_thread, CUstream hStream, unsigned int *flags);
+CUresult shim_cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx);
 CUresult shim_cuStreamGetId(bool per_thread, CUstream hStream, unsigned long long *streamId);
 CUresult shim_cuStreamGetPriority(bool per_thread, CUstream hStream, int *priority);
 CUresult shim_cuStreamIsCapturing(bool per_thread, CUstream hStream, CUstreamCaptureStatus *captureStatus);

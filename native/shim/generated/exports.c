@@ -295,11 +295,11 @@ EXPORT CUresult cuLinkComplete(CUlinkState state, void **cubinOut, size_t *sizeO
 EXPORT CUresult cuLinkCreate(unsigned int numOptions, CUjit_option *options, void **optionValues, CUlinkState *stateOut) { static uint64_t calls; return shim_unsupported("cuLinkCreate", &calls); }
 EXPORT CUresult cuLinkCreate_v2(unsigned int numOptions, CUjit_option *options, void **optionValues, CUlinkState *stateOut) { static uint64_t calls; return shim_unsupported("cuLinkCreate_v2", &calls); }
 EXPORT CUresult cuLinkDestroy(CUlinkState state) { static uint64_t calls; return shim_unsupported("cuLinkDestroy", &calls); }
-EXPORT CUresult cuLogsCurrent(CUlogIterator *iterator_out, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuLogsCurrent", &calls); }
-EXPORT CUresult cuLogsDumpToFile(CUlogIterator *iterator, const char *pathToFile, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuLogsDumpToFile", &calls); }
-EXPORT CUresult cuLogsDumpToMemory(CUlogIterator *iterator, char *buffer, size_t *size, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuLogsDumpToMemory", &calls); }
-EXPORT CUresult cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData, CUlogsCallbackHandle *callback_out) { static uint64_t calls; return shim_unsupported("cuLogsRegisterCallback", &calls); }
-EXPORT CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle callback) { static uint64_t calls; return shim_unsupported("cuLogsUnregisterCallback", &calls); }
+EXPORT CUresult cuLogsCurrent(CUlogIterator *iterator_out, unsigned int flags) { return shim_cuLogsCurrent(iterator_out, flags); }
+EXPORT CUresult cuLogsDumpToFile(CUlogIterator *iterator, const char *pathToFile, unsigned int flags) { return shim_cuLogsDumpToFile(iterator, pathToFile, flags); }
+EXPORT CUresult cuLogsDumpToMemory(CUlogIterator *iterator, char *buffer, size_t *size, unsigned int flags) { return shim_cuLogsDumpToMemory(iterator, buffer, size, flags); }
+EXPORT CUresult cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData, CUlogsCallbackHandle *callback_out) { return shim_cuLogsRegisterCallback(callbackFunc, userData, callback_out); }
+EXPORT CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle callback) { return shim_cuLogsUnregisterCallback(callback); }
 EXPORT CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) { static uint64_t calls; return shim_unsupported("cuMemAddressFree", &calls); }
 EXPORT CUresult cuMemAddressReserve(CUdeviceptr *ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemAddressReserve", &calls); }
 EXPORT CUresult cuMemAdvise(CUdeviceptr devPtr, size_t count, CUmem_advise advice, CUdevice device) { static uint64_t calls; return shim_unsupported("cuMemAdvise", &calls); }
@@ -559,7 +559,7 @@ EXPORT CUresult cuStreamGetDevice(CUstream hStream, CUdevice *device) { return s
 EXPORT CUresult cuStreamGetDevice_ptsz(CUstream hStream, CUdevice *device) { return shim_cuStreamGetDevice(true, hStream, device); }
 EXPORT CUresult cuStreamGetFlags(CUstream hStream, unsigned int *flags) { return shim_cuStreamGetFlags(false, hStream, flags); }
 EXPORT CUresult cuStreamGetFlags_ptsz(CUstream hStream, unsigned int *flags) { return shim_cuStreamGetFlags(true, hStream, flags); }
-EXPORT CUresult cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx) { static uint64_t calls; return shim_unsupported("cuStreamGetGreenCtx", &calls); }
+EXPORT CUresult cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx) { return shim_cuStreamGetGreenCtx(hStream, phCtx); }
 EXPORT CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId) { return shim_cuStreamGetId(false, hStream, streamId); }
 EXPORT CUresult cuStreamGetId_ptsz(CUstream hStream, unsigned long long *streamId) { return shim_cuStreamGetId(true, hStream, streamId); }
 EXPORT CUresult cuStreamGetPriority(CUstream hStream, int *priority) { return shim_cuStreamGetPriority(false, hStream, priority); }
