@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HELPERS = ("access", "load", "store", "atom", "barrier", "trap", "yield", "print", "assert",
-           "round", "divide", "clock")  # fmt: skip
+           "round", "divide", "clock", "mma", "ldmatrix")  # fmt: skip
 
 # Offsets in struct soft_warp.
 FIELDS = {

@@ -104,6 +104,12 @@ def parse_operand(text: str, resolve: Resolver, line: int, depth: int = 0) -> Op
             parse_operand(left.strip(), resolve, line, depth + 1),
             parse_operand(right.strip(), resolve, line, depth + 1),
         )
+    if text.endswith("]"):  # an element of an array
+        name, _, index = text[:-1].partition("[")
+        symbol, number = resolve(name.strip()), literal(index.strip())
+        if isinstance(symbol, Symbol) and symbol.variable is not None and number:
+            step = symbol.variable.type.bytes
+            return Symbol(symbol.name, symbol.offset + number.value * step, symbol.variable)
     if "+" in text:
         base, offset = text.split("+", 1)
         symbol = resolve(base.strip())

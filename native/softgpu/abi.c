@@ -9,6 +9,7 @@ const void *const soft_helpers[] = {
     (const void *)soft_help_atom,   (const void *)soft_help_barrier, (const void *)soft_help_trap,
     (const void *)soft_help_yield,  (const void *)soft_help_print, (const void *)soft_help_assert,
     (const void *)soft_help_round,  (const void *)soft_help_divide, (const void *)soft_help_clock,
+    (const void *)soft_help_mma,    (const void *)soft_help_ldmatrix,
 };
 
 _Noreturn void soft_help_trap(struct soft_warp *warp, uint32_t error) { soft_raise(warp->worker, (CUresult)error, 0); }

@@ -131,5 +131,8 @@ _Noreturn void soft_help_assert(struct soft_warp *warp, uint32_t mask, const uin
 void soft_help_round(uint32_t code, const void *a, const void *b, const void *c, void *out);
 void soft_help_divide(uint32_t code, const uint64_t *a, const uint64_t *b, uint64_t *out);
 uint64_t soft_help_clock(uint32_t what);
+void soft_help_mma(uint32_t code, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d);
+void soft_help_ldmatrix(struct soft_warp *warp, const uint64_t *address, uint32_t *out, uint32_t count,
+                        uint32_t transposed, uint32_t space);
 
 #endif

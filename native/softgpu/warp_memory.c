@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "half.h"
 
 
 /* The host address of a shared-space offset or a generic address; ends the block where it is neither. */
@@ -60,54 +61,6 @@ void soft_help_store(struct soft_warp *warp, uint32_t mask, const uint64_t *addr
 enum atom_op { OP_ADD, OP_MIN, OP_MAX, OP_INC, OP_DEC, OP_AND, OP_OR, OP_XOR, OP_EXCH, OP_CAS };
 enum atom_type { U16, U32, S32, U64, S64, F32, F64, F16, BF16, F16X2, BF16X2 };
 
-static float half_to_float(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 31, mantissa = h & 1023;
-    uint32_t bits;
-    float value;
-    if (exponent == 31) {
-        bits = sign | 0x7f800000u | mantissa << 13;
-    } else if (exponent) {
-        bits = sign | (exponent + 112) << 23 | mantissa << 13;
-    } else {
-        value = (float)mantissa * 0x1p-24f;
-        memcpy(&bits, &value, 4);
-        bits |= sign;
-    }
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint16_t float_to_half(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return 0x7fff;
-    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds to 65536 or more */
-    if (magnitude < 0x38800000u) { /* subnormal: the addition rounds to a multiple of 2^-24 */
-        float shifted;
-        memcpy(&shifted, &magnitude, 4);
-        shifted += 0.5f;
-        memcpy(&magnitude, &shifted, 4);
-        return (uint16_t)(sign | (magnitude - 0x3f000000u));
-    }
-    magnitude += 0xfffu + (magnitude >> 13 & 1);
-    return (uint16_t)(sign | ((magnitude - 0x38000000u) >> 13));
-}
-
-static float bfloat_to_float(uint16_t b) {
-    uint32_t bits = (uint32_t)b << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint16_t float_to_bfloat(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 static uint64_t apply_float(enum atom_op op, enum atom_type type, uint64_t old, uint64_t a) {
     if (type == F64) {
         double x, y;
@@ -122,12 +75,12 @@ static uint64_t apply_float(enum atom_op op, enum atom_type type, uint64_t old, 
         memcpy(&x, &old, 4);
         memcpy(&y, &a, 4);
     } else {
-        x = type == F16 ? half_to_float((uint16_t)old) : bfloat_to_float((uint16_t)old);
-        y = type == F16 ? half_to_float((uint16_t)a) : bfloat_to_float((uint16_t)a);
+        x = type == F16 ? soft_half_to_float((uint16_t)old) : soft_bfloat_to_float((uint16_t)old);
+        y = type == F16 ? soft_half_to_float((uint16_t)a) : soft_bfloat_to_float((uint16_t)a);
     }
     x = op == OP_ADD ? x + y : op == OP_MIN ? __builtin_fminf(x, y) : __builtin_fmaxf(x, y);
-    if (type == F16) return float_to_half(x);
-    if (type == BF16) return float_to_bfloat(x);
+    if (type == F16) return soft_float_to_half(x);
+    if (type == BF16) return soft_float_to_bfloat(x);
     uint32_t bits;
     memcpy(&bits, &x, 4);
     return bits;
