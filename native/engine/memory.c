@@ -62,9 +62,6 @@ static CUresult reserve(struct session *session, uint64_t bytes)
     bool fits = within_limit(session, bytes);
     if (fits) {
         memory->used_bytes += bytes;
-        memory->peak_bytes = memory->used_bytes > memory->peak_bytes ? memory->used_bytes : memory->peak_bytes;
-        tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_BYTES, memory->used_bytes);
-        tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_PEAK_BYTES, memory->peak_bytes);
     }
     pthread_mutex_unlock(&memory->lock);
     return fits ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -75,7 +72,16 @@ static void unreserve(struct session *session, uint64_t bytes)
     struct memory *memory = &session->memory;
     pthread_mutex_lock(&memory->lock);
     memory->used_bytes -= bytes;
+    pthread_mutex_unlock(&memory->lock);
+}
+
+static void note_usage(struct session *session)
+{
+    struct memory *memory = &session->memory;
+    pthread_mutex_lock(&memory->lock);
+    memory->peak_bytes = memory->used_bytes > memory->peak_bytes ? memory->used_bytes : memory->peak_bytes;
     tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_BYTES, memory->used_bytes);
+    tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_PEAK_BYTES, memory->peak_bytes);
     pthread_mutex_unlock(&memory->lock);
 }
 
@@ -87,6 +93,8 @@ static CUresult allocate(struct session *session, uint64_t bytes, CUdeviceptr *a
     result = session->driver->cu.cuMemAlloc_v2(address, bytes);
     if (result != CUDA_SUCCESS)
         unreserve(session, bytes);
+    else
+        note_usage(session);
     return result;
 }
 
@@ -96,6 +104,7 @@ static void free_device(struct session *session, struct wait_item *item, CUresul
     (void)result; /* also after a fault, and when the session ends: the memory goes back either way */
     session->driver->cu.cuMemFree_v2(item->a);
     unreserve(session, item->b);
+    note_usage(session);
     pthread_mutex_lock(&memory->lock);
     memory->frees_pending--;
     pthread_cond_broadcast(&memory->freed);
@@ -121,6 +130,7 @@ bool op_mem_alloc(struct session *session, const struct message *message)
         if (!added) {
             session->driver->cu.cuMemFree_v2(address);
             unreserve(session, op.bytes);
+            note_usage(session);
             result = CUDA_ERROR_OUT_OF_MEMORY;
         }
     }

@@ -48,10 +48,7 @@ void session_enter_thread(struct session *session)
 static void note_bye(struct session *session, const void *bytes, size_t size)
 {
     struct tally_op op;
-    if (!session->client_gone || !tally_op_read(bytes, size, &op) || op.code != TALLY_OP_BYE)
-        return;
-    session->bye = true;
-    snprintf(session->reason, sizeof session->reason, "the client is done");
+    session->bye |= tally_op_read(bytes, size, &op) && op.code == TALLY_OP_BYE;
 }
 
 static void look_for_bye(struct session *session)
@@ -61,9 +58,11 @@ static void look_for_bye(struct session *session)
         struct tally_op op;
         int bytes = tally_zmq.recv(session->ops, &op, sizeof op, 0);
         if (bytes < 0)
-            return;
+            break;
         note_bye(session, &op, (size_t)bytes);
     }
+    if (session->bye)
+        snprintf(session->reason, sizeof session->reason, "the client is done");
 }
 
 static void close_sockets(struct session *session)

@@ -30,16 +30,24 @@ void soft_guard_install(void)
     struct sigaction action;
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER; /* NODEFER: siglongjmp does not restore the mask */
+    action.sa_flags =
+        SA_SIGINFO | SA_ONSTACK | SA_NODEFER; /* NODEFER: siglongjmp does not restore the mask */
     action.sa_sigaction = on_fault;
     sigaction(SIGSEGV, &action, &previous_segv);
     sigaction(SIGBUS, &action, &previous_bus);
 }
 
+/* ThreadSanitizer's own handler, which calls ours, blocks every signal. */
+#if defined(__SANITIZE_THREAD__)
+#define SAVE_MASK 1
+#else
+#define SAVE_MASK 0
+#endif
+
 bool soft_guarded(void (*body)(void *argument), void *argument)
 {
     sigjmp_buf here;
-    if (sigsetjmp(here, 0)) {
+    if (sigsetjmp(here, SAVE_MASK)) {
         escape = NULL;
         return false;
     }

@@ -371,6 +371,8 @@ class ExecutorProcess:
             return False
         message = self.socket.recv_json()
         assert isinstance(message, dict)
+        if message.get("event") == "stats":
+            return True
         if "event" in message:
             self.events.append(message)
         else:
