@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 #if defined(__SANITIZE_THREAD__)
-/* ThreadSanitizer's low application range on x86-64 ends at 512 GiB. */
+/* ThreadSanitizer's low application range on x86-64 ends at 512 GiB: arena and pinned memory must fit. */
 #define TALLY_ARENA_BASE 0x1000000000ull
 #define TALLY_TENANT_BYTES (4ull << 30)
-#define TALLY_TENANTS_MAX 64u
+#define TALLY_TENANTS_MAX 48u
 #else
 #define TALLY_ARENA_BASE 0x200000000000ull
 #define TALLY_TENANT_BYTES (64ull << 30)
