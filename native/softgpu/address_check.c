@@ -9,7 +9,8 @@ enum soft_place soft_address_place(struct soft_tenant *tenant, uint64_t address,
     if (soft_memory_find(tenant, address, &range))
         return bytes <= range.bytes - (address - range.base) ? SOFT_PLACE_KNOWN : SOFT_PLACE_BAD;
     if (address - tenant->pinned_base < tenant->pinned_bytes)
-        return bytes <= tenant->pinned_bytes - (address - tenant->pinned_base) ? SOFT_PLACE_PINNED : SOFT_PLACE_BAD;
+        return bytes <= tenant->pinned_bytes - (address - tenant->pinned_base) ? SOFT_PLACE_PINNED
+                                                                               : SOFT_PLACE_BAD;
     if (address < TALLY_ARENA_BASE + TALLY_ARENA_BYTES && end > TALLY_ARENA_BASE)
         return SOFT_PLACE_BAD;
     return SOFT_PLACE_PAGEABLE;

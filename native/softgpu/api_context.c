@@ -27,6 +27,17 @@ static CUresult ready(void)
     return soft_enter_tenant(&call) == CUDA_ERROR_NOT_INITIALIZED ? CUDA_ERROR_NOT_INITIALIZED : CUDA_SUCCESS;
 }
 
+CUresult soft_context_get(CUcontext handle, struct soft_context **context)
+{
+    CUresult result = ready();
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (handle)
+        return context_get(handle, context);
+    *context = soft_context_current();
+    return *context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+
 static CUresult device_check(CUdevice ordinal)
 {
     CUresult result = ready();
@@ -178,14 +189,17 @@ SOFT_API CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice de
     return create(out, flags, device);
 }
 
-SOFT_API CUresult cuCtxCreate_v3(CUcontext *out, CUexecAffinityParam *params, int count, unsigned int flags, CUdevice device)
+SOFT_API CUresult cuCtxCreate_v3(CUcontext *out, CUexecAffinityParam *params, int count, unsigned int flags,
+                                 CUdevice device)
 {
     return count ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY : create(out, flags, device);
 }
 
-SOFT_API CUresult cuCtxCreate_v4(CUcontext *out, CUctxCreateParams *params, unsigned int flags, CUdevice device)
+SOFT_API CUresult cuCtxCreate_v4(CUcontext *out, CUctxCreateParams *params, unsigned int flags,
+                                 CUdevice device)
 {
-    return params && params->numExecAffinityParams ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY : create(out, flags, device);
+    return params && params->numExecAffinityParams ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY
+                                                   : create(out, flags, device);
 }
 
 SOFT_API CUresult cuCtxDestroy_v2(CUcontext handle)
@@ -261,154 +275,4 @@ SOFT_API CUresult cuCtxGetCurrent(CUcontext *out)
     struct soft_context *context = soft_context_current();
     *out = context ? (CUcontext)context->object.handle : NULL;
     return CUDA_SUCCESS;
-}
-
-/* ---- properties --------------------------------------------------------------------------------- */
-
-SOFT_API CUresult cuCtxGetDevice(CUdevice *device)
-{
-    struct soft_context *context = soft_context_current();
-    CUresult result = ready();
-    if (result != CUDA_SUCCESS)
-        return result;
-    if (!context)
-        return CUDA_ERROR_INVALID_CONTEXT;
-    if (!device)
-        return CUDA_ERROR_INVALID_VALUE;
-    *device = (CUdevice)context->device->index;
-    return CUDA_SUCCESS;
-}
-
-/* The named context, or the current one for NULL. */
-static CUresult context_or_current(CUcontext handle, struct soft_context **context)
-{
-    CUresult result = ready();
-    if (result != CUDA_SUCCESS)
-        return result;
-    if (handle)
-        return context_get(handle, context);
-    *context = soft_context_current();
-    return *context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
-}
-
-SOFT_API CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext handle)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(handle, &context);
-    if (result == CUDA_SUCCESS && !device)
-        result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
-        *device = (CUdevice)context->device->index;
-    return result;
-}
-
-SOFT_API CUresult cuCtxGetFlags(unsigned int *flags)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result == CUDA_SUCCESS && !flags)
-        result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
-        *flags = context->flags;
-    return result;
-}
-
-SOFT_API CUresult cuCtxSetFlags(unsigned int flags)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result == CUDA_SUCCESS)
-        context->flags = flags;
-    return result;
-}
-
-SOFT_API CUresult cuCtxGetId(CUcontext handle, unsigned long long *id)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(handle, &context);
-    if (result == CUDA_SUCCESS && !id)
-        result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
-        *id = context->id;
-    return result;
-}
-
-SOFT_API CUresult cuCtxGetApiVersion(CUcontext handle, unsigned int *version)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(handle, &context);
-    if (result == CUDA_SUCCESS && !version)
-        result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
-        *version = 3020; /* what drivers answer for contexts of cuCtxCreate_v2 and later */
-    return result;
-}
-
-SOFT_API CUresult cuCtxSetLimit(CUlimit limit, size_t value)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result != CUDA_SUCCESS)
-        return result;
-    if ((int)limit < 0 || limit >= CU_LIMIT_MAX)
-        return CUDA_ERROR_UNSUPPORTED_LIMIT;
-    soft_lock();
-    context->limits[limit] = value;
-    soft_unlock();
-    return CUDA_SUCCESS;
-}
-
-SOFT_API CUresult cuCtxGetLimit(size_t *value, CUlimit limit)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result != CUDA_SUCCESS)
-        return result;
-    if (!value)
-        return CUDA_ERROR_INVALID_VALUE;
-    if ((int)limit < 0 || limit >= CU_LIMIT_MAX)
-        return CUDA_ERROR_UNSUPPORTED_LIMIT;
-    soft_lock();
-    *value = context->limits[limit];
-    soft_unlock();
-    return CUDA_SUCCESS;
-}
-
-SOFT_API CUresult cuCtxGetCacheConfig(CUfunc_cache *config)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result == CUDA_SUCCESS && !config)
-        result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
-        *config = context->cache_config;
-    return result;
-}
-
-SOFT_API CUresult cuCtxSetCacheConfig(CUfunc_cache config)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result == CUDA_SUCCESS)
-        context->cache_config = config;
-    return result;
-}
-
-SOFT_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
-{
-    struct soft_context *context;
-    CUresult result = context_or_current(NULL, &context);
-    if (result != CUDA_SUCCESS)
-        return result;
-    if (least)
-        *least = SOFT_PRIORITY_LEAST;
-    if (greatest)
-        *greatest = SOFT_PRIORITY_GREATEST;
-    return CUDA_SUCCESS;
-}
-
-SOFT_API CUresult cuCtxResetPersistingL2Cache(void)
-{
-    struct soft_context *context;
-    return context_or_current(NULL, &context);
 }

@@ -13,8 +13,8 @@ static bool extent(const struct soft_box *box, uint64_t pitch, uint64_t slice, u
 {
     uint64_t rows, slices;
     return !__builtin_mul_overflow(box->height - 1, pitch, &rows) &&
-           !__builtin_mul_overflow(box->depth - 1, slice, &slices) && !__builtin_add_overflow(rows, slices, bytes) &&
-           !__builtin_add_overflow(*bytes, box->width, bytes);
+           !__builtin_mul_overflow(box->depth - 1, slice, &slices) &&
+           !__builtin_add_overflow(rows, slices, bytes) && !__builtin_add_overflow(*bytes, box->width, bytes);
 }
 
 /* Runs on the calling thread if it is short or waited for, and nothing is before it; else joins the queue. */
@@ -46,10 +46,13 @@ enum sides { HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, UNIFIED };
 
 static bool good(enum soft_place place, bool must_be_device)
 {
-    return place == SOFT_PLACE_KNOWN || place == SOFT_PLACE_PINNED || (place == SOFT_PLACE_PAGEABLE && !must_be_device);
+    return place == SOFT_PLACE_KNOWN || place == SOFT_PLACE_PINNED ||
+           (place == SOFT_PLACE_PAGEABLE && !must_be_device);
 }
 
-struct span { uint64_t dst, src, bytes; };
+struct span {
+    uint64_t dst, src, bytes;
+};
 
 static void run_stage(void *argument)
 {
@@ -108,7 +111,8 @@ static CUresult copy(CUstream stream, struct soft_box box, enum sides sides, boo
     return submit(&call, stream, op, bytes, wait);
 }
 
-static CUresult copy_linear(CUstream stream, uint64_t dst, uint64_t src, size_t bytes, enum sides sides, bool wait)
+static CUresult copy_linear(CUstream stream, uint64_t dst, uint64_t src, size_t bytes, enum sides sides,
+                            bool wait)
 {
     struct soft_box box = {.dst = dst, .src = src, .width = bytes, .height = 1, .depth = 1};
     return copy(stream, box, sides, wait);
@@ -161,18 +165,24 @@ SOFT_API CUresult cuMemcpyPeer(CUdeviceptr dst, CUcontext to, CUdeviceptr src, C
     return copy_linear(NULL, dst, src, bytes, DEVICE_TO_DEVICE, true);
 }
 
-SOFT_API CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext to, CUdeviceptr src, CUcontext from, size_t bytes, CUstream stream)
+SOFT_API CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext to, CUdeviceptr src, CUcontext from,
+                                    size_t bytes, CUstream stream)
 {
     return copy_linear(stream, dst, src, bytes, DEVICE_TO_DEVICE, false);
 }
 
 /* ---- boxes --------------------------------------------------------------------------------------- */
 
-struct side { CUmemorytype type; const void *host; CUdeviceptr device; uint64_t x, y, z, pitch, rows; };
+struct side {
+    CUmemorytype type;
+    const void *host;
+    CUdeviceptr device;
+    uint64_t x, y, z, pitch, rows;
+};
 
 /* First byte and strides of a side; its memory type says which of its addresses counts. */
-static CUresult resolve(const struct side *side, const struct soft_box *box, uint64_t *address, uint64_t *pitch,
-                        uint64_t *slice)
+static CUresult resolve(const struct side *side, const struct soft_box *box, uint64_t *address,
+                        uint64_t *pitch, uint64_t *slice)
 {
     uint64_t base, offset;
     switch (side->type) {
@@ -187,7 +197,8 @@ static CUresult resolve(const struct side *side, const struct soft_box *box, uin
     if (__builtin_add_overflow(side->x, box->width, &offset) || (box->height > 1 && offset > *pitch) ||
         (box->depth > 1 && side->y + box->height > rows) || __builtin_mul_overflow(*pitch, rows, slice) ||
         __builtin_mul_overflow(side->z, *slice, &offset) || __builtin_add_overflow(base, offset, address) ||
-        __builtin_mul_overflow(side->y, *pitch, &offset) || __builtin_add_overflow(*address, offset, address) ||
+        __builtin_mul_overflow(side->y, *pitch, &offset) ||
+        __builtin_add_overflow(*address, offset, address) ||
         __builtin_add_overflow(*address, side->x, address))
         return CUDA_ERROR_INVALID_VALUE;
     return CUDA_SUCCESS;
@@ -216,8 +227,10 @@ static CUresult copy_2d(CUstream stream, const CUDA_MEMCPY2D *c, bool wait)
 {
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
-    struct side dst = {c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, 0, c->dstPitch, 0};
-    struct side src = {c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, 0, c->srcPitch, 0};
+    struct side dst = {c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes,
+                       c->dstY,          0,          c->dstPitch,  0};
+    struct side src = {c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes,
+                       c->srcY,          0,          c->srcPitch,  0};
     return copy_box(stream, dst, src, c->WidthInBytes, c->Height, 1, wait);
 }
 
@@ -225,21 +238,38 @@ static CUresult copy_3d(CUstream stream, const CUDA_MEMCPY3D *c, bool wait)
 {
     if (!c || c->srcLOD || c->dstLOD)
         return CUDA_ERROR_INVALID_VALUE;
-    struct side dst = {c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, c->dstZ, c->dstPitch, c->dstHeight};
-    struct side src = {c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, c->srcZ, c->srcPitch, c->srcHeight};
+    struct side dst = {c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes,
+                       c->dstY,          c->dstZ,    c->dstPitch,  c->dstHeight};
+    struct side src = {c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes,
+                       c->srcY,          c->srcZ,    c->srcPitch,  c->srcHeight};
     return copy_box(stream, dst, src, c->WidthInBytes, c->Height, c->Depth, wait);
 }
 
-SOFT_API CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *c) { return copy_2d(NULL, c, true); }
-SOFT_API CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *c) { return copy_2d(NULL, c, true); }
-SOFT_API CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream) { return copy_2d(stream, c, false); }
-SOFT_API CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *c) { return copy_3d(NULL, c, true); }
-SOFT_API CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream) { return copy_3d(stream, c, false); }
+SOFT_API CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *c)
+{
+    return copy_2d(NULL, c, true);
+}
+SOFT_API CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *c)
+{
+    return copy_2d(NULL, c, true);
+}
+SOFT_API CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
+{
+    return copy_2d(stream, c, false);
+}
+SOFT_API CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *c)
+{
+    return copy_3d(NULL, c, true);
+}
+SOFT_API CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
+{
+    return copy_3d(stream, c, false);
+}
 
 /* ---- fills --------------------------------------------------------------------------------------- */
 
-static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t value, uint32_t element, uint64_t width,
-                     uint64_t height, bool wait)
+static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t value, uint32_t element,
+                     uint64_t width, uint64_t height, bool wait)
 {
     struct soft_call call;
     uint64_t bytes, row;
@@ -250,8 +280,9 @@ static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t val
         return CUDA_ERROR_INVALID_VALUE;
     if (!width || !height)
         return CUDA_SUCCESS;
-    if ((height > 1 && (pitch < row || pitch % element)) || __builtin_mul_overflow(height - 1, pitch, &bytes) ||
-        __builtin_add_overflow(bytes, row, &bytes) || !soft_address_known(call.tenant, dst, bytes))
+    if ((height > 1 && (pitch < row || pitch % element)) ||
+        __builtin_mul_overflow(height - 1, pitch, &bytes) || __builtin_add_overflow(bytes, row, &bytes) ||
+        !soft_address_known(call.tenant, dst, bytes))
         return CUDA_ERROR_INVALID_VALUE;
     struct soft_op *op = soft_op_new(SOFT_OP_FILL, 0);
     if (!op)
@@ -261,23 +292,24 @@ static CUresult fill(CUstream stream, uint64_t dst, uint64_t pitch, uint32_t val
     return submit(&call, stream, op, row * height, wait);
 }
 
-#define FILL_API(bits, type)                                                                                        \
-    SOFT_API CUresult cuMemsetD##bits##_v2(CUdeviceptr dst, type value, size_t count)                               \
-    {                                                                                                               \
-        return fill(NULL, dst, 0, value, bits / 8, count, 1, true);                                                 \
-    }                                                                                                               \
-    SOFT_API CUresult cuMemsetD##bits##Async(CUdeviceptr dst, type value, size_t count, CUstream stream)            \
-    {                                                                                                               \
-        return fill(stream, dst, 0, value, bits / 8, count, 1, false);                                              \
-    }                                                                                                               \
-    SOFT_API CUresult cuMemsetD2D##bits##_v2(CUdeviceptr dst, size_t pitch, type value, size_t width, size_t height) \
-    {                                                                                                               \
-        return fill(NULL, dst, pitch, value, bits / 8, width, height, true);                                        \
-    }                                                                                                               \
-    SOFT_API CUresult cuMemsetD2D##bits##Async(CUdeviceptr dst, size_t pitch, type value, size_t width,             \
-                                               size_t height, CUstream stream)                                      \
-    {                                                                                                               \
-        return fill(stream, dst, pitch, value, bits / 8, width, height, false);                                     \
+#define FILL_API(bits, type)                                                                             \
+    SOFT_API CUresult cuMemsetD##bits##_v2(CUdeviceptr dst, type value, size_t count)                    \
+    {                                                                                                    \
+        return fill(NULL, dst, 0, value, bits / 8, count, 1, true);                                      \
+    }                                                                                                    \
+    SOFT_API CUresult cuMemsetD##bits##Async(CUdeviceptr dst, type value, size_t count, CUstream stream) \
+    {                                                                                                    \
+        return fill(stream, dst, 0, value, bits / 8, count, 1, false);                                   \
+    }                                                                                                    \
+    SOFT_API CUresult cuMemsetD2D##bits##_v2(CUdeviceptr dst, size_t pitch, type value, size_t width,    \
+                                             size_t height)                                              \
+    {                                                                                                    \
+        return fill(NULL, dst, pitch, value, bits / 8, width, height, true);                             \
+    }                                                                                                    \
+    SOFT_API CUresult cuMemsetD2D##bits##Async(CUdeviceptr dst, size_t pitch, type value, size_t width,  \
+                                               size_t height, CUstream stream)                           \
+    {                                                                                                    \
+        return fill(stream, dst, pitch, value, bits / 8, width, height, false);                          \
     }
 
 FILL_API(8, unsigned char)

@@ -245,7 +245,8 @@ SOFT_API CUresult cuDeviceCanAccessPeer(int *can, CUdevice ordinal, CUdevice pee
     return result;
 }
 
-SOFT_API CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attribute, CUdevice source, CUdevice target)
+SOFT_API CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attribute, CUdevice source,
+                                          CUdevice target)
 {
     return cuDeviceCanAccessPeer(value, source, target);
 }

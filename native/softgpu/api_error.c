@@ -5,7 +5,10 @@
 
 #define RESULT(name, text) {name, #name, text}
 
-static const struct { CUresult result; const char *name, *text; } results[] = {
+static const struct {
+    CUresult result;
+    const char *name, *text;
+} results[] = {
     RESULT(CUDA_SUCCESS, "no error"),
     RESULT(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     RESULT(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
@@ -66,8 +69,10 @@ static const struct { CUresult result; const char *name, *text; } results[] = {
     RESULT(CUDA_ERROR_CONTEXT_IS_DESTROYED, "context is destroyed"),
     RESULT(CUDA_ERROR_ASSERT, "device-side assert triggered"),
     RESULT(CUDA_ERROR_TOO_MANY_PEERS, "too many peers"),
-    RESULT(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "part or all of the requested memory range is already mapped"),
-    RESULT(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "pointer does not correspond to a registered memory region"),
+    RESULT(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED,
+           "part or all of the requested memory range is already mapped"),
+    RESULT(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED,
+           "pointer does not correspond to a registered memory region"),
     RESULT(CUDA_ERROR_HARDWARE_STACK_ERROR, "hardware stack error"),
     RESULT(CUDA_ERROR_ILLEGAL_INSTRUCTION, "an illegal instruction was encountered"),
     RESULT(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"),

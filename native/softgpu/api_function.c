@@ -19,7 +19,8 @@ static CUresult enter_function(struct soft_call *call, const void *handle, struc
     return CUDA_ERROR_INVALID_HANDLE;
 }
 
-static CUresult get_attribute(const struct soft_function *function, CUfunction_attribute attribute, int *value)
+static CUresult get_attribute(const struct soft_function *function, CUfunction_attribute attribute,
+                              int *value)
 {
     const struct soft_kernel *kernel = function->kernel;
     switch (attribute) {
@@ -70,7 +71,8 @@ SOFT_API CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute,
     return result;
 }
 
-SOFT_API CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel, CUdevice device)
+SOFT_API CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel,
+                                       CUdevice device)
 {
     return cuFuncGetAttribute(value, attribute, (CUfunction)kernel);
 }
@@ -87,7 +89,8 @@ SOFT_API CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute att
     return result;
 }
 
-SOFT_API CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel, CUdevice device)
+SOFT_API CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel,
+                                       CUdevice device)
 {
     return cuFuncSetAttribute((CUfunction)kernel, attribute, value);
 }
@@ -106,6 +109,11 @@ SOFT_API CUresult cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache config)
 SOFT_API CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice device)
 {
     return cuFuncSetCacheConfig((CUfunction)kernel, config);
+}
+
+SOFT_API CUresult cuFuncSetSharedMemConfig(CUfunction handle, CUsharedconfig config)
+{
+    return cuFuncSetCacheConfig(handle, CU_FUNC_CACHE_PREFER_NONE);
 }
 
 SOFT_API CUresult cuFuncGetName(const char **name, CUfunction handle)
@@ -227,8 +235,9 @@ static bool fits(const struct soft_function *function, int block, size_t dynamic
 }
 
 /* A worker runs one block at a time: the honest answer, and what a cooperative grid depends on. */
-SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle, int block,
-                                                                       size_t dynamic, unsigned int flags)
+SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
+                                                                       int block, size_t dynamic,
+                                                                       unsigned int flags)
 {
     struct soft_call call;
     struct soft_function *function;
@@ -242,14 +251,15 @@ SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *bloc
     return CUDA_SUCCESS;
 }
 
-SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int block, size_t dynamic)
+SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int block,
+                                                              size_t dynamic)
 {
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, block, dynamic, 0);
 }
 
 SOFT_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunction handle,
-                                                            CUoccupancyB2DSize to_dynamic, size_t dynamic, int limit,
-                                                            unsigned int flags)
+                                                            CUoccupancyB2DSize to_dynamic, size_t dynamic,
+                                                            int limit, unsigned int flags)
 {
     struct soft_call call;
     struct soft_function *function;
@@ -278,7 +288,8 @@ SOFT_API CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunc
     return cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, function, to_dynamic, dynamic, limit, 0);
 }
 
-SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handle, int blocks, int block)
+SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handle, int blocks,
+                                                          int block)
 {
     struct soft_call call;
     struct soft_function *function;
@@ -294,7 +305,8 @@ SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunct
 }
 
 /* No clusters on an sm_80. */
-SOFT_API CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction function, const CUlaunchConfig *config)
+SOFT_API CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction function,
+                                               const CUlaunchConfig *config)
 {
     if (!clusters || !config)
         return CUDA_ERROR_INVALID_VALUE;
@@ -302,7 +314,8 @@ SOFT_API CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction functio
     return CUDA_SUCCESS;
 }
 
-SOFT_API CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction function, const CUlaunchConfig *config)
+SOFT_API CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction function,
+                                                     const CUlaunchConfig *config)
 {
     if (!size || !config)
         return CUDA_ERROR_INVALID_VALUE;

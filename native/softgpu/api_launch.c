@@ -27,7 +27,8 @@ static CUresult check_shape(const struct soft_function *function, const struct s
 {
     const struct soft_kernel *kernel = function->kernel;
     const uint32_t *grid = shape->grid, *block = shape->block;
-    if (!grid[0] || !grid[1] || !grid[2] || grid[0] > INT32_MAX || grid[1] > GRID_YZ_MAX || grid[2] > GRID_YZ_MAX)
+    if (!grid[0] || !grid[1] || !grid[2] || grid[0] > INT32_MAX || grid[1] > GRID_YZ_MAX ||
+        grid[2] > GRID_YZ_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     if (!block[0] || !block[1] || !block[2] || block[0] > BLOCK_XY_MAX || block[1] > BLOCK_XY_MAX ||
         block[2] > BLOCK_Z_MAX || block[0] * block[1] * block[2] > BLOCK_XY_MAX)
@@ -106,8 +107,8 @@ static void fill_launch(struct soft_op *op, const struct soft_function *function
 }
 
 /* Under the lock. */
-static CUresult launch_locked(struct soft_call *call, CUfunction handle, const struct shape *shape, CUstream stream_handle,
-                              void **params, void **extra)
+static CUresult launch_locked(struct soft_call *call, CUfunction handle, const struct shape *shape,
+                              CUstream stream_handle, void **params, void **extra)
 {
     struct soft_function *function = soft_handle_get(handle, SOFT_FUNCTION, call->tenant->id);
     struct soft_stream *stream;
@@ -135,7 +136,8 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
     return soft_submit(stream, op);
 }
 
-static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream, void **params, void **extra)
+static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream, void **params,
+                       void **extra)
 {
     struct soft_call call;
     CUresult result = soft_enter(&call);
@@ -155,11 +157,13 @@ SOFT_API CUresult cuLaunchKernel(CUfunction function, unsigned int gx, unsigned 
     return launch(function, &shape, stream, params, extra);
 }
 
-SOFT_API CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz,
-                                            unsigned int bx, unsigned int by, unsigned int bz, unsigned int dynamic,
-                                            CUstream stream, void **params)
+SOFT_API CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int gx, unsigned int gy,
+                                            unsigned int gz, unsigned int bx, unsigned int by,
+                                            unsigned int bz, unsigned int dynamic, CUstream stream,
+                                            void **params)
 {
-    struct shape shape = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .dynamic = dynamic, .cooperative = true};
+    struct shape shape = {
+        .grid = {gx, gy, gz}, .block = {bx, by, bz}, .dynamic = dynamic, .cooperative = true};
     return launch(function, &shape, stream, params, NULL);
 }
 
@@ -186,7 +190,8 @@ static CUresult read_attribute(const CUlaunchAttribute *attribute, struct shape 
     }
 }
 
-SOFT_API CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params, void **extra)
+SOFT_API CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params,
+                                   void **extra)
 {
     if (!config || (config->numAttrs && !config->attrs))
         return CUDA_ERROR_INVALID_VALUE;

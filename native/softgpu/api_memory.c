@@ -26,7 +26,8 @@ SOFT_API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
     return allocate(address, bytes);
 }
 
-SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height, unsigned int element)
+SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
+                                     unsigned int element)
 {
     if (!pitch || !width || !height || (element != 4 && element != 8 && element != 16))
         return CUDA_ERROR_INVALID_VALUE;
@@ -122,8 +123,8 @@ SOFT_API CUresult cuMemFreeHost(void *address)
 SOFT_API CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned int flags)
 {
     struct soft_call call;
-    unsigned allowed = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |
-                       CU_MEMHOSTREGISTER_READ_ONLY;
+    unsigned allowed = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP |
+                       CU_MEMHOSTREGISTER_IOMEMORY | CU_MEMHOSTREGISTER_READ_ONLY;
     CUresult result = soft_enter(&call);
     if (result != CUDA_SUCCESS)
         return result;
@@ -165,8 +166,8 @@ SOFT_API CUresult cuMemHostGetFlags(unsigned int *flags, void *address)
 
 /* ---- pointer attributes -------------------------------------------------------------------------- */
 
-static CUresult attribute_of(struct soft_call *call, const struct soft_range *range, CUpointer_attribute attribute,
-                             uint64_t address, void *data)
+static CUresult attribute_of(struct soft_call *call, const struct soft_range *range,
+                             CUpointer_attribute attribute, uint64_t address, void *data)
 {
     bool device = range->kind == SOFT_MEMORY_DEVICE;
     switch (attribute) {
@@ -229,7 +230,8 @@ static void attribute_none(CUpointer_attribute attribute, void *data)
     }
 }
 
-SOFT_API CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data, CUdeviceptr address)
+SOFT_API CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data,
+                                         CUdeviceptr address)
 {
     struct soft_call call;
     struct soft_range range;

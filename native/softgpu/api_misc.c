@@ -6,17 +6,16 @@
 #include "soft.h"
 
 /* Names whose newest version depends on the version that the caller was built for; others take _v2 or none. */
-static const struct { const char *name; int since; const char *symbol; } versions[] = {
-    {"cuGetProcAddress", 0, "cuGetProcAddress_v2"},
-    {"cuCtxCreate", 12050, "cuCtxCreate_v4"},
-    {"cuCtxCreate", 11040, "cuCtxCreate_v3"},
-    {"cuCtxCreate", 0, "cuCtxCreate_v2"},
-    {"cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"},
-    {"cuCtxSynchronize", 0, "cuCtxSynchronize"},
-    {"cuCtxGetDevice", 13000, "cuCtxGetDevice_v2"},
-    {"cuCtxGetDevice", 0, "cuCtxGetDevice"},
-    {"cuStreamGetCtx", 12050, "cuStreamGetCtx_v2"},
-    {"cuStreamGetCtx", 0, "cuStreamGetCtx"},
+static const struct {
+    const char *name;
+    int since;
+    const char *symbol;
+} versions[] = {
+    {"cuGetProcAddress", 0, "cuGetProcAddress_v2"},     {"cuCtxCreate", 12050, "cuCtxCreate_v4"},
+    {"cuCtxCreate", 11040, "cuCtxCreate_v3"},           {"cuCtxCreate", 0, "cuCtxCreate_v2"},
+    {"cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"}, {"cuCtxSynchronize", 0, "cuCtxSynchronize"},
+    {"cuCtxGetDevice", 13000, "cuCtxGetDevice_v2"},     {"cuCtxGetDevice", 0, "cuCtxGetDevice"},
+    {"cuStreamGetCtx", 12050, "cuStreamGetCtx_v2"},     {"cuStreamGetCtx", 0, "cuStreamGetCtx"},
 };
 
 static const char *choose(const char *name, int version)

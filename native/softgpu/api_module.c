@@ -27,7 +27,8 @@ static struct soft_log read_options(unsigned count, const CUjit_option *options,
     return log;
 }
 
-static void write_sizes(const struct soft_log *log, unsigned count, const CUjit_option *options, void **values)
+static void write_sizes(const struct soft_log *log, unsigned count, const CUjit_option *options,
+                        void **values)
 {
     size_t error = log->error && log->error_bytes ? strnlen(log->error, log->error_bytes) : 0;
     for (unsigned i = 0; options && values && i < count; i++) {
@@ -76,7 +77,8 @@ static CUresult read_file(const char *name, char **bytes)
 
 /* ---- modules ------------------------------------------------------------------------------------- */
 
-SOFT_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int count, CUjit_option *options, void **values)
+SOFT_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int count,
+                                     CUjit_option *options, void **values)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -134,7 +136,8 @@ static CUresult unload(const void *handle, enum soft_kind kind)
         return result;
     soft_lock();
     void *object = soft_handle_get(handle, kind, call.tenant->id);
-    struct soft_module *module = object && kind == SOFT_LIBRARY ? ((struct soft_library *)object)->module : object;
+    struct soft_module *module =
+        object && kind == SOFT_LIBRARY ? ((struct soft_library *)object)->module : object;
     if (module && kind == SOFT_MODULE && module->library)
         module = NULL; /* cuLibraryGetModule's: the library's to unload */
     if (module)
@@ -178,7 +181,8 @@ static CUresult get_function(const void *handle, enum soft_kind kind, const char
     return result;
 }
 
-static CUresult get_global(const void *handle, enum soft_kind kind, const char *name, CUdeviceptr *address, size_t *bytes)
+static CUresult get_global(const void *handle, enum soft_kind kind, const char *name, CUdeviceptr *address,
+                           size_t *bytes)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -254,8 +258,8 @@ SOFT_API CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmo
 /* ---- libraries ----------------------------------------------------------------------------------- */
 
 SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *options, void **values,
-                                    unsigned int count, CUlibraryOption *library_options, void **library_values,
-                                    unsigned int library_count)
+                                    unsigned int count, CUlibraryOption *library_options,
+                                    void **library_values, unsigned int library_count)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -282,15 +286,16 @@ SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_opt
     return result;
 }
 
-SOFT_API CUresult cuLibraryLoadFromFile(CUlibrary *out, const char *name, CUjit_option *options, void **values,
-                                        unsigned int count, CUlibraryOption *library_options, void **library_values,
-                                        unsigned int library_count)
+SOFT_API CUresult cuLibraryLoadFromFile(CUlibrary *out, const char *name, CUjit_option *options,
+                                        void **values, unsigned int count, CUlibraryOption *library_options,
+                                        void **library_values, unsigned int library_count)
 {
     char *bytes;
     CUresult result = read_file(name, &bytes);
     if (result != CUDA_SUCCESS)
         return result;
-    result = cuLibraryLoadData(out, bytes, options, values, count, library_options, library_values, library_count);
+    result =
+        cuLibraryLoadData(out, bytes, options, values, count, library_options, library_values, library_count);
     free(bytes);
     return result;
 }

@@ -105,18 +105,18 @@ SOFT_API CUresult cuCtxSynchronize_v2(CUcontext handle)
 
 /* ---- properties --------------------------------------------------------------------------------- */
 
-#define STREAM_GETTER(name, type, expression)                            \
-    SOFT_API CUresult name(CUstream handle, type *value)                 \
-    {                                                                    \
-        struct soft_call call;                                           \
-        struct soft_stream *stream;                                      \
-        CUresult result = enter_stream(&call, handle, &stream);          \
-        if (result != CUDA_SUCCESS)                                      \
-            return result;                                               \
-        if (value)                                                       \
-            *value = (expression);                                       \
-        soft_unlock();                                                   \
-        return value ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;          \
+#define STREAM_GETTER(name, type, expression)                   \
+    SOFT_API CUresult name(CUstream handle, type *value)        \
+    {                                                           \
+        struct soft_call call;                                  \
+        struct soft_stream *stream;                             \
+        CUresult result = enter_stream(&call, handle, &stream); \
+        if (result != CUDA_SUCCESS)                             \
+            return result;                                      \
+        if (value)                                              \
+            *value = (expression);                              \
+        soft_unlock();                                          \
+        return value ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; \
     }
 
 STREAM_GETTER(cuStreamGetPriority, int, stream->priority)
@@ -152,7 +152,8 @@ SOFT_API CUresult cuStreamGetAttribute(CUstream handle, CUstreamAttrID attribute
     return result;
 }
 
-SOFT_API CUresult cuStreamSetAttribute(CUstream handle, CUstreamAttrID attribute, const CUstreamAttrValue *value)
+SOFT_API CUresult cuStreamSetAttribute(CUstream handle, CUstreamAttrID attribute,
+                                       const CUstreamAttrValue *value)
 {
     struct soft_call call;
     struct soft_stream *stream;
@@ -216,7 +217,8 @@ SOFT_API CUresult cuLaunchHostFunc(CUstream stream, CUhostFn call, void *user)
     return submit_host(stream, call, NULL, user);
 }
 
-SOFT_API CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *user, unsigned int flags)
+SOFT_API CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *user,
+                                      unsigned int flags)
 {
     return flags ? CUDA_ERROR_INVALID_VALUE : submit_host(stream, NULL, callback, user);
 }

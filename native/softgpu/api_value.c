@@ -31,10 +31,10 @@ static CUresult submit_value(enum soft_op_kind kind, CUstream handle, CUdevicept
     return result;
 }
 
-#define VALUE_API(name, kind, type, wide)                                                               \
-    SOFT_API CUresult name(CUstream stream, CUdeviceptr address, type value, unsigned int flags)       \
-    {                                                                                                  \
-        return submit_value(kind, stream, address, value, flags, wide);                                \
+#define VALUE_API(name, kind, type, wide)                                                        \
+    SOFT_API CUresult name(CUstream stream, CUdeviceptr address, type value, unsigned int flags) \
+    {                                                                                            \
+        return submit_value(kind, stream, address, value, flags, wide);                          \
     }
 
 VALUE_API(cuStreamWriteValue32, SOFT_OP_WRITE, cuuint32_t, false)
@@ -45,3 +45,40 @@ VALUE_API(cuStreamWaitValue32, SOFT_OP_AWAIT, cuuint32_t, false)
 VALUE_API(cuStreamWaitValue32_v2, SOFT_OP_AWAIT, cuuint32_t, false)
 VALUE_API(cuStreamWaitValue64, SOFT_OP_AWAIT, cuuint64_t, true)
 VALUE_API(cuStreamWaitValue64_v2, SOFT_OP_AWAIT, cuuint64_t, true)
+
+/* One after the other: each is in stream order anyway. The first that is refused ends the batch. */
+SOFT_API CUresult cuStreamBatchMemOp_v2(CUstream stream, unsigned int count, CUstreamBatchMemOpParams *ops,
+                                        unsigned int flags)
+{
+    CUresult result = flags || (count && !ops) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
+        const CUstreamBatchMemOpParams *op = &ops[i];
+        switch (op->operation) {
+        case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+            result = cuStreamWaitValue32_v2(stream, op->waitValue.address, op->waitValue.value,
+                                            op->waitValue.flags);
+            break;
+        case CU_STREAM_MEM_OP_WAIT_VALUE_64:
+            result = cuStreamWaitValue64_v2(stream, op->waitValue.address, op->waitValue.value64,
+                                            op->waitValue.flags);
+            break;
+        case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+            result = cuStreamWriteValue32_v2(stream, op->writeValue.address, op->writeValue.value,
+                                             op->writeValue.flags);
+            break;
+        case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+            result = cuStreamWriteValue64_v2(stream, op->writeValue.address, op->writeValue.value64,
+                                             op->writeValue.flags);
+            break;
+        case CU_STREAM_MEM_OP_BARRIER: break; /* order is kept without it */
+        default: result = CUDA_ERROR_NOT_SUPPORTED;
+        }
+    }
+    return result;
+}
+
+SOFT_API CUresult cuStreamBatchMemOp(CUstream stream, unsigned int count, CUstreamBatchMemOpParams *ops,
+                                     unsigned int flags)
+{
+    return cuStreamBatchMemOp_v2(stream, count, ops, flags);
+}

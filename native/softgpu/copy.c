@@ -11,7 +11,8 @@
 static void flatten(struct soft_box *box)
 {
     if (box->height > 1 && box->dst_pitch == box->width && box->src_pitch == box->width &&
-        (box->depth == 1 || (box->dst_slice == box->width * box->height && box->src_slice == box->dst_slice))) {
+        (box->depth == 1 ||
+         (box->dst_slice == box->width * box->height && box->src_slice == box->dst_slice))) {
         box->width *= box->height * box->depth;
         box->height = box->depth = 1;
     }
@@ -40,7 +41,10 @@ void soft_box_plan(struct soft_op *op)
     }
 }
 
-struct piece { const struct soft_op *op; uint64_t part; };
+struct piece {
+    const struct soft_op *op;
+    uint64_t part;
+};
 
 static void copy_bytes(uint64_t dst, uint64_t src, uint64_t bytes)
 {
@@ -54,7 +58,8 @@ static void run_box(void *argument)
     const struct soft_box *box = &op->box;
     uint64_t rows = box->height * box->depth, at = piece->part * op->part_bytes;
     if (rows == 1) {
-        copy_bytes(box->dst + at, box->src + at, box->width - at < op->part_bytes ? box->width - at : op->part_bytes);
+        copy_bytes(box->dst + at, box->src + at,
+                   box->width - at < op->part_bytes ? box->width - at : op->part_bytes);
         return;
     }
     for (uint64_t row = at; row < at + op->part_bytes && row < rows; row++) {
@@ -115,7 +120,8 @@ static void run_fill(void *argument)
     const struct soft_fill *fill = &op->fill;
     uint64_t at = piece->part * op->part_bytes;
     if (fill->height == 1) {
-        fill_bytes(fill->dst + at, fill->width - at < op->part_bytes ? fill->width - at : op->part_bytes, fill);
+        fill_bytes(fill->dst + at, fill->width - at < op->part_bytes ? fill->width - at : op->part_bytes,
+                   fill);
         return;
     }
     for (uint64_t row = at; row < at + op->part_bytes && row < fill->height; row++)
@@ -143,7 +149,10 @@ bool soft_value_write(const struct soft_value *value)
     return soft_guarded(run_write, (void *)value);
 }
 
-struct look { const struct soft_value *value; uint64_t found; };
+struct look {
+    const struct soft_value *value;
+    uint64_t found;
+};
 
 static void run_look(void *argument)
 {

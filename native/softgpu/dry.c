@@ -9,14 +9,24 @@
 #define SHT_NOBITS 8
 #define STT_OBJECT 1
 #define STT_FUNC 2
-#define INFO_SIZED 4         /* .nv.info format: 16-bit length, then data */
-#define INFO_KPARAM 0x17     /* index, ordinal, offset, size << 18 | ... */
+#define INFO_SIZED 4     /* .nv.info format: 16-bit length, then data */
+#define INFO_KPARAM 0x17 /* index, ordinal, offset, size << 18 | ... */
 #define INFO_MAX_THREADS 0x05
 #define REGISTERS_GUESS 32
 #define PARAMS_MAX 1024u
 
-struct section { uint32_t name, type; uint64_t flags, address, offset, bytes; uint32_t link, info; uint64_t align, entry_bytes; };
-struct symbol { uint32_t name; uint8_t info, other; uint16_t section; uint64_t value, bytes; };
+struct section {
+    uint32_t name, type;
+    uint64_t flags, address, offset, bytes;
+    uint32_t link, info;
+    uint64_t align, entry_bytes;
+};
+struct symbol {
+    uint32_t name;
+    uint8_t info, other;
+    uint16_t section;
+    uint64_t value, bytes;
+};
 _Static_assert(sizeof(struct section) == 64 && sizeof(struct symbol) == 24, "layout");
 
 struct elf {
@@ -201,10 +211,11 @@ struct soft_code *soft_dry_code(const uint8_t *data, size_t bytes)
     struct dry *dry = calloc(1, sizeof *dry);
     bool good = dry != NULL;
     for (uint32_t i = 0; good && i < elf.section_count; i++) {
-        if (!section_get(&elf, i, &table) || table.type != SHT_SYMTAB || !section_get(&elf, table.link, &strings) ||
-            strings.type == SHT_NOBITS)
+        if (!section_get(&elf, i, &table) || table.type != SHT_SYMTAB ||
+            !section_get(&elf, table.link, &strings) || strings.type == SHT_NOBITS)
             continue;
-        for (uint64_t at = 0; good && at + sizeof(struct symbol) <= table.bytes; at += sizeof(struct symbol)) {
+        for (uint64_t at = 0; good && at + sizeof(struct symbol) <= table.bytes;
+             at += sizeof(struct symbol)) {
             struct symbol symbol;
             memcpy(&symbol, data + table.offset + at, sizeof symbol);
             const char *name = text_at((const char *)data + strings.offset, strings.bytes, symbol.name);

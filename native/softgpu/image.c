@@ -14,8 +14,15 @@
 #define PAYLOAD_MAX (1ull << 30)
 #define ARCH 80u /* the device is an sm_80 */
 
-struct wrapper { uint32_t magic, version; const void *data, *more; };
-struct fatbin { uint32_t magic; uint16_t version, header_bytes; uint64_t files_bytes; };
+struct wrapper {
+    uint32_t magic, version;
+    const void *data, *more;
+};
+struct fatbin {
+    uint32_t magic;
+    uint16_t version, header_bytes;
+    uint64_t files_bytes;
+};
 struct entry {
     uint16_t kind, version;
     uint32_t header_bytes, payload_bytes, pad0, compressed_bytes, pad1[2], arch, bits, pad2;
@@ -49,7 +56,11 @@ static uint8_t *unpack(const struct entry *entry, const uint8_t *payload, size_t
     return out;
 }
 
-struct pick { struct entry entry; const uint8_t *payload; bool found; };
+struct pick {
+    struct entry entry;
+    const uint8_t *payload;
+    bool found;
+};
 
 /* Exact or lower architectures first, the highest of them; else the lowest above. */
 static bool better(const struct pick *old, uint32_t arch)
@@ -162,8 +173,18 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
     return CUDA_SUCCESS;
 }
 
-CUresult soft_image_open(const void *data, struct soft_image *image)
+static const char *explain(CUresult result)
 {
+    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU)
+        return "softgpu: the image holds no PTX";
+    if (result == CUDA_ERROR_INVALID_IMAGE && !soft_zstd_known())
+        return "softgpu: the image may be packed with zstd, and this machine has no libzstd.so.1";
+    return NULL;
+}
+
+CUresult soft_image_open(const void *data, struct soft_image *image, const char **why)
+{
+    *why = NULL;
     *image = (struct soft_image){0};
     uint32_t magic = 0;
     memcpy(&magic, data, strnlen(data, 4) < 4 ? strnlen(data, 4) : 4);
@@ -182,8 +203,10 @@ CUresult soft_image_open(const void *data, struct soft_image *image)
     } else {
         result = open_ptx(data, image);
     }
-    if (result != CUDA_SUCCESS)
+    if (result != CUDA_SUCCESS) {
         soft_image_close(image);
+        *why = explain(result);
+    }
     return result;
 }
 

@@ -10,16 +10,18 @@ struct soft_image {
     char *ptx; /* NUL-terminated, or NULL */
     size_t ptx_bytes;
     uint32_t ptx_arch; /* of the fatbin entry; 0: bare PTX */
-    uint8_t *elf; /* dry mode only, or NULL */
+    uint8_t *elf;      /* dry mode only, or NULL */
     size_t elf_bytes;
 };
 
-/* Copies what is usable out of the image. CUDA_ERROR_INVALID_IMAGE, _NO_BINARY_FOR_GPU, ... */
-CUresult soft_image_open(const void *data, struct soft_image *image);
+/* Copies what is usable out of the image. CUDA_ERROR_INVALID_IMAGE, _NO_BINARY_FOR_GPU, ...; and why, if
+ * there is something to say. */
+CUresult soft_image_open(const void *data, struct soft_image *image, const char **why);
 void soft_image_close(struct soft_image *image);
 
 /* Decompressors: exactly dst_bytes, or false. */
 bool soft_lz4(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_bytes);
+bool soft_zstd_known(void);
 bool soft_zstd(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_bytes);
 
 /* Dry mode: what machine code says of its kernels and variables; launches of them are skipped. */

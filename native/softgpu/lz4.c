@@ -25,7 +25,8 @@ bool soft_lz4(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_byt
     while (src < end) {
         uint8_t token = *src++;
         size_t literals = token >> 4, match = token & 15;
-        if (!read_length(&src, end, &literals) || literals > (size_t)(end - src) || literals > dst_bytes - out)
+        if (!read_length(&src, end, &literals) || literals > (size_t)(end - src) ||
+            literals > dst_bytes - out)
             return false;
         memcpy(dst + out, src, literals);
         src += literals;

@@ -180,8 +180,8 @@ static void discharge(const struct soft_range *range)
 /* Drops the pages and makes them inaccessible in one call; neighbouring mappings merge again. */
 static void unmap(uint64_t base, uint64_t bytes)
 {
-    mmap((void *)(uintptr_t)base, bytes, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    mmap((void *)(uintptr_t)base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+         -1, 0);
     madvise((void *)(uintptr_t)base, bytes, MADV_DONTFORK);
 }
 
@@ -239,7 +239,8 @@ CUresult soft_memory_free(struct soft_tenant *tenant, uint64_t address, enum sof
     struct soft_range *found = find(memory, address);
     if (!found || found->base != address || found->kind != kind) {
         pthread_mutex_unlock(&memory->lock);
-        return kind == SOFT_MEMORY_REGISTERED ? CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED : CUDA_ERROR_INVALID_VALUE;
+        return kind == SOFT_MEMORY_REGISTERED ? CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED
+                                              : CUDA_ERROR_INVALID_VALUE;
     }
     struct soft_range range = *found;
     drop_range(memory, found);
@@ -254,7 +255,8 @@ CUresult soft_memory_free(struct soft_tenant *tenant, uint64_t address, enum sof
 
 CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint64_t bytes, uint32_t flags)
 {
-    struct soft_range range = {.base = address, .bytes = bytes, .flags = flags, .kind = SOFT_MEMORY_REGISTERED};
+    struct soft_range range = {
+        .base = address, .bytes = bytes, .flags = flags, .kind = SOFT_MEMORY_REGISTERED};
     struct soft_memory *memory = &tenant->memory;
     if (!address || !bytes || address + bytes < address)
         return CUDA_ERROR_INVALID_VALUE;

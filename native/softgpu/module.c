@@ -18,7 +18,8 @@ static void give_log(const struct soft_log *log, const char *text)
     log->error[bytes] = 0;
 }
 
-static CUresult compile(const struct soft_image *image, const struct soft_log *log, const struct soft_code **code)
+static CUresult compile(const struct soft_image *image, const struct soft_log *log,
+                        const struct soft_code **code)
 {
     soft_lock();
     softgpu_compile_fn call = soft.compile;
@@ -42,8 +43,8 @@ static CUresult compile(const struct soft_image *image, const struct soft_log *l
 }
 
 /* Machine code only, or PTX that this device cannot be expected to take, beside machine code. */
-static CUresult to_code(const struct soft_image *image, const struct soft_log *log, const struct soft_code **code,
-                        bool *own)
+static CUresult to_code(const struct soft_image *image, const struct soft_log *log,
+                        const struct soft_code **code, bool *own)
 {
     *own = false;
     CUresult result = CUDA_ERROR_NO_BINARY_FOR_GPU;
@@ -110,7 +111,8 @@ static CUresult instantiate(struct soft_call *call, const struct soft_code *code
     module->code = code;
     module->own_code = own_code;
     module->functions = calloc(code->kernel_count ? code->kernel_count : 1, sizeof *module->functions);
-    CUresult result = module->functions ? make_globals(call, code, &module->globals) : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result =
+        module->functions ? make_globals(call, code, &module->globals) : CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t globals = module->globals;
     soft_lock();
     if (result == CUDA_SUCCESS)
@@ -130,10 +132,11 @@ CUresult soft_module_load(struct soft_call *call, const void *data, const struct
     struct soft_image image;
     const struct soft_code *code;
     bool own_code;
-    CUresult result = soft_image_open(data, &image);
+    const char *why;
+    CUresult result = soft_image_open(data, &image, &why);
     if (result != CUDA_SUCCESS) {
-        if (result == CUDA_ERROR_NO_BINARY_FOR_GPU)
-            give_log(log, "softgpu: the image holds no PTX");
+        if (why)
+            give_log(log, why);
         return result;
     }
     result = to_code(&image, log, &code, &own_code);
@@ -164,7 +167,7 @@ void soft_module_unload(struct soft_tenant *tenant, struct soft_module *module)
 {
     uint64_t globals = module->globals;
     unname_objects(module); /* nobody else finds it from here on */
-    if (tenant->id == 0) { /* made tenants: their maker sees to it, as for cuMemFree */
+    if (tenant->id == 0) {  /* made tenants: their maker sees to it, as for cuMemFree */
         soft_unlock();
         soft_tenant_wait(tenant, NULL);
         soft_lock();

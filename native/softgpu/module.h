@@ -23,10 +23,10 @@ struct soft_library {
 struct soft_module {
     struct soft_object object;
     struct soft_tenant *tenant;
-    struct soft_library *library; /* NULL: loaded as a module */
-    const struct soft_code *code; /* lives as long as the process */
-    bool own_code;                /* dry: made from machine code's symbols, ends with the module */
-    uint64_t globals;             /* device address of this instance's variables; 0: none */
+    struct soft_library *library;    /* NULL: loaded as a module */
+    const struct soft_code *code;    /* lives as long as the process */
+    bool own_code;                   /* dry: made from machine code's symbols, ends with the module */
+    uint64_t globals;                /* device address of this instance's variables; 0: none */
     struct soft_function *functions; /* one per kernel of code */
 };
 

@@ -16,9 +16,9 @@ struct soft_stream {
     uint64_t id;
     uint32_t refs; /* the handle, queued ops, recorded events, waiting threads */
     struct soft_op *head, *tail;
-    uint64_t submitted;         /* sequence number of the newest op */
-    _Atomic uint64_t completed; /* of the newest op that is complete; read without the lock too */
-    struct soft_op *dependents; /* JOIN ops of other streams, by ready_next */
+    uint64_t submitted;                  /* sequence number of the newest op */
+    _Atomic uint64_t completed;          /* of the newest op that is complete; read without the lock too */
+    struct soft_op *dependents;          /* JOIN ops of other streams, by ready_next */
     struct soft_stream *previous, *next; /* of the tenant */
     struct soft_stream *pump_next;
     bool pump_queued;
@@ -40,11 +40,11 @@ enum soft_op_kind {
     SOFT_OP_LAUNCH, /* parts: blocks */
     SOFT_OP_COPY,   /* parts: chunks */
     SOFT_OP_FILL,
-    SOFT_OP_WRITE,  /* a value, at once */
-    SOFT_OP_AWAIT,  /* until memory holds a value */
-    SOFT_OP_JOIN,   /* until another stream got somewhere */
+    SOFT_OP_WRITE, /* a value, at once */
+    SOFT_OP_AWAIT, /* until memory holds a value */
+    SOFT_OP_JOIN,  /* until another stream got somewhere */
     SOFT_OP_RECORD,
-    SOFT_OP_HOST,   /* a function of the program */
+    SOFT_OP_HOST, /* a function of the program */
 };
 
 /* A box of bytes; pitches apply where height or depth exceed 1. */
@@ -67,15 +67,16 @@ struct soft_value {
 
 struct soft_op {
     enum soft_op_kind kind;
-    bool running;     /* handed to workers, a helper or the calling thread */
-    bool listed;      /* in its device's ready list */
+    bool running; /* handed to workers, a helper or the calling thread */
+    bool listed;  /* in its device's ready list */
     bool cooperative;
     int priority, urgency;
     struct soft_stream *stream;
     struct soft_op *next; /* in the stream */
     uint64_t sequence;
-    struct soft_op *ready_previous, *ready_next; /* ready list; the latter also dependents, awaits, host queue */
-    uint64_t total;                  /* parts; fixed once running */
+    struct soft_op *ready_previous,
+        *ready_next; /* ready list; the latter also dependents, awaits, host queue */
+    uint64_t total;  /* parts; fixed once running */
     _Atomic uint64_t claimed, finished;
     uint64_t part_bytes;
     volatile uint32_t abort;
@@ -86,17 +87,28 @@ struct soft_op {
         struct soft_box box;
         struct soft_fill fill;
         struct soft_value value;
-        struct { struct soft_stream *stream; uint64_t sequence; } join;
-        struct { struct soft_event *event; } record;
-        struct { CUhostFn call; CUstreamCallback callback; void *user; } host;
+        struct {
+            struct soft_stream *stream;
+            uint64_t sequence;
+        } join;
+        struct {
+            struct soft_event *event;
+        } record;
+        struct {
+            CUhostFn call;
+            CUstreamCallback callback;
+            void *user;
+        } host;
     };
     _Alignas(16) uint8_t tail_bytes[]; /* parameters, or bytes staged for a copy */
 };
 
-struct soft_op *soft_op_new(enum soft_op_kind kind, size_t tail_bytes); /* without the lock; NULL: no memory */
+struct soft_op *soft_op_new(enum soft_op_kind kind,
+                            size_t tail_bytes); /* without the lock; NULL: no memory */
 void soft_op_free(struct soft_op *op);
 
-CUresult soft_stream_new(struct soft_call *call, uint32_t flags, int priority, bool named, struct soft_stream **stream);
+CUresult soft_stream_new(struct soft_call *call, uint32_t flags, int priority, bool named,
+                         struct soft_stream **stream);
 void soft_stream_put(struct soft_stream *stream);
 void soft_event_put(struct soft_event *event);
 /* The stream a handle means: NULL and CU_STREAM_LEGACY the legacy one, CU_STREAM_PER_THREAD the thread's. */
@@ -124,8 +136,8 @@ void soft_pump(struct soft_stream *stream);
 /* worker.c */
 CUresult soft_device_start(struct soft_device *device);
 void soft_make_ready(struct soft_op *op);
-void soft_unlist(struct soft_op *op); /* no part is left to take */
-void soft_forget(struct soft_op *op); /* the op is about to go */
+void soft_unlist(struct soft_op *op);     /* no part is left to take */
+void soft_forget(struct soft_op *op);     /* the op is about to go */
 void soft_run_inline(struct soft_op *op); /* without the lock: all parts, on the calling thread */
 void soft_interrupt_tenant(struct soft_tenant *tenant);
 
@@ -134,7 +146,7 @@ CUresult soft_host_start(void);
 CUresult soft_await_start(void);
 void soft_host_enqueue(struct soft_op *op);
 void soft_await_enqueue(struct soft_op *op);
-void soft_await_check(void);       /* memory may have changed */
+void soft_await_check(void); /* memory may have changed */
 void soft_await_cancel(struct soft_op *op);
 
 /* guard.c: runs it; false if it touched memory that is not there. */

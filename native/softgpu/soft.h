@@ -66,7 +66,9 @@ struct soft_range {
     enum soft_memory_kind kind;
 };
 
-struct soft_gap { uint64_t base, bytes; };
+struct soft_gap {
+    uint64_t base, bytes;
+};
 
 /* A tenant's memory map: what it allocated in its region, and host memory that it registered. */
 struct soft_memory {
@@ -117,14 +119,14 @@ struct soft_device {
     bool started;
     pthread_cond_t work;
     uint32_t sleepers;
-    bool spinner; /* one idle worker looks for work before it sleeps */
+    bool spinner;         /* one idle worker looks for work before it sleeps */
     uint64_t memory_used; /* under account_lock */
 };
 
 struct soft_tenant {
     uint32_t id;
-    bool live;  /* calls get in */
-    bool taken; /* live, or on its way out */
+    bool live;         /* calls get in */
+    bool taken;        /* live, or on its way out */
     _Atomic int error; /* sticky CUresult; CUDA_SUCCESS while well */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
@@ -170,10 +172,12 @@ struct soft_call {
     struct soft_context *context;
     struct soft_device *device;
 };
-CUresult soft_enter_tenant(struct soft_call *call);  /* cuInit was called, the tenant is well */
-CUresult soft_enter(struct soft_call *call);         /* and the thread has a live context */
+CUresult soft_enter_tenant(struct soft_call *call); /* cuInit was called, the tenant is well */
+CUresult soft_enter(struct soft_call *call);        /* and the thread has a live context */
 struct soft_tenant *soft_tenant_current(void);
 struct soft_context *soft_context_current(void);
+/* The named context, or the thread's for NULL. A sticky error does not matter. */
+CUresult soft_context_get(CUcontext handle, struct soft_context **context);
 /* Ends all contexts' work of the tenant and frees what it owns; the tenant stays usable, and well. */
 void soft_tenant_clear(struct soft_tenant *tenant);
 /* Under the lock: makes the error sticky and gives up everything queued and running. */

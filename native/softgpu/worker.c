@@ -29,7 +29,8 @@ static int urgency(const struct soft_op *op)
 
 static void update_top(struct soft_device *device)
 {
-    atomic_store_explicit(&device->top, device->ready ? device->ready->urgency : INT_MAX, memory_order_relaxed);
+    atomic_store_explicit(&device->top, device->ready ? device->ready->urgency : INT_MAX,
+                          memory_order_relaxed);
 }
 
 /* Wakes one worker; a worker that takes the first part of much wakes the next. One that still looks for
@@ -135,7 +136,10 @@ static CUresult run_part(struct soft_worker *worker, struct soft_op *op, uint64_
     return CUDA_SUCCESS;
 }
 
-struct stint { uint64_t parts; CUresult error; };
+struct stint {
+    uint64_t parts;
+    CUresult error;
+};
 
 /* Runs the claimed part, then more of the same op. */
 static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, uint64_t part)
@@ -155,7 +159,8 @@ static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, ui
             since = now;
             counted = 0;
         }
-        if (stint.error != CUDA_SUCCESS || atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency)
+        if (stint.error != CUDA_SUCCESS ||
+            atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency)
             break;
         part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
         if (part >= op->total)

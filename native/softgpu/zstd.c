@@ -6,6 +6,7 @@
 typedef size_t (*zstd_decompress_fn)(void *dst, size_t dst_bytes, const void *src, size_t src_bytes);
 
 static zstd_decompress_fn library;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void find_library(void)
 {
@@ -14,9 +15,14 @@ static void find_library(void)
         library = (zstd_decompress_fn)dlsym(handle, "ZSTD_decompress");
 }
 
+bool soft_zstd_known(void)
+{
+    pthread_once(&once, find_library);
+    return library || soft.decompress;
+}
+
 bool soft_zstd(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_bytes)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, find_library);
     if (library)
         return library(dst, dst_bytes, src, src_bytes) == dst_bytes; /* errors are huge numbers */

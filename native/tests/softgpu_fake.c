@@ -3,11 +3,16 @@
 #include <string.h>
 #include <time.h>
 
-struct soft_worker { uint32_t index; };
+struct soft_worker {
+    uint32_t index;
+};
 
 typedef struct soft_outcome (*fake_kernel)(const struct soft_launch *launch, uint64_t block);
 
-struct params { uint64_t fake; uint32_t mark; };
+struct params {
+    uint64_t fake;
+    uint32_t mark;
+};
 
 static struct fake *fake_of(const struct soft_launch *launch)
 {
@@ -71,11 +76,16 @@ static struct soft_outcome run_meet(const struct soft_launch *launch, uint64_t b
 }
 
 static const struct soft_param params[] = {{0, 8}, {8, 4}};
-#define KERNEL(kernel_name, function)                                                                       \
-    {                                                                                                       \
-        .name = kernel_name, .entry = (const void *)(function), .params = params, .param_count = 2,         \
-        .param_bytes = 16, .max_threads = 512, .registers = 16, .ptx_version = 80, .static_shared_bytes = 64 \
-    }
+#define KERNEL(kernel_name, function)   \
+    {.name = kernel_name,               \
+     .entry = (const void *)(function), \
+     .params = params,                  \
+     .param_count = 2,                  \
+     .param_bytes = 16,                 \
+     .max_threads = 512,                \
+     .registers = 16,                   \
+     .ptx_version = 80,                 \
+     .static_shared_bytes = 64}
 static const struct soft_kernel kernels[] = {KERNEL("add", run_add), KERNEL("wait", run_wait),
                                              KERNEL("note", run_note), KERNEL("fault", run_fault),
                                              KERNEL("meet", run_meet)};
@@ -94,7 +104,8 @@ static const struct soft_code code = {
     .relocation_count = 1,
 };
 
-static CUresult compile(void *user, const char *ptx, size_t bytes, const struct soft_code **out, char *log, size_t log_bytes)
+static CUresult compile(void *user, const char *ptx, size_t bytes, const struct soft_code **out, char *log,
+                        size_t log_bytes)
 {
     CHECK(strlen(ptx) == bytes);
     if (strstr(ptx, "bad.opcode")) {
@@ -118,7 +129,8 @@ void soft_worker_destroy(struct soft_worker *worker)
     free(worker);
 }
 
-struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft_launch *launch, uint64_t block)
+struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft_launch *launch,
+                                   uint64_t block)
 {
     CHECK((uintptr_t)launch->params % 16 == 0);
     CHECK(block < (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2]);

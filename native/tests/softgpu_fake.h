@@ -10,21 +10,21 @@
 #include "../softgpu/exec.h"
 #include "tally/softgpu.h"
 
-#define CHECK(condition)                                                          \
-    do {                                                                          \
-        if (!(condition)) {                                                       \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-            abort();                                                              \
-        }                                                                         \
+#define CHECK(condition)                                                    \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                        \
+        }                                                                   \
     } while (0)
 
-#define EXPECT(result, call)                                                                        \
-    do {                                                                                            \
-        CUresult got_ = (call);                                                                     \
-        if (got_ != (result)) {                                                                     \
+#define EXPECT(result, call)                                                                         \
+    do {                                                                                             \
+        CUresult got_ = (call);                                                                      \
+        if (got_ != (result)) {                                                                      \
             fprintf(stderr, "%s:%d: %s gave %d, not %d\n", __FILE__, __LINE__, #call, got_, result); \
-            abort();                                                                                \
-        }                                                                                           \
+            abort();                                                                                 \
+        }                                                                                            \
     } while (0)
 
 #define OK(call) EXPECT(CUDA_SUCCESS, call)
@@ -34,11 +34,11 @@
 
 /* One parameter each: the device address of a struct fake. */
 struct fake {
-    _Atomic uint64_t count;    /* blocks run */
-    _Atomic uint32_t go;       /* "wait": blocks end once it is set */
-    _Atomic uint32_t entered;  /* "wait": blocks begun */
-    _Atomic uint32_t ticket;   /* "note": order of blocks ... */
-    uint32_t order[1024];      /* ... order[ticket] = mark << 16 | block */
+    _Atomic uint64_t count;   /* blocks run */
+    _Atomic uint32_t go;      /* "wait": blocks end once it is set */
+    _Atomic uint32_t entered; /* "wait": blocks begun */
+    _Atomic uint32_t ticket;  /* "note": order of blocks ... */
+    uint32_t order[1024];     /* ... order[ticket] = mark << 16 | block */
     uint32_t mark;
 };
 

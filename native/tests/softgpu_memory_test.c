@@ -189,16 +189,34 @@ static void test_boxes(void)
         host[i] = (uint8_t)i;
     OK(cuMemAlloc_v2(&device, 4096));
     CUDA_MEMCPY3D in = {
-        .srcMemoryType = CU_MEMORYTYPE_HOST, .srcHost = host, .srcPitch = 20, .srcHeight = 10,
-        .srcXInBytes = 2, .srcY = 1, .srcZ = 1,
-        .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = device, .dstPitch = 32, .dstHeight = 8,
-        .WidthInBytes = 8, .Height = 6, .Depth = 3,
+        .srcMemoryType = CU_MEMORYTYPE_HOST,
+        .srcHost = host,
+        .srcPitch = 20,
+        .srcHeight = 10,
+        .srcXInBytes = 2,
+        .srcY = 1,
+        .srcZ = 1,
+        .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+        .dstDevice = device,
+        .dstPitch = 32,
+        .dstHeight = 8,
+        .WidthInBytes = 8,
+        .Height = 6,
+        .Depth = 3,
     };
     OK(cuMemcpy3D_v2(&in));
     CUDA_MEMCPY3D out = {
-        .srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = device, .srcPitch = 32, .srcHeight = 8,
-        .dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = back, .dstPitch = 8, .dstHeight = 6,
-        .WidthInBytes = 8, .Height = 6, .Depth = 3,
+        .srcMemoryType = CU_MEMORYTYPE_DEVICE,
+        .srcDevice = device,
+        .srcPitch = 32,
+        .srcHeight = 8,
+        .dstMemoryType = CU_MEMORYTYPE_HOST,
+        .dstHost = back,
+        .dstPitch = 8,
+        .dstHeight = 6,
+        .WidthInBytes = 8,
+        .Height = 6,
+        .Depth = 3,
     };
     OK(cuMemcpy3D_v2(&out));
     for (int z = 0; z < 3; z++)
@@ -206,8 +224,15 @@ static void test_boxes(void)
             for (int x = 0; x < 8; x++)
                 CHECK(back[(z * 6 + y) * 8 + x] == host[((z + 1) * 10 + y + 1) * 20 + x + 2]);
     CUDA_MEMCPY2D flat = {
-        .srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = device, .srcPitch = 32, .srcY = 2,
-        .dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = back, .dstPitch = 8, .WidthInBytes = 8, .Height = 2,
+        .srcMemoryType = CU_MEMORYTYPE_DEVICE,
+        .srcDevice = device,
+        .srcPitch = 32,
+        .srcY = 2,
+        .dstMemoryType = CU_MEMORYTYPE_HOST,
+        .dstHost = back,
+        .dstPitch = 8,
+        .WidthInBytes = 8,
+        .Height = 2,
     };
     OK(cuMemcpy2D_v2(&flat));
     CHECK(back[0] == host[(10 + 3) * 20 + 2] && back[8] == host[(10 + 4) * 20 + 2]);
@@ -236,7 +261,8 @@ static void test_fills(void)
     OK(cuMemsetD2D8Async(device + 64, 32, 9, 4, 3, NULL));
     OK(cuMemcpyDtoH_v2(back, device, 256));
     CHECK(back[0] == 0xabcdabcd && back[1] == 0x12efabcd);
-    CHECK(back[16] == 0x09090909 && back[17] == 0x12345678 && back[24] == 0x09090909 && back[32] == 0x09090909);
+    CHECK(back[16] == 0x09090909 && back[17] == 0x12345678 && back[24] == 0x09090909 &&
+          back[32] == 0x09090909);
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemsetD32_v2(device + 1, 0, 1));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemsetD32_v2(device, 0, WORDS + 1));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemsetD32_v2(device, 0, SIZE_MAX / 2));

@@ -63,19 +63,27 @@ static void test_launch_checks(const struct fixture *fixture)
     CUdeviceptr fake = fake_new();
     uint32_t mark = 0;
     void *arguments[] = {&fake, &mark};
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 0, 1, 1, 1, 1, 1, 0, NULL, arguments, NULL));
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 1, 65536, 1, 1, 1, 1, 0, NULL, arguments, NULL));
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 1, 1, 1, 1025, 1, 1, 0, NULL, arguments, NULL));
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuLaunchKernel(fixture->add, 0, 1, 1, 1, 1, 1, 0, NULL, arguments, NULL));
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuLaunchKernel(fixture->add, 1, 65536, 1, 1, 1, 1, 0, NULL, arguments, NULL));
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuLaunchKernel(fixture->add, 1, 1, 1, 1025, 1, 1, 0, NULL, arguments, NULL));
     EXPECT(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
            cuLaunchKernel(fixture->add, 1, 1, 1, 513, 1, 1, 0, NULL, arguments, NULL));
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 49152, NULL, arguments, NULL));
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 49152, NULL, arguments, NULL));
     OK(cuFuncSetAttribute(fixture->add, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 65536));
     OK(cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 49152, NULL, arguments, NULL));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
     EXPECT(CUDA_ERROR_INVALID_HANDLE, cuLaunchKernel(NULL, 1, 1, 1, 1, 1, 1, 0, NULL, arguments, NULL));
-    struct { CUdeviceptr fake; uint32_t mark; } packed = {fake, 0};
+    struct {
+        CUdeviceptr fake;
+        uint32_t mark;
+    } packed = {fake, 0};
     size_t bytes = sizeof packed;
-    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+                     CU_LAUNCH_PARAM_END};
     OK(cuLaunchKernel(fixture->add, 2, 3, 4, 1, 1, 1, 0, NULL, NULL, extra));
     OK(cuCtxSynchronize());
     CHECK(atomic_load(&fake_at(fake)->count) == 25);
@@ -149,11 +157,17 @@ static size_t make_fatbin(uint8_t *out)
     packed[1] = (uint8_t)(length - 15);
     memcpy(packed + 2, text, length);
     uint64_t files = 0;
-    files += add_entry(out + 16 + files, (struct entry){.kind = 2, .payload_bytes = 8, .arch = 80}, "\177ELF....");
-    files += add_entry(out + 16 + files, (struct entry){.kind = 1, .payload_bytes = sizeof newer, .arch = 90}, newer);
+    files +=
+        add_entry(out + 16 + files, (struct entry){.kind = 2, .payload_bytes = 8, .arch = 80}, "\177ELF....");
+    files += add_entry(out + 16 + files, (struct entry){.kind = 1, .payload_bytes = sizeof newer, .arch = 90},
+                       newer);
     files += add_entry(out + 16 + files,
-                       (struct entry){.kind = 1, .payload_bytes = (uint32_t)length + 2, .arch = 75, .flags = 0x2000,
-                                      .compressed_bytes = (uint32_t)length + 2, .uncompressed_bytes = length},
+                       (struct entry){.kind = 1,
+                                      .payload_bytes = (uint32_t)length + 2,
+                                      .arch = 75,
+                                      .flags = 0x2000,
+                                      .compressed_bytes = (uint32_t)length + 2,
+                                      .uncompressed_bytes = length},
                        packed);
     memcpy(out, &(uint32_t){0xba55ed50}, 4);
     memcpy(out + 4, &(uint16_t){1}, 2);
@@ -202,7 +216,10 @@ void test_images(void)
     size_t bytes = make_fatbin(fatbin);
     OK(cuModuleLoadData(&module, fatbin)); /* the sm_75 PTX, not the newer one */
     OK(cuModuleUnload(module));
-    struct { uint32_t magic, version; const void *data, *more; } wrapper = {0x466243b1, 1, fatbin, NULL};
+    struct {
+        uint32_t magic, version;
+        const void *data, *more;
+    } wrapper = {0x466243b1, 1, fatbin, NULL};
     OK(cuModuleLoadFatBinary(&module, &wrapper));
     OK(cuModuleUnload(module));
     wrapper.data = NULL;

@@ -285,7 +285,8 @@ void test_values(void)
     OK(cuStreamSynchronize(a));
     OK(cuStreamWaitValue64_v2(a, words + 8, 1ull << 40, CU_STREAM_WAIT_VALUE_EQ));
     launch(f.add, 1, a, fake, 0);
-    __atomic_store_n((uint64_t *)(uintptr_t)(words + 8), 1ull << 40, __ATOMIC_RELEASE); /* a host's, by nobody's leave */
+    __atomic_store_n((uint64_t *)(uintptr_t)(words + 8), 1ull << 40,
+                     __ATOMIC_RELEASE); /* a host's, by nobody's leave */
     OK(cuStreamSynchronize(a));
     OK(cuStreamWaitValue32(a, words, 2, CU_STREAM_WAIT_VALUE_AND));
     OK(cuStreamWaitValue32(a, words, 0xffffffff, CU_STREAM_WAIT_VALUE_NOR));

@@ -103,7 +103,8 @@ static void test_pinned(void)
     uint64_t base = TALLY_PINNED_BASE;
     int file = memfd_create("pinned", 0);
     CHECK(ftruncate(file, BYTES) == 0);
-    CHECK(mmap((void *)base, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) != MAP_FAILED);
+    CHECK(mmap((void *)base, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) !=
+          MAP_FAILED);
     OK(softgpuTenantCreate(&tenant));
     OK(softgpuTenantSet(tenant));
     fixture_open(&f);
@@ -231,9 +232,7 @@ static void *stress_thread(void *argument)
             case 3: OK(cuMemcpyDtoDAsync_v2(own + (1 << 20), own, (seed >> 8) % (1 << 20), stream)); break;
             case 4: OK(cuStreamSynchronize(stream)); break;
             case 5: OK(cuStreamWriteValue32(stream, own, seed, 0)); break;
-            default:
-                launch(f.add, 1 + (seed >> 25) % 20, stream, fake, 0);
-                expected += 1 + (seed >> 25) % 20;
+            default: launch(f.add, 1 + (seed >> 25) % 20, stream, fake, 0); expected += 1 + (seed >> 25) % 20;
             }
         }
         if (round % 2) {

@@ -4,11 +4,14 @@
 
 #include <string.h>
 
-static const struct { const char *name; void (*run)(void); } suites[] = {
-    {"device", test_device},   {"memory", test_memory},         {"copies", test_copies}, {"modules", test_modules},
-    {"images", test_images},   {"streams", test_streams},       {"priorities", test_priorities},
-    {"events", test_events},   {"values", test_values},         {"tenants", test_tenants},
-    {"handles", test_handles}, {"stress", test_stress},
+static const struct {
+    const char *name;
+    void (*run)(void);
+} suites[] = {
+    {"device", test_device},         {"memory", test_memory},   {"copies", test_copies},
+    {"modules", test_modules},       {"images", test_images},   {"streams", test_streams},
+    {"priorities", test_priorities}, {"events", test_events},   {"values", test_values},
+    {"tenants", test_tenants},       {"handles", test_handles}, {"stress", test_stress},
 };
 
 int main(int argc, char **argv)

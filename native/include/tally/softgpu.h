@@ -55,8 +55,9 @@ CUresult softgpuTenantUsage(uint32_t tenant, uint64_t *busy_ns, uint64_t *blocks
 CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 
 /* Device time of launches without events: a launch that is made while the calling thread's tag is not 0
- * calls back when its last block has ended, on a worker thread, before the stream goes on.
- * A launch that is dropped because its tenant failed may not call back. The callback must be short and must not call cu*. The tag stays until it is set again. */
+ * calls back when its last block has ended, on a worker thread, before the stream goes on. One that is
+ * dropped because its tenant failed may not call back. The callback must be short and must not call cu*.
+ * The tag stays until it is set again. */
 struct softgpu_launch_times {
     uint64_t tag;
     uint64_t start_ns, end_ns; /* first block's start, last block's end; CLOCK_MONOTONIC */
