@@ -98,7 +98,7 @@ class Requests:
             "uptime_s": time.time() - self._started_s,
             "policy": self._supervisor.config.policy,
             "draining": self._supervisor.sessions.draining,
-            "devices": [_device(child) for child in self._supervisor.children],
+            "devices": [self._device(child) for child in self._supervisor.children],
             "jobs": self._job_list(ended=True),
         }
 
@@ -107,6 +107,21 @@ class Requests:
         with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
             answer = await child.request("stats", timeout_s=STATS_SECONDS_MAX)
             self._supervisor.sessions.update_stats(child.index, answer.get("sessions", {}))
+
+    def _device(self, child: ExecutorChild) -> dict[str, Any]:
+        ready = child.device or {}
+        sessions = self._supervisor.sessions.table.sessions.values()
+        return {
+            "index": child.index,
+            "name": ready.get("device_name", ""),
+            "kind": ready.get("kind", ""),
+            "driver_version": ready.get("driver_version", 0),
+            "state": child.state,
+            "pid": child.pid,
+            "sessions": sum(child.index in session.devices for session in sessions),
+            "restarts": child.restarts,
+            "last_failure": child.last_failure,
+        }
 
     async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         supervisor = self._supervisor
@@ -121,7 +136,7 @@ class Requests:
             "device": supervisor.config.device,
             "kind": supervisor.devices.kind,
             "reason": supervisor.devices.reason,
-            "devices": [_device(child) for child in supervisor.children],
+            "devices": [self._device(child) for child in supervisor.children],
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
 
@@ -136,20 +151,6 @@ class Requests:
         if self._drain is None:
             self._drain = asyncio.get_running_loop().create_task(self._supervisor.drain())
         return {"sessions": len(self._supervisor.sessions.table.sessions)}
-
-
-def _device(child: ExecutorChild) -> dict[str, Any]:
-    ready = child.device or {}
-    return {
-        "index": child.index,
-        "name": ready.get("device_name", ""),
-        "kind": ready.get("kind", ""),
-        "driver_version": ready.get("driver_version", 0),
-        "state": child.state,
-        "pid": child.pid,
-        "restarts": child.restarts,
-        "last_failure": child.last_failure,
-    }
 
 
 def _require_owner(peer: Peer) -> None:

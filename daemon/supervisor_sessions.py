@@ -158,7 +158,7 @@ class Sessions:
             return _open_reply(answer)
         except (ExecutorUnavailableError, TimeoutError, KeyError, TypeError, ValueError) as error:
             child.tell("close", session=session.id)
-            self._device_closed(session, request.device, None)
+            self._device_closed(session, request.device, None, over=session.exited)
             text = str(error) or "the executor does not answer"
             raise ControlError(Status.UNAVAILABLE, f"device {request.device}: {text}") from None
 
@@ -184,6 +184,8 @@ class Sessions:
             self._close(session)
 
     def _close(self, session: Session) -> None:
+        if session.id not in self.table.sessions:
+            return  # lost with its executor while its open was failing
         if watch := self._watches.pop(session.id, None):
             watch.close()
         self.table.close_session(session, time.time())
@@ -191,10 +193,16 @@ class Sessions:
             self.empty.set()
 
     def _device_closed(
-        self, session: Session, device: int, final: dict[str, Any] | None, lost: bool = False
+        self,
+        session: Session,
+        device: int,
+        final: dict[str, Any] | None,
+        lost: bool = False,
+        over: bool = True,
     ) -> None:
+        """A session ends with its last device; one whose open failed (not over) may try again."""
         self.table.close_device(session, device, final, lost)
-        if session.exited and not session.devices:
+        if over and not session.devices:
             self._close(session)
 
     def executor_event(self, index: int, event: Mapping[str, Any]) -> None:

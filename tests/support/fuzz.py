@@ -159,7 +159,7 @@ class Fuzzer:
         """Wait until the fuzzer's own sessions are gone: only the pulse's is left."""
 
         def alone() -> bool:
-            return sum(int(job["sessions"]) for job in self.daemon.stats()["jobs"]) <= 2
+            return int(self.daemon.stats()["devices"][0]["sessions"]) <= 1
 
         wait_until(alone, 10, "the fuzzed sessions end")
 

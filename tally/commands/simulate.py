@@ -1,0 +1,161 @@
+"""`tally simulate`: the scheduler against a virtual GPU, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from tally.errors import ConfigError, TallyError
+from tally.scheduler.core import Limits, policies
+from tally.scheduler.sim import mixes, report, study, trace
+from tally.scheduler.sim.compare import Comparison, Row
+from tally.scheduler.sim.model import Scenario
+from tally.scheduler.sim.run import SimulationError
+
+
+class SimulateError(TallyError):
+    """What was to be simulated makes no sense."""
+
+
+def _limits(turnaround_us: float | None, hysteresis_us: float | None, depth: int | None) -> Limits:
+    limits = Limits.default()
+    if turnaround_us is not None:
+        limits = replace(limits, turnaround_ns_max=round(turnaround_us * 1000))
+    if hysteresis_us is not None:
+        limits = replace(limits, hysteresis_ns=round(hysteresis_us * 1000))
+    return limits if depth is None else replace(limits, preemptible_depth=depth)
+
+
+def _emit(data: dict[str, Any]) -> None:
+    click.echo(json.dumps(data, indent=1))
+
+
+def _heading(how: study.Setting) -> dict[str, Any]:
+    assert how.limits is not None
+    return {
+        "simulated": True,
+        "load": how.load,
+        "seconds": how.seconds,
+        "seed": how.seed,
+        "limits": asdict(how.limits),
+    }
+
+
+def _plot(rows: Sequence[Row], path: Path) -> None:
+    try:
+        report.plot(rows, path)
+    except ImportError as error:
+        raise ConfigError("--plot needs matplotlib: pip install matplotlib") from error
+    except OSError as error:
+        raise SimulateError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_json: bool) -> None:
+    pairs = []
+    for pair in study.pairs(known, chosen, how):
+        pairs.append(pair)
+        service = pair.row.high[0]
+        if not as_json:
+            click.echo(
+                f"{pair.service:8} {pair.trainer:10} {pair.row.policy:10} "
+                f"p99 {service.p99_overhead * 100:+8.1f}%   "
+                f"system throughput {pair.row.system_throughput:.2f}"
+            )
+    summaries = study.summarise(pairs)
+    if as_json:
+        rows = [report.pair_json(pair) for pair in pairs]
+        _emit(_heading(how) | {"summary": [asdict(s) for s in summaries], "pairs": rows})
+    else:
+        Console().print(report.summary_table(summaries))
+
+
+@click.command()
+@click.option("--service", "services", multiple=True, help="High job from the mixes; repeatable.")
+@click.option("--trainer", "trainers", multiple=True, help="Best-effort job; repeatable.")
+@click.option("--mixes", "mix_file", type=click.Path(path_type=Path), help="Another file of mixes.")
+@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Replay a trace.")
+@click.option("--all-pairs", is_flag=True, help="Every service beside every trainer, summarised.")
+@click.option("--policy", "chosen", multiple=True, help="Policy; repeatable. Default: all.")
+@click.option("--load", default=0.5, show_default=True, help="Share of time a service is busy.")
+@click.option("--seconds", default=10.0, show_default=True, help="Virtual time.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same nanoseconds.")
+@click.option("--turnaround-us", type=float, help="Bound on best-effort work in flight.")
+@click.option("--hysteresis-us", type=float, help="How long high counts as busy after a launch.")
+@click.option("--depth", type=click.IntRange(1, 8), help="Guarded launches in flight per stream.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a PNG.")
+@click.option("--save-trace", type=click.Path(path_type=Path), help="Write the scenario's trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    services: tuple[str, ...],
+    trainers: tuple[str, ...],
+    mix_file: Path | None,
+    trace_file: Path | None,
+    all_pairs: bool,
+    chosen: tuple[str, ...],
+    load: float,
+    seconds: float,
+    seed: int,
+    turnaround_us: float | None,
+    hysteresis_us: float | None,
+    depth: int | None,
+    plot_file: Path | None,
+    save_trace: Path | None,
+    as_json: bool,
+) -> None:
+    """Run jobs under each scheduling policy on a virtual GPU.
+
+    No device is needed: the scheduler is the real one, device and jobs are models. Without --trace,
+    jobs come from a file of kernel mixes and requests arrive in bursts.
+
+    \b
+    tally simulate --service bert --trainer whisper
+    tally simulate --all-pairs --seconds 60 --policy tally --policy kernel
+    tally simulate --trace run.jsonl.gz --json
+    """
+    for name in chosen:
+        if name not in policies():
+            known_names = ", ".join(policies())
+            raise ConfigError(f'unknown policy "{name}"; policies are {known_names}')
+    names = list(chosen) or list(policies())
+    how = study.Setting(load, seconds, seed, _limits(turnaround_us, hysteresis_us, depth))
+    try:
+        known = mixes.load(mix_file or mixes.PUBLISHED)
+        if all_pairs:
+            _study(known, names, how, as_json)
+            return
+        scenario = _scenario(known, trace_file, services, trainers, how)
+        if save_trace is not None:
+            trace.save(scenario, save_trace)
+        comparison = Comparison(scenario, seconds, how.limits)
+        rows = list(comparison.rows(names))
+    except (mixes.MixError, trace.TraceError, SimulationError, ValueError) as error:
+        raise SimulateError(str(error)) from error
+    if plot_file is not None:
+        _plot(rows, plot_file)
+    if as_json:
+        _emit(_heading(how) | {"policies": [report.row_json(row) for row in rows]})
+    else:
+        Console().print(report.policy_table(rows))
+
+
+def _scenario(
+    known: mixes.Mixes,
+    trace_file: Path | None,
+    services: tuple[str, ...],
+    trainers: tuple[str, ...],
+    how: study.Setting,
+) -> Scenario:
+    if trace_file is not None:
+        return trace.load(trace_file)
+    for name, table in [(s, known.services) for s in services] + [
+        (t, known.trainers) for t in trainers
+    ]:
+        if name not in table:
+            raise ConfigError(f'unknown job "{name}"; there are {", ".join(table)}')
+    return study.scenario(known, services or ("bert",), trainers or ("whisper",), how)
