@@ -74,11 +74,7 @@ void tally_sched_retire(struct tally_sched *s, uint32_t index) {
     assert(launch->starts == 0);
     if (launch->waiting) tally_sched_waiting_remove(s, index);
     tally_sched_queue_remove(s, index);
-    if (--session->outstanding == 0) {
-        tally_sched_count_busy(s, session->class_, -1);
-        /* Time not used is not saved up: who was idle starts from zero. Debt stays. */
-        if (session->deficit_ns > 0) session->deficit_ns = 0;
-    }
+    if (--session->outstanding == 0) tally_sched_count_busy(s, session->class_, -1);
     if (--sums_of(s, launch->session)->outstanding == 0 && session->class_ == TALLY_SCHED_HIGH)
         s->high_idle_ns = s->now_ns;
     launch->used = false;

@@ -30,7 +30,21 @@ static bool is_candidate(const struct tally_sched *s, const struct session *sess
            tally_sched_next_of(s, session, form) != NONE;
 }
 
-/* Rounds until somebody has time left: computed, not walked, as debts may be long. */
+static void give_time(struct tally_sched *s, uint64_t rounds, int32_t priority) {
+    for (uint32_t i = 0; i < s->config.sessions_max; i++) {
+        struct session *session = &s->sessions[i];
+        if (!session->open || session->class_ != TALLY_SCHED_BEST_EFFORT || session->priority != priority) continue;
+        int64_t share = (int64_t)(s->limits.quantum_ns * session->weight), cap = 2 * share;
+        unsigned __int128 more = (unsigned __int128)rounds * (uint64_t)share;
+        if (session->deficit_ns >= cap) continue;
+        uint64_t room = (uint64_t)(cap - session->deficit_ns);
+        session->deficit_ns = more < room ? session->deficit_ns + (int64_t)more : cap;
+    }
+}
+
+/* When nobody who could go has time left, a new round begins: as many as it takes, computed and not walked,
+ * as debts may be long. Who is between two launches gets its share too, or every wait of a program would
+ * cost it a turn; it saves up two rounds at most. */
 static void give_rounds(struct tally_sched *s, enum form form, int32_t priority) {
     uint64_t rounds = UINT64_MAX;
     uint32_t at = s->ready;
@@ -43,28 +57,19 @@ static void give_rounds(struct tally_sched *s, enum form form, int32_t priority)
         }
         at = session->next;
     } while (at != s->ready);
-    if (rounds == 0) return;
-    do {
-        struct session *session = &s->sessions[at];
-        if (is_candidate(s, session, form, priority)) {
-            /* rounds * share stays near the smallest debt's size only for equal weights: saturate. */
-            unsigned __int128 more = (unsigned __int128)rounds * (s->limits.quantum_ns * session->weight);
-            int64_t room = INT64_MAX / 2 - session->deficit_ns;
-            session->deficit_ns += more < (unsigned __int128)room ? (int64_t)more : room;
-        }
-        at = session->next;
-    } while (at != s->ready);
+    if (rounds > 0) give_time(s, rounds, priority);
 }
 
 /* The session whose turn it is, or NONE. */
 static uint32_t choose_session(struct tally_sched *s, enum form form) {
     int32_t priority = 0;
     if (candidates(s, form, &priority) == 0) return NONE;
-    give_rounds(s, form, priority);
     uint32_t at = s->round != NONE ? s->round : s->ready;
+    if (at == s->served && s->sessions[at].deficit_ns <= 0) at = s->sessions[at].next; /* its turn is over */
+    give_rounds(s, form, priority);
     while (!is_candidate(s, &s->sessions[at], form, priority) || s->sessions[at].deficit_ns <= 0)
         at = s->sessions[at].next;
-    s->round = at; /* it keeps the turn while it has time left */
+    s->round = s->served = at; /* it keeps the turn while it has time left */
     return at;
 }
 
@@ -86,7 +91,8 @@ static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32
     const struct session *session = &s->sessions[launch->session];
     uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
     uint64_t left = session->deficit_ns > 0 ? (uint64_t)session->deficit_ns : 0;
-    uint64_t until = (launch->started_ns > last ? launch->started_ns : last) + left;
+    uint64_t begun = launch->started_ns > last ? launch->started_ns : last;
+    uint64_t until = (begun > s->contended_ns ? begun : s->contended_ns) + left;
     if (session->priority != priority) return session->priority < priority;
     if (until > s->now_ns) tally_sched_wish(s, until);
     return until <= s->now_ns;
@@ -117,9 +123,16 @@ static bool stop_all(struct tally_sched *s) {
     return true;
 }
 
-/* Whether guarded work of another queue is in flight: it has the device until its time is up. */
-static bool device_taken(const struct tally_sched *s, const struct launch *launch) {
-    return s->flagged != NONE && s->launches[s->flagged].queue != launch->queue;
+/* The launch to start next, or NONE. A queue with guarded work in flight has the device until its time is
+ * up: nobody else is chosen meanwhile, and so nobody is given time that it cannot use. */
+static uint32_t choose_launch(struct tally_sched *s, enum form form) {
+    if (s->flagged != NONE) {
+        const struct queue *queue = &s->queues[s->launches[s->flagged].queue];
+        bool ours = s->sessions[queue->session].class_ == TALLY_SCHED_BEST_EFFORT;
+        return ours && tally_sched_startable(s, queue, form) ? queue->cursor : NONE;
+    }
+    uint32_t chosen = choose_session(s, form);
+    return chosen == NONE ? NONE : tally_sched_next_of(s, &s->sessions[chosen], form);
 }
 
 /* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
@@ -132,12 +145,11 @@ static void fill_gap(struct tally_sched *s, enum form form) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
     const uint64_t bound = s->limits.turnaround_ns_max;
     while (!tally_sched_out_full(s)) {
-        uint32_t chosen = choose_session(s, form);
-        if (chosen == NONE) return;
-        uint32_t index = tally_sched_next_of(s, &s->sessions[chosen], form);
-        if (device_taken(s, &s->launches[index])) return;
+        uint32_t index = choose_launch(s, form);
+        if (index == NONE) return;
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
-        if (sums->starts > 0 && sums->charge_ns + charge > bound) return;
+        /* What adds nothing may go even then: a guarded launch right behind its like. */
+        if (sums->starts > 0 && charge > 0 && sums->charge_ns + charge > bound) return;
         if (charge > bound) {
             uint64_t from = s->high_idle_ns + (form == FORM_PLAN ? idle_wanted(s, charge) : 0);
             if (s->high_idle_ns > 0 && s->now_ns < from) {

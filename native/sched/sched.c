@@ -39,7 +39,7 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     s->config = *config;
     s->limits = config->limits;
     s->policy = config->policy;
-    s->ready = s->round = s->turn = s->flagged = NONE;
+    s->ready = s->round = s->served = s->turn = s->flagged = NONE;
     s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
     s->timer_ns = s->arrival_ns = TALLY_SCHED_NEVER;
     for (uint32_t i = 0; i < config->queues_max; i++)

@@ -45,7 +45,7 @@ struct session {
     uint32_t waiting;          /* of those, not fully issued */
     uint32_t starts;           /* in flight */
     uint64_t charge_ns;        /* unstoppable work in flight */
-    int64_t deficit_ns;        /* device time it may still use in this round */
+    int64_t deficit_ns;        /* device time it may still use before others get theirs */
     struct tally_sched_session_stats stats;
 };
 
@@ -67,6 +67,7 @@ struct tally_sched {
     struct launch *launches;
     uint32_t ready;    /* ring of sessions with waiting launches; NONE */
     uint32_t round;    /* where in that ring the next choice begins; NONE: at its head */
+    uint32_t served;   /* tally: whose turn it is in the round; NONE */
     uint32_t turn;     /* timeslice: whose turn; NONE */
     bool turn_ending;  /* timeslice: draining before the next turn */
     uint64_t turn_ns;  /* timeslice: when the turn began */

@@ -1,8 +1,8 @@
 """Arrivals of requests in the shape of a public serverless trace.
 
 Azure Functions 2021 (Zhang et al., SOSP'21) shows inter-arrival times with a coefficient of
-variation well above 1, and rates that wander over seconds. Drawn here: lognormal gaps times a lognormal rate
-that is redrawn every few dozen requests, scaled so that the load comes out exactly.
+variation well above 1, and rates that wander over seconds. Drawn here: lognormal gaps times a
+lognormal rate that is redrawn every few dozen requests, scaled so that the load comes out exactly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs made from kernel mixes: how many kernels of which kind a request or a training step launches."""
+"""Jobs made from kernel mixes: how many kernels of which kind a request or a step launches."""
 
 from __future__ import annotations
 

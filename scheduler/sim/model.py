@@ -23,9 +23,7 @@ class Device:
     sms: int = 108
     units_per_sm: int = 32  # a block takes units_per_sm / blocks_per_sm of them
     contention: float = 0.25  # slow-down of a block if all the rest of the device is others'
-    interleave: bool = (
-        False  # streams of one priority take turns; else first come, first dispatched
-    )
+    interleave: bool = False  # streams of one priority take turns; else in order of arrival
     launch_ns: int = 4000
     gap_ns: int = 1000
     completion_ns: int = 4000

@@ -234,11 +234,12 @@ def test_priority_inside_the_class_goes_first() -> None:
 def test_a_guarded_launch_gives_way_when_its_share_is_used_up() -> None:
     s = make()
     s.launch(0, 10, 10, 1, 100, LONG)
-    assert s.launch(100 * US, 11, 11, 2, 100, LONG) == [SetTimer(1000 * US)]
-    assert s.timer(1000 * US) == [Preempt(1)]
-    assert s.preempted(1010 * US, 1, 20, 20) == [
+    # Only what it uses while the other wants the device counts.
+    assert s.launch(100 * US, 11, 11, 2, 100, LONG) == [SetTimer(1100 * US)]
+    assert s.timer(1100 * US) == [Preempt(1)]
+    assert s.preempted(1110 * US, 1, 20, 20) == [
         Start(2, 0, 100, 0, GUARDED),
-        SetTimer(2010 * US),
+        SetTimer(2110 * US),
     ]
 
 
