@@ -3,11 +3,14 @@
  * out-of-bounds access faults instead of hitting a neighbour. */
 #include "soft.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define HUGE_PAGE (2ull << 20)
+#define MAPS_DEFAULT 65530u /* Linux's default */
+#define MAPS_SPARED 16384u  /* for the rest of the process */
 
 static int reserve(uint64_t base, uint64_t bytes, int fixed)
 {
@@ -21,8 +24,22 @@ static int reserve(uint64_t base, uint64_t bytes, int fixed)
     return -1;
 }
 
+/* An allocation with its guard page is two mappings of the process, whose number is limited. */
+static uint32_t maps_limit(void)
+{
+    unsigned long limit = MAPS_DEFAULT;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+    if (file && fscanf(file, "%lu", &limit) != 1)
+        limit = MAPS_DEFAULT;
+    if (file)
+        fclose(file);
+    limit = limit > 2 * MAPS_SPARED ? limit - MAPS_SPARED : limit / 2;
+    return (uint32_t)(limit / 2 < UINT32_MAX ? limit / 2 : UINT32_MAX);
+}
+
 CUresult soft_memory_reserve(void)
 {
+    soft.maps_max = maps_limit();
     if (reserve(TALLY_ARENA_BASE, TALLY_ARENA_BYTES, MAP_FIXED_NOREPLACE) != 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     madvise((void *)TALLY_ARENA_BASE, TALLY_ARENA_BYTES, MADV_DONTFORK);
@@ -155,25 +172,33 @@ static uint64_t take_gap(struct soft_memory *memory, uint64_t bytes, uint64_t al
     return 0;
 }
 
-static CUresult charge(struct soft_device *device, uint64_t bytes, uint64_t *id)
+/* Device memory and mappings are the process's: no tenant gets more than its share of the latter. */
+static CUresult charge(struct soft_tenant *tenant, struct soft_device *device, struct soft_range *range)
 {
+    bool counts = range->kind == SOFT_MEMORY_DEVICE, maps = range->kind != SOFT_MEMORY_REGISTERED;
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&soft.account_lock);
-    if (device && bytes > soft.memory_bytes - device->memory_used)
+    if (counts && range->pages > soft.memory_bytes - device->memory_used)
         result = CUDA_ERROR_OUT_OF_MEMORY;
-    else if (device)
-        device->memory_used += bytes;
-    *id = ++soft.next_range_id;
+    if (maps && (soft.maps_used >= soft.maps_max || tenant->maps_used >= soft.maps_max / 2))
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (result == CUDA_SUCCESS) {
+        device->memory_used += counts ? range->pages : 0;
+        soft.maps_used += maps;
+        tenant->maps_used += maps;
+        range->id = ++soft.next_range_id;
+    }
     pthread_mutex_unlock(&soft.account_lock);
     return result;
 }
 
-static void discharge(const struct soft_range *range)
+static void discharge(struct soft_tenant *tenant, const struct soft_range *range)
 {
-    if (range->kind != SOFT_MEMORY_DEVICE)
-        return;
+    bool counts = range->kind == SOFT_MEMORY_DEVICE, maps = range->kind != SOFT_MEMORY_REGISTERED;
     pthread_mutex_lock(&soft.account_lock);
-    soft.devices[range->device].memory_used -= range->pages;
+    soft.devices[range->device].memory_used -= counts ? range->pages : 0;
+    soft.maps_used -= maps;
+    tenant->maps_used -= maps;
     pthread_mutex_unlock(&soft.account_lock);
 }
 
@@ -201,7 +226,7 @@ static CUresult map(struct soft_memory *memory, struct soft_range *range)
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     if (align == HUGE_PAGE)
-        madvise((void *)(uintptr_t)base, range->pages & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);
+        madvise((void *)(uintptr_t)base, range->pages, MADV_HUGEPAGE);
     return CUDA_SUCCESS;
 }
 
@@ -219,14 +244,14 @@ CUresult soft_memory_alloc(struct soft_tenant *tenant, struct soft_device *devic
         .flags = flags,
         .kind = kind,
     };
-    CUresult result = charge(kind == SOFT_MEMORY_DEVICE ? device : NULL, range.pages, &range.id);
+    CUresult result = charge(tenant, device, &range);
     if (result != CUDA_SUCCESS)
         return result;
     pthread_mutex_lock(&tenant->memory.lock);
     result = map(&tenant->memory, &range);
     pthread_mutex_unlock(&tenant->memory.lock);
     if (result != CUDA_SUCCESS)
-        discharge(&range);
+        discharge(tenant, &range);
     else
         *address = range.base;
     return result;
@@ -249,7 +274,7 @@ CUresult soft_memory_free(struct soft_tenant *tenant, uint64_t address, enum sof
         add_gap(memory, range.base, range.pages + SOFT_PAGE);
     }
     pthread_mutex_unlock(&memory->lock);
-    discharge(&range);
+    discharge(tenant, &range);
     return CUDA_SUCCESS;
 }
 
@@ -262,7 +287,7 @@ CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint
         return CUDA_ERROR_INVALID_VALUE;
     if (address < TALLY_ARENA_BASE + TALLY_ARENA_BYTES && address + bytes > TALLY_ARENA_BASE)
         return CUDA_ERROR_INVALID_VALUE;
-    charge(NULL, 0, &range.id);
+    charge(tenant, &soft.devices[0], &range);
     pthread_mutex_lock(&memory->lock);
     size_t next = above(memory, address + bytes - 1);
     CUresult result = CUDA_SUCCESS;
@@ -289,7 +314,7 @@ void soft_memory_clear(struct soft_tenant *tenant)
     struct soft_memory *memory = &tenant->memory;
     pthread_mutex_lock(&memory->lock);
     for (size_t i = 0; i < memory->range_count; i++) {
-        discharge(&memory->ranges[i]);
+        discharge(tenant, &memory->ranges[i]);
         if (memory->ranges[i].kind != SOFT_MEMORY_REGISTERED)
             unmap(memory->ranges[i].base, memory->ranges[i].pages);
     }

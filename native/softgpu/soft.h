@@ -130,6 +130,7 @@ struct soft_tenant {
     _Atomic int error; /* sticky CUresult; CUDA_SUCCESS while well */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
+    uint32_t maps_used; /* under account_lock */
     struct soft_memory memory;
     struct soft_stream *streams; /* all that live or still have work */
     struct soft_stream *legacy[SOFT_DEVICES_MAX];
@@ -141,7 +142,7 @@ struct soft_tenant {
 
 struct soft_state {
     pthread_mutex_t lock;
-    pthread_mutex_t account_lock; /* memory_used and range ids; taken last of all */
+    pthread_mutex_t account_lock; /* what processes and devices run out of; taken last of all */
     bool initialized, forked, dry;
     uint32_t device_count, worker_count;
     uint64_t memory_bytes;
@@ -150,7 +151,8 @@ struct soft_state {
     struct soft_tenant tenants[TALLY_TENANTS_MAX];
     struct soft_context *contexts;
     uint64_t next_id;       /* contexts, streams */
-    uint64_t next_range_id; /* under account_lock */
+    uint64_t next_range_id; /* these under account_lock */
+    uint32_t maps_used, maps_max;
     softgpu_compile_fn compile;
     void *compile_user;
     softgpu_decompress_fn decompress;

@@ -81,6 +81,32 @@ static void test_limits(void)
     OK(cuMemFree_v2(more));
 }
 
+/* However many small pieces somebody takes, others still get theirs. */
+static void test_many(void)
+{
+    enum { MANY = 1 << 16 };
+    CUdeviceptr *pieces = malloc(MANY * sizeof *pieces), mine;
+    uint32_t greedy, other;
+    int count = 0;
+    OK(softgpuTenantCreate(&greedy));
+    OK(softgpuTenantCreate(&other));
+    OK(softgpuTenantSet(greedy));
+    while (count < MANY && cuMemAlloc_v2(&pieces[count], 16) == CUDA_SUCCESS)
+        count++;
+    CHECK(count >= 10000 && count < MANY);
+    OK(softgpuTenantSet(other));
+    OK(cuMemAlloc_v2(&mine, 16));
+    OK(softgpuTenantSet(greedy));
+    for (int i = 0; i < count; i += 2)
+        OK(cuMemFree_v2(pieces[i]));
+    for (int i = 0; i < count; i += 2)
+        OK(cuMemAlloc_v2(&pieces[i], 16));
+    OK(softgpuTenantDestroy(greedy));
+    OK(softgpuTenantDestroy(other));
+    OK(softgpuTenantSet(0));
+    free(pieces);
+}
+
 static void test_ranges(void)
 {
     CUdeviceptr a, b, base;
@@ -130,6 +156,7 @@ void test_memory(void)
     fixture_open(&fixture);
     OK(cuModuleUnload(fixture.module)); /* its variables count as device memory */
     test_limits();
+    test_many();
     test_ranges();
     test_host();
     fixture_open(&fixture);
