@@ -86,7 +86,10 @@ def _parse(include_dir: Path) -> Any:
         command += ["-D__CUDA_API_VERSION_INTERNAL", str(include_dir / "cuda.h")]
         source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", source)
-    return c_parser.CParser().parse(source + PROFILER)
+    try:
+        return c_parser.CParser().parse(source + PROFILER)
+    except c_parser.ParseError as error:
+        raise TableError(f"pycparser 3 or newer is needed to parse cuda.h: {error}") from error
 
 
 def _split(unit: Any) -> tuple[tuple[str, ...], dict[str, tuple[Param, ...]]]:
