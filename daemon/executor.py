@@ -1,8 +1,8 @@
-"""The executor: one process per device. tallyd starts it and talks JSON with it over a PAIR socket.
+"""The executor: one process per device, which tallyd starts and talks JSON with over a PAIR socket.
 
-Requests are {"id", "op", ...}, answers {"id", "ok", ...}, and what happens by itself is {"event", ...};
-docs/protocol.md lists them. All work on the device is done by the engine's native threads; this one
-opens and closes sessions and passes on what the engine reports.
+Requests are {"id", "op", ...}, answers {"id", "ok", ...}, and what happens by itself is
+{"event", ...}; docs/protocol.md lists them. All work on the device is done by the engine's native
+threads; this one opens and closes sessions and passes on what the engine reports.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Executor:
         next_stats_s = time.monotonic() + STATS_SECONDS
         while not self.stopping:
             wait_s = max(0.0, next_stats_s - time.monotonic())
-            ready = dict(poller.poll(wait_s * 1000))
+            ready = dict(poller.poll(int(wait_s * 1000)))
             if self._wake_fd in ready or self._channel.monitor in ready:
                 self.stopping = True
             if self._engine.event_fd() in ready:
@@ -207,7 +207,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _refuse_shim() -> None:
-    """The executor needs the machine's driver: with the shim in its place it would wait for itself."""
+    """The executor needs the machine's driver; with the shim in its place it waits for itself."""
     shim = paths.shim()
     if shim is None:
         return
@@ -294,7 +294,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run an executor. The exit status: 0, 3 without a usable device, 4 when the context was lost."""
+    """Run an executor. Exit status 0, 3 without a usable device, 4 when the context was lost."""
     options = _parse(arguments)
     logging.basicConfig(
         level=options.log_level.upper(), format="%(name)s[%(process)d]: %(message)s"

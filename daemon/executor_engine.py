@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
 
+from tally._native import ffi, lib
 from tally.errors import NoDeviceError, RefusedError
 
 from .executor_stats import session_stats

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import zmq
@@ -108,7 +109,7 @@ def test_two_frames_end_the_session(executor: ExecutorProcess, bystander: Client
         assert "frame" in executor.wait_event("closed", session)["reason"]
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "slot out of range": ("COPY", "tally_op_copy", {"slot": 99, "slot_sequence": 1}),
     "place out of range": ("COPY", "tally_op_copy", {"dst_place": 9}),
     "inline as destination": ("COPY", "tally_op_copy", {"dst_place": INLINE}),
@@ -291,9 +292,7 @@ def test_a_truncated_segment_ends_its_session(executor: ExecutorProcess, bystand
     client.map.close()
     os.truncate(opened["segment"], 0)
     client.raw(
-        client.copy(
-            dst=address, src_place=SLOT, width=client.slot_bytes, slot=0, slot_sequence=1
-        )
+        client.copy(dst=address, src_place=SLOT, width=client.slot_bytes, slot=0, slot_sequence=1)
     )
     assert "truncated" in executor.wait_event("closed", opened["session"])["reason"]
     for socket in (client.ops, client.replies):
@@ -339,7 +338,7 @@ def test_many_sessions_come_and_go(executor: ExecutorProcess, bystander: Client)
 
 
 def test_too_many_sessions_are_refused(executor: ExecutorProcess) -> None:
-    opened = []
+    opened: list[int] = []
     while True:
         number = 10_000 + len(opened)
         answer = executor.request(

@@ -237,9 +237,7 @@ def test_images_by_upload_and_hash(executor: ExecutorProcess, client: Client) ->
 
 def test_kernels_are_listed(client: Client) -> None:
     module = client.load(PTX)
-    answer = client.finish(
-        client.begin("LIST_FUNCTIONS", "tally_op_list_functions", module=module)
-    )
+    answer = client.finish(client.begin("LIST_FUNCTIONS", "tally_op_list_functions", module=module))
     reply = wire.unpack("tally_reply_list_functions", answer)
     names = answer[wire.FFI.sizeof("struct tally_reply_list_functions") :]
     assert reply.count == 4 and len(names) == reply.name_bytes
@@ -330,9 +328,14 @@ def test_slots_are_marked_behind_kernels(client: Client) -> None:
     client.map[client.slot(3) : client.slot(3) + 4] = b"late"
     client.raw(
         client.copy(
-            dst=data, src_place=SLOT, src=client.slot(3) - 4096, width=4, stream=stream, slot=3,
+            dst=data,
+            src_place=SLOT,
+            src=client.slot(3) - 4096,
+            width=4,
+            stream=stream,
+            slot=3,
             slot_sequence=5,
-        )  # fmt: skip
+        )
     )
     assert client.read(flag, 4, stream=other) == bytes(4)
     assert client.page.done[3] != 5

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 from support import wire
@@ -106,7 +107,7 @@ def test_boxes_land_row_by_row(client: Client) -> None:
 @pytest.mark.parametrize("element_bytes", [1, 2, 4])
 def test_fills_of_every_width(client: Client, element_bytes: int) -> None:
     address = client.alloc(1024)
-    common = {"stream": LEGACY, "element_bytes": element_bytes}
+    common: dict[str, Any] = {"stream": LEGACY, "element_bytes": element_bytes}
     client.send(
         "MEMSET", "tally_op_memset", dst=address, width=1024 // element_bytes, height=1, **common
     )
@@ -328,8 +329,9 @@ def test_unknown_handles_are_errors_and_no_more(client: Client) -> None:
         ("EVENT_SYNC", "tally_op_event", "event"),
     ):
         for bad in (0, 12345, wire.handle("STREAM", 77), wire.handle("EVENT", 77), 2**64 - 1):
+            fields: dict[str, Any] = {field: bad}
             with pytest.raises(CudaError) as error:
-                client.finish(client.begin(code, struct, **{field: bad}))
+                client.finish(client.begin(code, struct, **fields))
             assert error.value.result == INVALID_HANDLE
     client.launch(wire.handle("FUNCTION", 5))
     client.sync()

@@ -1,4 +1,4 @@
-"""native/include/tally/protocol.h for Python, read from the header itself by cffi: no copy to drift."""
+"""native/include/tally/protocol.h for Python, read by cffi from the header: no copy to drift."""
 
 from __future__ import annotations
 
