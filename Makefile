@@ -51,6 +51,7 @@ lint: $(VENV)/stamp-dev ## style, format, types, and that generated files are fr
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/support/typecheck.py
 	$(BIN)/python -m tally.reference --check
+	$(BIN)/python -m tally.interpose check
 
 format: $(VENV)/stamp-dev ## put the code into its format
 	$(BIN)/ruff check --fix .

@@ -205,7 +205,7 @@ def test_digest_vectors(tmp_path: Path) -> None:
     library = tmp_path / "digest.so"
     include = source.parent / "include"
     command = [compiler, "-shared", "-fPIC", "-I", include, source / "digest.c", "-o", library]
-    subprocess.run(command, check=True)
+    subprocess.run([str(word) for word in command], check=True)
     digest = ctypes.CDLL(str(library))
 
     def md2(data: bytes) -> bytes:
