@@ -332,7 +332,7 @@ class Scheduler:
 
     @property
     def policy(self) -> str:
-        return list(policies())[lib.tally_sched_policy(self._sched)]
+        return list(policies())[int(lib.tally_sched_policy(self._sched))]
 
     @property
     def high_at_once(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ GOOD = [
 ]
 
 
-def write(path: Path, lines: list[object]) -> Path:
+def write(path: Path, lines: Sequence[object]) -> Path:
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return path
 

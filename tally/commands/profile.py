@@ -1,0 +1,117 @@
+"""`tally profile`: what is known of kernels' times, and how to forget it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tally import render
+from tally.config import default_state_dir
+from tally.errors import TallyError
+from tally.scheduler.core import Limits
+from tally.scheduler.plans import Measured, choose
+from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
+
+STATE_DIR_HELP = "tallyd's state_dir [$TALLY_STATE_DIR, else where tallyd puts it]."
+
+
+def _open(state_dir: Path | None, *, must_exist: bool) -> ProfileStore | None:
+    path = (state_dir or default_state_dir()) / FILE_NAME
+    if not path.exists():
+        if must_exist:
+            raise TallyError(f"no profiles at {path}; is that tallyd's state_dir?")
+        return None
+    store = ProfileStore(path)
+    if not store.on_disk:
+        raise TallyError(f"cannot read profiles: {store.last_fault}")
+    return store
+
+
+def _describe(profile: Profile) -> dict[str, Any]:
+    record = asdict(profile.record)
+    record["signature"] = f"{profile.record.signature:016x}"
+    plan = choose(profile.record, Limits.default().turnaround_ns_max)
+    names = [what.name.lower() for what in Measured]
+    return {
+        "gpu": profile.gpu,
+        "code_hash": profile.code_hash,
+        "kernel": profile.kernel,
+        "shape": profile.shape,
+        "plan": plan.kind.name.lower(),
+        **{f"{name}_ns": ns for name, ns in zip(names, profile.record.ns, strict=True)},
+        **{f"{name}_runs": n for name, n in zip(names, profile.record.count, strict=True)},
+        "signature": record["signature"],
+        "blocks": profile.record.blocks,
+        "stop_error_ns": profile.record.error_ns,
+    }
+
+
+def _print_table(profiles: list[Profile]) -> None:
+    columns = ["kernel", "grid and block", "gpu", "plan", "runs", "whole", "guarded", "stops in"]
+    table = render.table(columns, right=columns[4:])
+    for profile in profiles:
+        row, record = _describe(profile), profile.record
+        known = [ns if n else None for ns, n in zip(record.ns, record.count, strict=True)]
+        table.add_row(
+            render.plain(profile.kernel),
+            profile.shape,
+            render.plain(profile.gpu),
+            str(row["plan"]),
+            str(sum(record.count[:3])),
+            render.time_ns(known[Measured.WHOLE]),
+            render.time_ns(known[Measured.GUARDED]),
+            render.time_ns(known[Measured.STOP]),
+        )
+    render.console().print(table)
+
+
+@click.group()
+@click.option(
+    "--state-dir",
+    envvar="TALLY_STATE_DIR",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help=STATE_DIR_HELP,
+)
+@click.pass_context
+def command(context: click.Context, state_dir: Path | None) -> None:
+    """Show or clear what Tally has measured of kernels.
+
+    From these times tallyd decides how a best-effort kernel is run, so that it gets out of the way
+    in time: whole, in slices, or guarded. They are kept between starts.
+    """
+    context.obj = state_dir
+
+
+@command.command()
+@click.option("--gpu", metavar="NAME", help="Only those of this GPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(state_dir: Path | None, gpu: str | None, as_json: bool) -> None:
+    """List profiles: kernel, plan, and the times it rests on."""
+    store = _open(state_dir, must_exist=False)
+    profiles = store.load(gpu) if store else []
+    if as_json:
+        click.echo(json.dumps([_describe(profile) for profile in profiles], indent=1))
+    elif profiles:
+        _print_table(profiles)
+    else:
+        click.echo("no profiles yet")
+
+
+@command.command()
+@click.option("--gpu", metavar="NAME", help="Only those of this GPU.")
+@click.pass_obj
+def clear(state_dir: Path | None, gpu: str | None) -> None:
+    """Forget profiles; a running tallyd measures again after its next start."""
+    store = _open(state_dir, must_exist=True)
+    assert store is not None
+    faults = store.faults
+    count = store.clear(gpu)
+    if store.faults > faults:
+        raise TallyError(f"cannot clear profiles: {store.last_fault}")
+    click.echo(f"{count} profiles forgotten")

@@ -1,0 +1,250 @@
+"""Plans from measurements, and profiles that outlive the process and the disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tally.commands.profile import command
+from tally.errors import TallyError
+from tally.scheduler.core import Plan, PlanKind
+from tally.scheduler.plans import Ability, Measured, PlanRecord, PlanTable, choose, signature_of
+from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
+
+US = 1000
+BOUND = 30 * US
+BOTH = Ability.GUARD | Ability.SLICE
+
+
+def known(
+    whole: int = 0, guarded: int = 0, stop: int = 0, abilities: Ability = BOTH, blocks: int = 2000,
+    resident: int = 200, count: int = 5,
+) -> PlanRecord:  # fmt: skip
+    ns = (whole, guarded, 0, stop)
+    counts = tuple(count if value else 0 for value in ns)
+    return PlanRecord(1, blocks, ns, counts, 0, resident, abilities)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (known(), PlanKind.PREEMPTIBLE),  # nothing known: the safe way to learn
+        (known(abilities=Ability.NONE), PlanKind.WHOLE),
+        (known(whole=20 * US), PlanKind.WHOLE),  # short
+        (known(guarded=20 * US), PlanKind.WHOLE),
+        (known(whole=100 * US, abilities=Ability.NONE), PlanKind.WHOLE),  # nothing can be done
+        (known(whole=100 * US, guarded=101 * US, stop=12 * US), PlanKind.PREEMPTIBLE),
+        (known(whole=100 * US, abilities=Ability.SLICE), PlanKind.SLICED),
+        # A guard that is dearer than ten more launches.
+        (known(whole=100 * US, guarded=190 * US, stop=12 * US), PlanKind.SLICED),
+        # Blocks too long for the bound: the next block is the soonest there is.
+        (known(whole=1000 * US, guarded=1010 * US, stop=110 * US), PlanKind.PREEMPTIBLE),
+        # One wave: slices cannot help.
+        (known(whole=100 * US, abilities=Ability.SLICE, blocks=150), PlanKind.WHOLE),
+    ],
+)
+def test_the_cheapest_plan_under_the_bound(record: PlanRecord, kind: PlanKind) -> None:
+    assert choose(record, BOUND).kind == kind
+
+
+def test_slices_are_whole_waves_of_half_the_bound() -> None:
+    plan = choose(known(whole=100 * US, abilities=Ability.SLICE), BOUND)
+    assert plan == Plan(PlanKind.SLICED, 200, 100 * US, 10 * US, 0)
+    plan = choose(known(whole=100 * US, abilities=Ability.SLICE, resident=0), BOUND)
+    assert plan.slice_blocks == 300 and plan.slice_ns == 15 * US
+
+
+@given(
+    whole=st.integers(0, 10**10),
+    guarded=st.integers(0, 10**10),
+    stop=st.integers(0, 10**9),
+    blocks=st.integers(1, 2**31),
+    resident=st.integers(0, 4000),
+    abilities=st.sampled_from([Ability.NONE, Ability.GUARD, Ability.SLICE, BOTH]),
+    bound=st.integers(1, 10**9),
+)
+def test_every_plan_makes_sense(
+    whole: int, guarded: int, stop: int, blocks: int, resident: int, abilities: Ability, bound: int
+) -> None:
+    record = known(whole, guarded, stop, abilities, blocks, resident)
+    plan = choose(record, bound)
+    if plan.kind == PlanKind.SLICED:
+        assert Ability.SLICE in abilities
+        assert 1 <= plan.slice_blocks < blocks and plan.slice_ns >= 1
+    elif plan.kind == PlanKind.PREEMPTIBLE:
+        assert Ability.GUARD in abilities
+    else:
+        short = 0 < plan.whole_ns <= bound
+        single = resident == 0 or blocks <= resident or blocks < 2
+        assert short or Ability.GUARD not in abilities or not plan.whole_ns
+        assert short or Ability.SLICE not in abilities or single or not plan.whole_ns
+
+
+def test_a_signature_is_learned_run_by_run() -> None:
+    table = PlanTable()
+    assert table.plan(5, BOUND) == Plan()
+    assert table.declare(5, 2000, 200, BOTH)
+    assert table.plan(5, BOUND) == Plan(PlanKind.PREEMPTIBLE)
+    table.measure(5, Measured.GUARDED, 2000, 102 * US)
+    first = table.plan(5, BOUND)
+    assert first.kind == PlanKind.PREEMPTIBLE and first.stop_ns == 10_200
+    for _ in range(3):
+        table.measure(5, Measured.GUARDED, 2000, 102 * US)
+        table.measure(5, Measured.WHOLE, 2000, 100 * US)
+    table.measure(5, Measured.STOP, 0, 14 * US)
+    assert table.plan(5, BOUND) == Plan(PlanKind.PREEMPTIBLE, 10 * 20, 100 * US, 10 * US, 14 * US)
+    # The time to stop is a bound: it rises at once and falls slowly.
+    table.measure(5, Measured.STOP, 0, 20 * US)
+    assert table.plan(5, BOUND).stop_ns == 20 * US
+    table.measure(5, Measured.STOP, 0, 10 * US)
+    assert 19 * US < table.plan(5, BOUND).stop_ns < 20 * US
+    (record,) = table.export()
+    assert record.error_ns == 16 * US and record.count[Measured.STOP] == 3
+    assert table.export() == []
+    table.measure(99, Measured.WHOLE, 1, 1000)
+    assert len(table) == 1
+
+
+def test_one_slow_run_does_not_decide() -> None:
+    table = PlanTable()
+    table.declare(1, 10, 200, BOTH)
+    for _ in range(20):
+        table.measure(1, Measured.WHOLE, 10, 20 * US)
+    table.measure(1, Measured.WHOLE, 10, 60 * US)
+    assert table.plan(1, BOUND).kind == PlanKind.WHOLE
+
+
+def test_a_full_table_says_so() -> None:
+    table = PlanTable(2)
+    assert table.declare(1, 1, 0, BOTH) and table.declare(2, 1, 0, BOTH)
+    assert not table.declare(3, 1, 0, BOTH) and table.declare(1, 2, 0, BOTH)
+    assert table.plan(3, BOUND).kind == PlanKind.WHOLE
+    assert table.load([known()]) == 1
+    assert table.load([replace(known(), signature=7)]) == 0
+    with pytest.raises(ValueError, match="records"):
+        PlanTable(0)
+
+
+def test_records_survive_a_round_through_another_table() -> None:
+    table, other = PlanTable(), PlanTable()
+    for signature in range(100):
+        table.declare(signature, 50 + signature, 20, BOTH)
+        table.measure(signature, Measured.WHOLE, 50, 1000 + signature)
+    assert other.load(table.export()) == 100
+    assert sorted(other.export(everything=True), key=lambda r: r.signature) == sorted(
+        table.export(everything=True), key=lambda r: r.signature
+    )
+    assert other.load([replace(known(), ns=(1, 0, 0, 0), count=(0, 0, 0, 0), signature=500)]) == 0
+
+
+def test_signatures_differ_in_every_part() -> None:
+    base = signature_of(b"h", "k", (1, 2, 3), (4, 5, 6), 7)
+    assert base == signature_of(b"h", "k", (1, 2, 3), (4, 5, 6), 7) and 0 <= base < 2**64
+    others = {
+        signature_of(b"i", "k", (1, 2, 3), (4, 5, 6), 7),
+        signature_of(b"h", "l", (1, 2, 3), (4, 5, 6), 7),
+        signature_of(b"h", "k", (1, 2, 4), (4, 5, 6), 7),
+        signature_of(b"h", "k", (1, 2, 3), (4, 5, 7), 7),
+        signature_of(b"h", "k", (1, 2, 3), (4, 5, 6), 8),
+    }
+    assert len(others | {base}) == 6
+
+
+# ---- profiles on disk ---------------------------------------------------------------------------
+
+
+def profile(signature: int, gpu: str = "A100", whole: int = 100 * US) -> Profile:
+    record = replace(known(whole=whole, guarded=whole + 500, stop=9000), signature=signature)
+    return Profile(gpu, "c0de", f"kernel{signature % 7}", "(8,1,1)x(256,1,1)+0", record)
+
+
+def test_profiles_persist_and_are_replaced(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "state" / FILE_NAME)
+    assert store.save([profile(2**64 - 1), profile(2), profile(2, "H100")])
+    assert store.save([profile(2, whole=70 * US)])
+    store.close()
+    again = ProfileStore(tmp_path / "state" / FILE_NAME)
+    assert len(again.load()) == 3 and again.faults == 0
+    assert [p.record.ns[0] for p in again.load("A100")] == [100 * US, 70 * US]
+    assert again.load("A100")[0] == profile(2**64 - 1)
+    assert again.clear("H100") == 1 and len(again.load()) == 2
+    assert again.clear() == 2 and again.load() == []
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_corrupt_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(content)
+    store = ProfileStore(path)
+    assert store.on_disk and store.faults == 1 and FILE_NAME in store.last_fault
+    assert (tmp_path / (FILE_NAME + ".broken")).read_bytes() == content
+    assert store.save([profile(1)]) and store.load() == [profile(1)]
+
+
+def test_a_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA user_version = 99")
+    file.close()
+    store = ProfileStore(path)
+    assert store.on_disk and store.faults == 1 and "99" in store.last_fault
+
+
+def test_a_full_disk_is_counted_and_survived(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME)
+    assert store.save([profile(1)])
+    assert store._file is not None
+    (pages,) = store._file.execute("PRAGMA page_count").fetchone()
+    store._file.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own "disk is full"
+    many = [profile(i) for i in range(2000)]
+    assert not store.save(many)
+    assert store.faults == 1 and "full" in store.last_fault
+    assert len(store.load()) == 2000
+    store._file.execute("PRAGMA max_page_count = 100000")
+    assert store.save([]) and store.faults == 1
+    assert len(ProfileStore(tmp_path / FILE_NAME).load()) == 2000
+
+
+def test_no_place_to_write_means_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = ProfileStore(tmp_path / "file" / FILE_NAME)
+    assert not store.on_disk and store.faults == 1
+    assert not store.save([profile(1)])
+    assert store.load() == [profile(1)] and store.clear() == 1
+
+
+def test_rows_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME)
+    store.save([profile(1), profile(2), profile(3)])
+    assert store._file is not None
+    with store._file:
+        store._file.execute("UPDATE profiles SET blocks = -1 WHERE signature LIKE '%1'")
+        store._file.execute("UPDATE profiles SET whole_ns = 'x' WHERE signature LIKE '%2'")
+    assert store.load() == [profile(3)] and store.faults == 2
+
+
+def test_two_stores_on_one_file(tmp_path: Path) -> None:
+    first, second = ProfileStore(tmp_path / FILE_NAME), ProfileStore(tmp_path / FILE_NAME)
+    assert first.save([profile(1)]) and second.save([profile(2)])
+    assert len(first.load()) == len(second.load()) == 2
+
+
+def test_the_command_shows_and_clears(tmp_path: Path) -> None:
+    words = ["--state-dir", str(tmp_path)]
+    run = CliRunner().invoke
+    assert run(command, [*words, "show"]).output == "no profiles yet\n"
+    assert isinstance(run(command, [*words, "clear"]).exception, TallyError)
+    ProfileStore(tmp_path / FILE_NAME).save([profile(1), profile(2, "H100")])
+    shown = run(command, [*words, "show"])
+    assert "kernel1" in shown.output and "preemptible" in shown.output
+    rows = json.loads(run(command, [*words, "show", "--gpu", "H100", "--json"]).output)
+    assert [row["kernel"] for row in rows] == ["kernel2"] and rows[0]["whole_ns"] == 100 * US
+    assert run(command, [*words, "clear"]).output == "2 profiles forgotten\n"
+    assert run(command, [*words, "show"]).output == "no profiles yet\n"
