@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from .abi import SHARED_WINDOW, SPACE_GENERIC, SPACE_SHARED
 from .emit_int import type_of
 from .ir import LANES, Value, integer
+from .neighbours import Test
 from .param_space import is_param_slot, kernel_parameter, load_param, store_param
-from .syntax import Address, Instruction, Operand, Symbol, Vector
+from .syntax import Address, Instruction, Operand, Register, Symbol, Vector
 from .table import instruction
 
 if TYPE_CHECKING:
@@ -31,13 +32,18 @@ _CACHE = (
 
 @dataclass(slots=True)
 class Access:
-    """`count` elements of `bytes` at each address; `step`: how addresses run along a group's lanes."""
+    """`count` elements of `bytes` at each address; `step`: how addresses run along a group's lanes.
+
+    `address` is `base` plus `offset`; several accesses may share a base, and a test of it."""
 
     address: Value
     shared: bool
     bytes: int
     count: int
     step: int | None
+    base: Value | None = None
+    offset: int = 0
+    register: Register | None = None
 
     @property
     def type(self) -> str:
@@ -71,11 +77,14 @@ def make_access(e: Emitter, ins: Instruction, operand: Operand, bytes_: int, cou
     shared = space == "shared"
     if space == "generic" and isinstance(operand.base, Symbol) and operand.base.variable is not None:
         shared = operand.base.variable.space == "shared"
-    address = e.address(operand)
+    base = e.read(operand.base, "i64")
     if shared:  # offsets have 32 bits
-        address = e.b.and_(address, integer("i64", 0xFFFFFFFF))
+        base = e.b.and_(base, integer("i64", 0xFFFFFFFF))
+    address = e.b.add(base, integer("i64", operand.offset))
     shape = e.shapes.of(operand)
-    return Access(address, shared, bytes_, count, None if shape is None else shape.stride)
+    step = None if shape is None else shape.stride
+    register = operand.base if isinstance(operand.base, Register) else None
+    return Access(address, shared, bytes_, count, step, base, operand.offset, register)
 
 
 # ---- addresses ------------------------------------------------------------------------------------
@@ -155,23 +164,58 @@ def _load_slow(e: Emitter, access: Access) -> list[Value]:
 
 
 def _line_test(e: Emitter, access: Access, group: int) -> tuple[Value, list[Value]]:
-    """Whether every group's addresses are in line, inside and aligned; the groups' pointers."""
+    """Whether every group's addresses are in line, inside and aligned; the groups' pointers.
+
+    One test of a base serves all accesses of the block that use it (see neighbours.py)."""
+    b = e.b
+    base = access.base if access.base is not None else access.address
+    offset = access.offset if access.base is not None else 0
+    low, high = e.neighbours.span(e, access)
+    key = (access.register.index if access.register else -1, access.total, access.shared, access.step)
+    known = e.neighbours.tests.get(key) if access.register is not None else None
+    if known is None or not known.covers(access):
+        good, starts = _test(e, access, base, group, low, high)
+        known = Test(good, starts, low, high)
+        if access.register is not None and e.guard_lanes is None and e.depth == 0:
+            e.neighbours.tests[key] = known
+    good, starts = known.good, known.starts
+    pointers = []
+    for start in starts:
+        at = b.add(start, integer("i64", offset))
+        if access.shared:
+            pointers.append(b.value("ptr", False, f"getelementptr i8, ptr %f.shared, i64 {at.text}"))
+        else:
+            pointers.append(b.cast("inttoptr", at, "ptr"))
+    return good, pointers
+
+
+def _test(
+    e: Emitter, access: Access, base: Value, group: int, low: int, high: int
+) -> tuple[Value, list[Value]]:
     b = e.b
     step = access.step or 0
+    shift = access.total.bit_length() - 1
     good: Value | None = None
-    pointers = []
+    starts = []
     for first in range(0, LANES, group):
-        start, end = b.lane(access.address, first), b.lane(access.address, first + group - 1)
+        start, end = b.lane(base, first), b.lane(base, first + group - 1)
         straight = b.icmp("eq", b.sub(end, start), integer("i64", step * (group - 1)))
-        inside, pointer = _inside(e, access, start)
-        both = b.and_(straight, inside)
+        at = b.add(start, integer("i64", low))
+        if access.shared:
+            span = high - low + LANES * access.total
+            limit: Value = integer("i64", max(SHARED_WINDOW - span, 0) >> shift)
+        else:
+            at = b.sub(at, Value("i64", "%f.region_base"))
+            limit = b.lshr(Value("i64", "%f.region_limit"), integer("i64", shift))
+        # Rotated right, a misaligned offset is larger than any limit.
+        turned = b.intrinsic("fshr", "i64", at, at, integer("i64", shift)) if shift else at
+        both = b.and_(straight, b.icmp("ult", turned, limit))
         good = both if good is None else b.and_(good, both)
-        pointers.append(pointer)
+        starts.append(start)
     assert good is not None
     if step == 0 or access.count > 1:
-        full = b.icmp("eq", e.mask, integer("i32", -1))
-        good = b.and_(good, full)
-    return good, pointers
+        good = b.and_(good, b.icmp("eq", e.mask, integer("i32", -1)))
+    return good, starts
 
 
 def _load_in_line(e: Emitter, access: Access, group: int) -> list[Value]:

@@ -16,6 +16,7 @@ from .divergence import Component, analyse
 from .errors import PtxError
 from .ir import Builder, ModuleText, Value, integer, lanes_constant
 from .layout import align_up
+from .neighbours import Neighbours
 from .shapes import Shapes
 from .syntax import (
     Address,
@@ -64,6 +65,9 @@ class Emitter:
         self.constants = self._constants()
         self.param_slots: dict[str, str] = {}
         self.scratch_slots: dict[str, str] = {}
+        self.neighbours = Neighbours()
+        self.depth = 0  # conditional code around the current instruction
+        self.position = 0  # of the current instruction in its block
         self.frame_bytes = self._frame()
         self.local_base: Value | None = None
 
@@ -181,8 +185,14 @@ class Emitter:
         else:
             b.label(f"B{index}")
             self.mask = b.load("i32", "%live", 4)
-        for ins in block.instructions:
+        self.neighbours = Neighbours()
+        for position, ins in enumerate(block.instructions):
+            self.position = position
             self._instruction(ins)
+            for register in writes(ins):
+                self.neighbours.written(register)
+            if ins.call is not None:
+                self.neighbours = Neighbours()
         if self._is_spin(block):
             self._spin(block)
         self._terminate(block, component)
@@ -370,7 +380,9 @@ class Emitter:
         b.branch(condition, yes, after)
         b.label(yes)
         self.mask_cache = {}
+        self.depth += 1
         emit()
+        self.depth -= 1
         b.jump(after)
         b.label(after)
         self.mask_cache = {}
