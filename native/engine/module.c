@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/container.h"
 #include "engine/image.h"
 #include "engine/session.h"
 
@@ -93,6 +94,8 @@ static CUresult load_image(struct session *session, const struct image *image, u
                            size_t log_bytes)
 {
     const struct tally_driver *cu = &session->driver->cu;
+    if (!container_is_whole(image->bytes, image->count))
+        return CUDA_ERROR_INVALID_IMAGE;
     struct module *module = calloc(1, sizeof *module);
     if (!module)
         return CUDA_ERROR_OUT_OF_MEMORY;

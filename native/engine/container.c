@@ -1,0 +1,67 @@
+/* cuModuleLoadData takes a pointer and believes what lies there. What a client sent must be held against
+ * its length first. A fatbin wrapper holds addresses of the process that made it: never here. */
+#include "engine/container.h"
+
+#include <elf.h>
+#include <string.h>
+
+#define WRAPPER_MAGIC 0x466243b1u
+#define FATBIN_MAGIC 0xba55ed50u
+
+struct fatbin {
+    uint32_t magic;
+    uint16_t version, header_bytes;
+    uint64_t files_bytes;
+};
+
+static bool within(uint64_t offset, uint64_t bytes, size_t count)
+{
+    return offset <= count && bytes <= count - offset;
+}
+
+/* Entry by entry the driver stays inside files_bytes; that is its own business. */
+static bool fatbin_is_whole(const uint8_t *bytes, size_t count)
+{
+    struct fatbin header;
+    if (count < sizeof header)
+        return false;
+    memcpy(&header, bytes, sizeof header);
+    return header.header_bytes >= sizeof header && within(header.header_bytes, header.files_bytes, count);
+}
+
+static bool elf_is_whole(const uint8_t *bytes, size_t count)
+{
+    Elf64_Ehdr header;
+    if (count < sizeof header)
+        return false;
+    memcpy(&header, bytes, sizeof header);
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || (header.e_shnum && header.e_shentsize != sizeof(Elf64_Shdr)) ||
+        (header.e_phnum && header.e_phentsize != sizeof(Elf64_Phdr)) ||
+        !within(header.e_shoff, (uint64_t)header.e_shnum * sizeof(Elf64_Shdr), count) ||
+        !within(header.e_phoff, (uint64_t)header.e_phnum * sizeof(Elf64_Phdr), count))
+        return false;
+    for (uint32_t i = 0; i < header.e_shnum; i++) {
+        Elf64_Shdr section;
+        memcpy(&section, bytes + header.e_shoff + i * sizeof section, sizeof section);
+        if (section.sh_type != SHT_NOBITS && !within(section.sh_offset, section.sh_size, count))
+            return false;
+    }
+    for (uint32_t i = 0; i < header.e_phnum; i++) {
+        Elf64_Phdr segment;
+        memcpy(&segment, bytes + header.e_phoff + i * sizeof segment, sizeof segment);
+        if (!within(segment.p_offset, segment.p_filesz, count))
+            return false;
+    }
+    return true;
+}
+
+bool container_is_whole(const uint8_t *bytes, size_t count)
+{
+    uint32_t magic = 0;
+    memcpy(&magic, bytes, count < sizeof magic ? count : sizeof magic);
+    if (magic == FATBIN_MAGIC)
+        return fatbin_is_whole(bytes, count);
+    if (count >= SELFMAG && memcmp(bytes, ELFMAG, SELFMAG) == 0)
+        return elf_is_whole(bytes, count);
+    return magic != WRAPPER_MAGIC; /* text ends at its NUL */
+}
