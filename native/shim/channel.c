@@ -69,17 +69,12 @@ bool shim_channel_lost(struct shim_channel *channel)
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
-CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
-                               size_t tail_bytes)
+CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *message)
 {
-    if (op_bytes + tail_bytes > TALLY_MESSAGE_BYTES_MAX)
-        return CUDA_ERROR_INVALID_VALUE;
-    op->flags = 0;
-    op->bytes = (uint32_t)(op_bytes + tail_bytes);
     CUresult result = CUDA_SUCCESS;
     pthread_mutex_lock(&channel->send_lock);
     while (!(result = (CUresult)atomic_load_explicit(&channel->fault, memory_order_relaxed))) {
-        if (tally_message_send(channel->ops, op, op_bytes, tail, tail_bytes, 0) == 0)
+        if (tally_zmq.msg_send(message, channel->ops, 0) >= 0)
             break;
         /* EAGAIN: the queue stayed full for SHIM_WATCH_MS. That is flow control, unless nobody is there. */
         int error = tally_zmq.error();
@@ -89,7 +84,22 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
             set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
     }
     pthread_mutex_unlock(&channel->send_lock);
+    if (result)
+        tally_zmq.msg_close(message);
     return result;
+}
+
+CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
+                               size_t tail_bytes)
+{
+    if (op_bytes + tail_bytes > TALLY_MESSAGE_BYTES_MAX)
+        return CUDA_ERROR_INVALID_VALUE;
+    op->flags = 0;
+    op->bytes = (uint32_t)(op_bytes + tail_bytes);
+    struct tally_zmq_message message;
+    if (tally_message_build(&message, op, op_bytes, tail, tail_bytes) != 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    return shim_post(channel, &message);
 }
 
 CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes)

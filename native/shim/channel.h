@@ -40,8 +40,9 @@ struct shim_channel {
 
     pthread_mutex_t slot_lock;
     pthread_cond_t slot_wake;
-    uint32_t slot_next;
     bool slot_held[TALLY_SLOTS_MAX];
+    uint64_t slots_sent;
+    uint64_t slot_sent[TALLY_SLOTS_MAX];     /* slots_sent when it went */
     uint32_t slot_sequence[TALLY_SLOTS_MAX]; /* last one sent */
 };
 

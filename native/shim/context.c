@@ -26,6 +26,15 @@ static _Thread_local struct {
     struct stack_entry entries[STACK_MAX];
 } stack;
 
+/* The stack's top, for the look-up in every call: a word of static TLS costs no call into the loader. */
+static _Thread_local struct stack_entry *stack_top __attribute__((tls_model("initial-exec")));
+
+static void set_depth(uint32_t depth)
+{
+    stack.depth = depth;
+    stack_top = depth > 0 ? &stack.entries[depth - 1] : NULL;
+}
+
 /* ---- objects ---------------------------------------------------------------------------------- */
 
 /* A forked child has its parent's memory but none of its sessions: it starts as if freshly loaded. The
@@ -34,7 +43,7 @@ static void before_fork(void) { pthread_mutex_lock(&shim_contexts_lock); }
 static void after_fork_parent(void) { pthread_mutex_unlock(&shim_contexts_lock); }
 static void after_fork_child(void)
 {
-    stack.depth = 0;
+    set_depth(0);
     memset(contexts, 0, sizeof contexts);
     atomic_store(&initialized, false);
     pthread_mutex_unlock(&shim_contexts_lock);
@@ -125,21 +134,22 @@ void shim_context_close(struct shim_context *context)
 
 static struct stack_entry *top(void)
 {
-    return stack.depth > 0 ? &stack.entries[stack.depth - 1] : NULL;
+    return stack_top;
 }
 
 CUresult shim_stack_push(struct shim_context *context)
 {
     if (stack.depth == STACK_MAX)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    stack.entries[stack.depth++] = (struct stack_entry){context, atomic_load(&context->id)};
+    stack.entries[stack.depth] = (struct stack_entry){context, atomic_load(&context->id)};
+    set_depth(stack.depth + 1);
     return CUDA_SUCCESS;
 }
 
 void shim_stack_drop(const struct shim_context *context)
 {
     if (top() != NULL && top()->context == context)
-        stack.depth--;
+        set_depth(stack.depth - 1);
 }
 
 CUcontext shim_context_current_handle(void)
@@ -238,7 +248,7 @@ CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (pctx != NULL)
         *pctx = shim_context_current_handle();
-    stack.depth--;
+    set_depth(stack.depth - 1);
     return CUDA_SUCCESS;
 }
 
@@ -253,7 +263,7 @@ CUresult shim_cuCtxSetCurrent(CUcontext ctx)
     if (ctx != NULL && context == NULL)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (stack.depth > 0)
-        stack.depth--;
+        set_depth(stack.depth - 1);
     return context != NULL ? shim_stack_push(context) : CUDA_SUCCESS;
 }
 

@@ -1,14 +1,11 @@
 /* Launches: one one-way message each. The parameter layout came with the function's handle, so a launch
  * needs no answer, and what CUDA would refuse at once is refused here. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "generated/custom.h"
 #include "modules.h"
 #include "streams.h"
-
-/* Room for the message on the stack; larger ones (rare: parameters go up to 32 KiB) are allocated. */
-#define STACK_BYTES 4096u
+#include "wire/zmq.h"
 
 struct launch {
     uint32_t grid[3], block[3];
@@ -109,6 +106,17 @@ static CUresult find_params(const struct shim_function *function, void **pointer
     return CUDA_SUCCESS;
 }
 
+/* Nearly all parameters are pointers and ints: no call for those. */
+static inline void copy_param(uint8_t *to, const void *from, uint32_t bytes)
+{
+    if (bytes == 8)
+        memcpy(to, from, 8);
+    else if (bytes == 4)
+        memcpy(to, from, 4);
+    else
+        memcpy(to, from, bytes);
+}
+
 static void pack(const struct shim_function *function, const struct params *params, uint8_t *to)
 {
     if (params->buffer) {
@@ -120,7 +128,7 @@ static void pack(const struct shim_function *function, const struct params *para
         struct tally_param param = function->params[i];
         if (param.offset > end)
             memset(to + end, 0, param.offset - end); /* padding is sent as zeros, not as our stack */
-        memcpy(to + param.offset, params->pointers[i], param.bytes);
+        copy_param(to + param.offset, params->pointers[i], param.bytes);
         end = param.offset + param.bytes;
     }
     if (params->bytes > end)
@@ -129,17 +137,22 @@ static void pack(const struct shim_function *function, const struct params *para
 
 /* ---- launching ------------------------------------------------------------------------------------------------- */
 
+/* libzmq promises no alignment. */
+typedef struct tally_op_launch unaligned_launch __attribute__((aligned(1)));
+
+/* The message is put together where libzmq will send it from. */
 static CUresult submit(const struct shim_function *function, const struct shim_stream_ref *ref,
                        const struct launch *launch, const struct params *params)
 {
     size_t attribute_bytes = launch->attribute_count * sizeof(CUlaunchAttribute);
     size_t bytes = sizeof(struct tally_op_launch) + attribute_bytes + params->bytes;
-    _Alignas(struct tally_op_launch) uint8_t stack[STACK_BYTES];
-    uint8_t *message = bytes <= sizeof stack ? stack : malloc(bytes);
-    if (!message)
+    struct tally_zmq_message message;
+    if (tally_zmq.msg_init_size(&message, bytes) != 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    struct tally_op_launch op = {
+    uint8_t *to = tally_zmq.msg_data(&message);
+    *(unaligned_launch *)to = (unaligned_launch){
         .op.code = TALLY_OP_LAUNCH,
+        .op.bytes = (uint32_t)bytes,
         .function = function->handle,
         .stream = ref->wire,
         .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
@@ -149,14 +162,11 @@ static CUresult submit(const struct shim_function *function, const struct shim_s
         .attribute_count = launch->attribute_count,
         .param_bytes = params->bytes,
     };
-    memcpy(message, &op, sizeof op);
+    to += sizeof(struct tally_op_launch);
     if (attribute_bytes)
-        memcpy(message + sizeof op, launch->attributes, attribute_bytes);
-    pack(function, params, message + sizeof op + attribute_bytes);
-    CUresult result = shim_send(ref->channel, message, bytes, NULL, 0);
-    if (message != stack)
-        free(message);
-    return result;
+        memcpy(to, launch->attributes, attribute_bytes);
+    pack(function, params, to + attribute_bytes);
+    return shim_post(ref->channel, &message);
 }
 
 static CUresult launch_on(bool per_thread, CUfunction f, CUstream stream, const struct launch *launch,

@@ -32,6 +32,8 @@ static CUresult let_go_of_primary(CUdevice dev, bool all)
     if (status != CUDA_SUCCESS)
         return status;
     struct shim_context *context = shim_context_lookup(handle);
+    if (context == NULL) /* a primary context never loses its slot; the compiler cannot know */
+        return CUDA_ERROR_INVALID_CONTEXT;
     pthread_mutex_lock(&shim_contexts_lock);
     bool was_live = atomic_load(&context->live);
     if (context->references > 0)

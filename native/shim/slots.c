@@ -1,4 +1,4 @@
-/* The ring of slots through which bulk bytes go. A slot belongs to one thread from take to give; after
+/* The slots through which bulk bytes go. A slot belongs to one thread from take to give; after
  * that to the executor until done[slot] shows the sequence number that went with it. */
 #include <sched.h>
 #include <time.h>
@@ -44,14 +44,19 @@ static CUresult wait_done(struct shim_channel *channel, uint32_t index)
     }
 }
 
+/* The lowest slot that the executor is done with: the same few are used over and over, and stay in the
+ * caches of both sides. Else the one that was sent longest ago. */
 static uint32_t find_free(const struct shim_channel *channel)
 {
-    for (uint32_t i = 0; i < channel->slot_count; i++) {
-        uint32_t index = (channel->slot_next + i) % channel->slot_count;
-        if (!channel->slot_held[index])
+    for (uint32_t index = 0; index < channel->slot_count; index++)
+        if (!channel->slot_held[index] && slot_done(channel, index))
             return index;
-    }
-    return UINT32_MAX;
+    uint32_t oldest = UINT32_MAX;
+    for (uint32_t index = 0; index < channel->slot_count; index++)
+        if (!channel->slot_held[index] &&
+            (oldest == UINT32_MAX || channel->slot_sent[index] < channel->slot_sent[oldest]))
+            oldest = index;
+    return oldest;
 }
 
 CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot)
@@ -65,7 +70,6 @@ CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slo
         return CUDA_ERROR_NOT_READY;
     }
     channel->slot_held[index] = true;
-    channel->slot_next = (index + 1) % channel->slot_count;
     pthread_mutex_unlock(&channel->slot_lock);
 
     uint32_t sequence = channel->slot_sequence[index] + 1;
@@ -84,8 +88,10 @@ CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slo
 void shim_slot_give(struct shim_channel *channel, const struct shim_slot *slot, bool sent)
 {
     pthread_mutex_lock(&channel->slot_lock);
-    if (sent)
+    if (sent) {
         channel->slot_sequence[slot->index] = slot->sequence;
+        channel->slot_sent[slot->index] = ++channel->slots_sent;
+    }
     channel->slot_held[slot->index] = false;
     pthread_cond_signal(&channel->slot_wake);
     pthread_mutex_unlock(&channel->slot_lock);

@@ -152,7 +152,7 @@ CUresult shim_stream_resolve(bool per_thread, CUstream stream, struct shim_strea
             return ready ? ready : CUDA_ERROR_INVALID_HANDLE;
         }
         *ref = (struct shim_stream_ref){found->channel, found->context, found, found->handle};
-        return CUDA_SUCCESS;
+        return shim_channel_check(found->channel);
     }
     CUresult result = shim_current(&ref->context, &ref->channel);
     if (result)

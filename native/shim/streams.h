@@ -35,7 +35,8 @@ struct shim_stream_ref {
 };
 
 /* NULL is the legacy stream, or the calling thread's own where `per_thread`; CU_STREAM_LEGACY and
- * CU_STREAM_PER_THREAD say so themselves. CUDA_ERROR_INVALID_HANDLE, or the context's error. */
+ * CU_STREAM_PER_THREAD say so themselves. CUDA_ERROR_INVALID_HANDLE, the context's error, or what
+ * shim_channel_check says. */
 CUresult shim_stream_resolve(bool per_thread, CUstream stream, struct shim_stream_ref *ref);
 
 /* A number unique per stream: cuStreamGetId. */
