@@ -71,8 +71,9 @@ def test_hostile_messages_replay() -> None:
 
 def test_hostile_ops_are_framed_as_the_protocol_says() -> None:
     random = Random(9)
-    for _ in range(2000):
-        message = hostile.framed_op(random, 1 << 46)
+    liar = hostile.Liar(random, 1 << 46, 8)
+    for turn in range(4000):
+        message = liar.op() if turn % 2 else hostile.framed_op(random, 1 << 46)
         code, flags, size, _ = hostile.OP_HEADER.unpack_from(message)
         assert (flags, size) == (0, len(message))
         assert code in hostile.BODIES

@@ -29,7 +29,8 @@ from .watching import Holdings, shared_memory_files
 PROGRAMS = Path(__file__).parents[1] / "soft" / "programs"
 CONTROL_BATCH = 500
 OPS_BATCH = 200
-FRAMED_SHARE = 0.995  # of a data session's messages; a broken one ends the session
+# Shares of a data session's messages; most framed lies and every broken message end the session.
+PLAUSIBLE_SHARE, FRAMED_SHARE = 0.98, 0.015
 
 
 class ControlPeer:
@@ -71,7 +72,9 @@ class DataSession:
         (session, _, _) = protocol.HELLO_REPLY.unpack_from(body)
         status, body = self.control.ask(Type.OPEN, protocol.OPEN.pack(session, 0, 0))
         assert status == Status.OK, body
-        ops, replies, segment, size, _, _, self.region, _ = protocol.OPEN_REPLY.unpack(body)
+        ops, replies, segment, size, self.slots, _, self.region, _ = protocol.OPEN_REPLY.unpack(
+            body
+        )
         self.ops, self.replies = context.socket(zmq.PUSH), context.socket(zmq.PULL)
         for socket, endpoint in ((self.ops, ops), (self.replies, replies)):
             socket.linger = 0
@@ -132,10 +135,11 @@ class Fuzzer:
     def fuzz_ops(self, messages: int) -> None:
         session = DataSession(self.context, self.daemon.runtime_dir)
         drains = self.random.random() < 0.8
+        liar = hostile.Liar(self.random, session.region, session.slots)
+        for message in hostile.preamble():
+            session.send(message)
         for _ in range(messages):
-            broken = self.random.random() > FRAMED_SHARE
-            make = hostile.broken_op if broken else hostile.framed_op
-            if not session.send(make(self.random, session.region)) or session.closed:
+            if not session.send(self.op(liar)) or session.closed:
                 break
             self.sent += 1
             if drains:
@@ -146,6 +150,14 @@ class Fuzzer:
         else:
             session.send(hostile.OP_HEADER.pack(1, 0, 16, 0))
         session.close()
+
+    def op(self, liar: hostile.Liar) -> bytes:
+        choice = self.random.random()
+        if choice < PLAUSIBLE_SHARE:
+            return liar.op()
+        if choice < PLAUSIBLE_SHARE + FRAMED_SHARE:
+            return hostile.framed_op(self.random, liar.region)
+        return hostile.broken_op(self.random, liar.region)
 
     def check(self) -> None:
         """The other session computes, tallyd and the executor live."""

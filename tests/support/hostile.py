@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from random import Random
 
 from tally.client import protocol
@@ -21,11 +22,45 @@ BODIES: dict[int, str] = {
 }  # fmt: skip
 TAILED = {6, 9, 11, 12, 13}
 
+Values = list[int | bytes]
+
 WIDE = [0, 1, 2, 3, 7, 64, 4096, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 47, 1 << 63]
 WIDE += [(1 << 64) - 1, (1 << 64) - 4096, 0x10000, 0x7FFFFFFFFFFFFFFF]
-NAMES = [b"scale", b"calls", b"", b"\0", b"x" * 5000, b"\xff\xfe", b"../../etc/passwd", b"%s%n"]
-PTX = b".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry k()\n{\n ret;\n}\n\0"
-TAILS = [PTX, PTX[:50], b"\x7fELF" + bytes(60), b"\x50\xed\x55\xba\x01\0\x10\0" + b"\xff" * 24]
+NAMES = [
+    b"store",
+    b"store",
+    b"calls",
+    b"",
+    b"\0",
+    b"x" * 5000,
+    b"\xff\xfe",
+    b"../../etc/passwd",
+    b"%s%n",
+]
+PTX = (
+    b"""
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .global .align 4 .u32 calls = 5;
+.visible .entry store(.param .u64 out)
+{
+    .reg .b64 %d<2>;
+    ld.param.u64 %d1, [out];
+    st.global.u32 [%d1], 7;
+    ret;
+}
+""".lstrip()
+    + b"\0"
+)
+TAILS = [
+    PTX,
+    PTX,
+    PTX[:50],
+    bytes(8),
+    b"\x7fELF" + bytes(60),
+    b"\x50\xed\x55\xba\x01\0\x10\0" + b"\xff" * 24,
+]
 TAILS += [b"/etc/passwd", b"/dev/zero", b"/proc/self/mem", b"/nowhere"]
 
 
@@ -68,26 +103,138 @@ def tail(random: Random) -> bytes:
 
 
 def framed_op(random: Random, region: int) -> bytes:
-    """An op whose header is right and whose body is a lie."""
+    """An op whose header is right and whose body is a lie; most end the session."""
     code = random.choice(list(BODIES))
     layout = BODIES[code]
     values = [field(x, random, region) for x in layout.replace("32s", "s")]
     end = tail(random) if code in TAILED and random.random() < 0.8 else b""
-    if code in TAILED and random.random() < 0.7:
-        values = told_length(code, values, len(end))
-    body = struct.pack("<" + layout, *values) + end
-    call = random.choice((0, 1, 2, random.getrandbits(64)))
+    return pack(code, random.choice((0, 1, 2, random.getrandbits(64))), values, end)
+
+
+def pack(code: int, call: int, values: Sequence[int | bytes], end: bytes = b"") -> bytes:
+    body = struct.pack("<" + BODIES[code], *values) + end
     return OP_HEADER.pack(code, 0, OP_HEADER.size + len(body), call) + body
 
 
-def told_length(code: int, values: list[int | bytes], length: int) -> list[int | bytes]:
-    """The body with its tail's true length, so that more than the length check is exercised."""
-    position = {6: None, 9: 7, 11: 2, 12: 1, 13: 11}[code]
-    if position is not None:
-        values[position] = length
-    if code == 13:
-        values[10] = 0  # no attributes: the tail is parameters
-    return values
+# What the 64-bit words of a body name, where they name handles.
+KINDS: dict[int, tuple[int, ...]] = {
+    6: (2,), 7: (2,), 9: (4,), 10: (4,), 11: (4, 5), 12: (4,), 13: (5, 2), 14: (2,), 15: (2,),
+    16: (2,), 17: (2,), 18: (2, 3), 19: (2,), 20: (3,), 21: (3,), 22: (3, 2), 23: (3,), 24: (3,),
+    25: (3, 3), 28: (4,),
+}  # fmt: skip
+
+
+def preamble() -> list[bytes]:
+    """Ops that make the first few handles real: a module, its kernel, a stream, an event."""
+    module, function, stream, event = (kind << 48 | HANDLE_TAG << 32 for kind in (4, 5, 2, 3))
+    name = b"store"
+    return [
+        pack(9, 1, [module, 0, len(PTX), 0, bytes(32), 3, 100, len(PTX), 0], PTX),
+        pack(11, 2, [module, function, len(name), 0], name),
+        pack(14, 0, [stream, 1, 0]),
+        pack(20, 0, [event, 0, 0]),
+        pack(2, 3, [1 << 16]),
+    ]
+
+
+class Liar:
+    """Makes the ops of one session that every decoder accepts: the lie is in what they ask for."""
+
+    def __init__(self, random: Random, region: int, slots: int) -> None:
+        self.random, self.region, self.slots = random, region, slots
+        self.fresh = 3  # handles up to here are used by chance; new ones come from here
+        self.shape = {
+            6: self._copy, 7: self._memset, 8: self._upload, 9: self._load, 11: self._function,
+            12: self._name, 13: self._launch, 14: self._stream, 19: self._value, 20: self._event,
+        }  # fmt: skip
+
+    def op(self) -> bytes:
+        random = self.random
+        code = random.choice(list(BODIES))
+        layout = BODIES[code].replace("32s", "s")
+        values = [field(letter, random, self.region) for letter in layout]
+        for position, kind in enumerate(KINDS.get(code, ())):
+            if random.random() < 0.9:
+                values[position] = kind << 48 | HANDLE_TAG << 32 | random.choice((0, 0, 0, 1, 2))
+            if kind == 2 and random.random() < 0.3:
+                values[position] = 1  # the legacy default stream
+        end = self.shape[code](values) if code in self.shape else b""
+        return pack(code, random.randint(1, 1 << 62), values, end)
+
+    def _new(self, kind: int) -> int:
+        self.fresh += 1
+        return kind << 48 | HANDLE_TAG << 32 | self.fresh
+
+    def _stream(self, values: Values) -> bytes:
+        values[0:2] = [self._new(2), self.random.choice((0, 0, 1, 2, 0xFFFF))]
+        return b""
+
+    def _event(self, values: Values) -> bytes:
+        values[0:2] = [self._new(3), self.random.choice((0, 0, 1, 2, 0xFFFF))]
+        return b""
+
+    def _copy(self, values: Values) -> bytes:
+        values[10], values[11] = self.random.randrange(3), self.random.randrange(4)
+        values[12] = self.random.randrange(self.slots)
+        end = tail(self.random) if values[11] == 3 else b""
+        if self.random.random() < 0.7:  # a size that may be there
+            values[3:6] = [self.random.choice((1, 4, len(end), 4096, 65536)), 1, 1]
+        return end
+
+    def _memset(self, values: Values) -> bytes:
+        values[6] = self.random.choice((1, 2, 4))
+        return b""
+
+    def _upload(self, values: Values) -> bytes:
+        upload = self.random.randint(1, 5)
+        total = 300 << 2 * upload  # of an upload, told anew with each of its pieces
+        offset = self.random.randrange(total)
+        size = min(self.random.choice((0, 1, 300, 1 << 16)), total - offset)
+        values[:] = [upload, total, offset, size]
+        values += [self.random.randrange(self.slots), self.random.randrange(4)]
+        return b""
+
+    def _load(self, values: Values) -> bytes:
+        source = self.random.choice((1, 2, 3, 3, 3, 4))
+        end = tail(self.random) if source in (1, 3) else b""
+        if source == 1:
+            end = end.replace(b"\0", b"/")[:4096] or b"/"
+            values[1:3] = [
+                self.random.choice((0, 1, 1 << 40)),
+                self.random.choice((1, 64, 1 << 20)),
+            ]
+        elif source == 3:
+            end = end or b"x"
+            values[2] = len(end)
+        else:
+            values[3] = self.random.randint(1, 5)
+        values[0] = self._new(4)
+        values[5:9] = [source, self.random.choice((0, 100, 65536)), len(end), 0]
+        return end
+
+    def _name(self, values: Values) -> bytes:
+        end = tail(self.random).replace(b"\0", b"_")[:4096] or b"store"
+        values[-2:] = [len(end), 0]
+        return end
+
+    def _function(self, values: Values) -> bytes:
+        values[1] = self._new(5)
+        return self._name(values)
+
+    def _value(self, values: Values) -> bytes:
+        values[4:6] = [int(self.random.random() < 0.1), self.random.randrange(2)]
+        return b""
+
+    def _launch(self, values: Values) -> bytes:
+        end = tail(self.random)
+        values[2:8] = [self.random.choice((0, 1, 1, 2, 7, 1 << 31)) for _ in range(6)]
+        values[8:] = [
+            self.random.choice((0, 0, 64, 1 << 20)),
+            self.random.randrange(2),
+            0,
+            len(end),
+        ]
+        return end
 
 
 def broken_op(random: Random, region: int) -> bytes:
