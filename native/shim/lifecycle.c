@@ -123,6 +123,8 @@ static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32
     status = shim_stack_push(context);
     if (status == CUDA_SUCCESS)
         *pctx = shim_context_handle(context);
+    else
+        shim_cuCtxDestroy_v2(shim_context_handle(context));
     return status;
 }
 
@@ -189,6 +191,8 @@ CUresult shim_cuCtxDetach(CUcontext ctx)
         return status;
     if (shim_context_handle(context) != ctx)
         return CUDA_ERROR_INVALID_CONTEXT;
+    if (context->primary) /* attaching retained it */
+        return let_go_of_primary((CUdevice)context->device, false);
     pthread_mutex_lock(&shim_contexts_lock);
     bool last = --context->references == 0;
     pthread_mutex_unlock(&shim_contexts_lock);

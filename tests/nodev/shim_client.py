@@ -253,6 +253,18 @@ def contexts() -> Any:
         made += 1
         assert made < 10000
     assert made >= 16 and cuda.cuCtxCreate_v2(byref(first), 0, 0) == 2
+    # What was refused left no slot behind: each destroyed context makes room for one.
+    for _ in range(3 * made):
+        assert cuda.cuCtxGetCurrent(byref(first)) == cuda.cuCtxDestroy_v2(first) == 0
+        assert cuda.cuCtxCreate_v2(byref(first), 0, 0) == 0
+    # Attaching counts, for primary contexts too.
+    assert cuda.cuCtxAttach(byref(second), 0) == 0 and second.value == first.value
+    assert cuda.cuCtxDetach(first) == 0 and current(cuda) == first.value
+    assert cuda.cuCtxDetach(first) == 0 and current(cuda) != first.value
+    assert cuda.cuDevicePrimaryCtxRetain(byref(primary), 0) == cuda.cuCtxSetCurrent(primary) == 0
+    assert cuda.cuCtxAttach(byref(second), 0) == cuda.cuCtxDetach(primary) == 0
+    assert cuda.cuDevicePrimaryCtxRelease_v2(0) == 0
+    assert cuda.cuDevicePrimaryCtxRelease_v2(0) == invalid
     return {}
 
 
