@@ -177,13 +177,15 @@ bool op_memset(struct session *session, const struct message *message)
 static struct upload *upload_find(struct session *session, const struct tally_op_upload *op)
 {
     struct upload *unused = NULL;
+    uint64_t total = op->total; /* of all unfinished ones */
     for (uint32_t i = 0; i < UPLOADS_MAX; i++) {
+        total += session->uploads[i].total;
         if (session->uploads[i].id == op->upload)
             return &session->uploads[i];
         if (!session->uploads[i].id)
             unused = &session->uploads[i];
     }
-    if (!unused || op->offset != 0)
+    if (!unused || op->offset != 0 || total > IMAGE_BYTES_MAX)
         return NULL;
     unused->bytes = calloc(1, op->total + 1); /* a NUL behind it: PTX is text */
     if (!unused->bytes)

@@ -5,11 +5,7 @@
 #include "engine/session.h"
 #include "engine/timing.h"
 
-/* Attributes that name no address, no handle, and nothing that would let one session hurt another. Those
- * that are mere hints are dropped; those that a program would miss are refused. */
-enum attribute_rule { PASS, DROP, REFUSE };
-
-static enum attribute_rule attribute_rule(CUlaunchAttributeID id)
+enum attribute_rule attribute_rule(CUlaunchAttributeID id)
 {
     switch (id) {
     case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
@@ -22,13 +18,13 @@ static enum attribute_rule attribute_rule(CUlaunchAttributeID id)
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
     case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
-        return PASS;
+        return ATTRIBUTE_PASS;
     case CU_LAUNCH_ATTRIBUTE_IGNORE:
     case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW: /* a hint, with an address */
     case CU_LAUNCH_ATTRIBUTE_PRIORITY:             /* priorities are Tally's to give */
-        return DROP;
+        return ATTRIBUTE_DROP;
     default:
-        return REFUSE;
+        return ATTRIBUTE_REFUSE;
     }
 }
 
@@ -39,9 +35,9 @@ static bool read_attributes(struct launch *launch, struct tally_reader *tail, ui
         if (!tally_reader_copy(tail, &attribute, sizeof attribute))
             return false;
         enum attribute_rule rule = attribute_rule(attribute.id);
-        if (rule == PASS)
+        if (rule == ATTRIBUTE_PASS)
             launch->attributes[launch->attribute_count++] = attribute;
-        else if (rule == REFUSE)
+        else if (rule == ATTRIBUTE_REFUSE)
             *result = CUDA_ERROR_NOT_SUPPORTED;
     }
     return true;

@@ -24,6 +24,7 @@ void replies_close(struct session *session)
     free(replies->output[0]);
     free(replies->output[1]);
     pthread_mutex_destroy(&replies->lock);
+    pthread_mutex_destroy(&replies->output_lock);
 }
 
 /* Under replies.lock. */
@@ -39,31 +40,44 @@ static void send_reply(struct session *session, const void *head, size_t head_by
     session_end(session, "the client does not take its replies");
 }
 
+/* What the device printed since the last time; the caller frees it. */
+static char *take_output(struct replies *replies, int i, size_t *bytes)
+{
+    pthread_mutex_lock(&replies->output_lock);
+    char *text = replies->output[i];
+    *bytes = replies->output_bytes[i];
+    replies->output[i] = NULL;
+    replies->output_bytes[i] = 0;
+    pthread_mutex_unlock(&replies->output_lock);
+    return text;
+}
+
 /* Under replies.lock. Output goes ahead of the reply that lets the program go on, as with CUDA, whose
  * printf buffer is flushed by waiting calls. */
 static void flush_output(struct session *session)
 {
-    struct replies *replies = &session->replies;
-    replies->output_waiting = false;
+    session->replies.output_waiting = false;
     for (int i = 0; i < 2; i++) {
-        size_t bytes = replies->output_bytes[i];
+        size_t bytes;
+        char *text = take_output(&session->replies, i, &bytes);
         for (size_t at = 0; at < bytes; at += OUTPUT_CHUNK_BYTES) {
             size_t chunk = bytes - at < OUTPUT_CHUNK_BYTES ? bytes - at : OUTPUT_CHUNK_BYTES;
             struct tally_reply head = {
                 .kind = i == 0 ? TALLY_REPLY_STDOUT : TALLY_REPLY_STDERR,
                 .bytes = (uint32_t)(sizeof head + chunk),
             };
-            send_reply(session, &head, sizeof head, replies->output[i] + at, chunk);
+            send_reply(session, &head, sizeof head, text + at, chunk);
         }
-        replies->output_bytes[i] = 0;
+        free(text);
     }
 }
 
+/* From the device's worker threads, which must never wait for a client: nothing is sent here. */
 void session_output(struct session *session, int fd, const char *text, size_t bytes)
 {
     struct replies *replies = &session->replies;
     int i = fd == 2 ? 1 : 0;
-    pthread_mutex_lock(&replies->lock);
+    pthread_mutex_lock(&replies->output_lock);
     if (!replies->output[i])
         replies->output[i] = malloc(OUTPUT_BYTES_MAX);
     size_t room = replies->output[i] ? OUTPUT_BYTES_MAX - replies->output_bytes[i] : 0;
@@ -73,7 +87,7 @@ void session_output(struct session *session, int fd, const char *text, size_t by
         replies->output_bytes[i] += kept;
         replies->output_waiting = true;
     }
-    pthread_mutex_unlock(&replies->lock);
+    pthread_mutex_unlock(&replies->output_lock);
     if (kept < bytes)
         tally_stats_add(&session->stats, TALLY_COUNT_OUTPUT_LOST_BYTES, bytes - kept);
 }

@@ -236,6 +236,7 @@ static void init_locks(struct session *session)
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&session->memory.lock, NULL);
     pthread_mutex_init(&session->replies.lock, NULL);
+    pthread_mutex_init(&session->replies.output_lock, NULL);
     pthread_mutex_init(&session->request.lock, NULL);
     pthread_mutex_init(&session->wake_lock, NULL);
     pthread_mutex_init(&session->events_free.lock, NULL);

@@ -3,10 +3,11 @@
  * Who owns what:
  *   session thread   the ops socket, handles, streams, legacy ordering, modules, uploads. No lock.
  *   memory.lock      device ranges, pinned areas, accounts: also released by the reaper.
- *   replies.lock     the replies socket, the async error and the output buffer's order.
+ *   replies.lock     the replies socket and the async error; held while a slow client is waited for.
+ *   replies.output_lock  what the device printed; never held for long.
  *   waits, reaper    a lock each (waiter.c).
  *   engine->lock     the table of sessions and the queue of events (engine.c).
- * Locks are never nested, save that replies.lock is the innermost one of all. */
+ * Locks are not nested, save that output_lock may be taken inside replies.lock and wake_lock inside any. */
 #ifndef TALLY_ENGINE_SESSION_H
 #define TALLY_ENGINE_SESSION_H
 
@@ -125,6 +126,7 @@ struct replies {
     pthread_mutex_t lock;
     void *socket;
     CUresult async_error;
+    pthread_mutex_t output_lock;
     char *output[2]; /* fd 1 and 2; OUTPUT_BYTES_MAX each, allocated when first used */
     size_t output_bytes[2];
     _Atomic bool output_waiting;
@@ -277,6 +279,11 @@ void modules_close(struct session *session);
 int shm_create(struct session *session, const char *name, size_t bytes);
 
 /* ---- launch.c ---- */
+
+/* Attributes that name no address, no handle, and nothing that would let one session hurt another, pass.
+ * Mere hints are dropped; those that a program would miss are refused. */
+enum attribute_rule { ATTRIBUTE_PASS, ATTRIBUTE_DROP, ATTRIBUTE_REFUSE };
+enum attribute_rule attribute_rule(CUlaunchAttributeID id);
 
 /* The scheduler's place: takes the launch to the device, now. */
 CUresult submit_launch(struct session *session, const struct launch *launch);

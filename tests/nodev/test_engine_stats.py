@@ -1,0 +1,69 @@
+"""The engine's statistics: one geometry of histograms on both sides, and every number has a name."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tally._native import ffi, lib
+from tally.daemon import executor_stats, job_stats
+
+UNIT_NS = 128
+BEYOND_NS = (1 << 63) + 5
+
+
+def filled(*values_ns: int) -> Any:
+    histogram = ffi.new("struct tally_histogram *")
+    for value_ns in values_ns:
+        lib.tally_histogram_add(histogram, value_ns)
+    return histogram
+
+
+def bucket_of(value_ns: int) -> int:
+    (bucket,) = (index for index, count in enumerate(filled(value_ns).buckets) if count)
+    return int(bucket)
+
+
+@given(st.integers(0, 2 * 10**12))
+def test_a_value_lies_in_its_bucket(value_ns: int) -> None:
+    bucket = bucket_of(value_ns)
+    assert lib.tally_histogram_floor_ns(bucket) <= value_ns
+    assert value_ns < lib.tally_histogram_floor_ns(bucket + 1)
+    width_ns = lib.tally_histogram_floor_ns(bucket + 1) - lib.tally_histogram_floor_ns(bucket)
+    assert width_ns <= max(UNIT_NS, value_ns / 8)
+
+
+def test_python_knows_the_same_buckets() -> None:
+    for bucket in range(lib.TALLY_HISTOGRAM_BUCKETS):
+        assert job_stats.floor_ns(bucket) == lib.tally_histogram_floor_ns(bucket)
+
+
+def test_the_last_bucket_takes_the_rest() -> None:
+    assert bucket_of(BEYOND_NS) == lib.TALLY_HISTOGRAM_BUCKETS - 1
+    assert filled(3, BEYOND_NS, 7).max_ns == BEYOND_NS
+
+
+def test_every_statistic_has_one_name() -> None:
+    names = executor_stats.COUNTER_NAMES + executor_stats.TIMING_NAMES
+    assert len(set(names)) == len(names) == lib.TALLY_COUNTERS + lib.TALLY_TIMINGS
+    assert set(executor_stats.COUNTER_NAMES) >= executor_stats.GAUGES
+    assert not lib.tally_counter_name(lib.TALLY_COUNTERS)
+
+
+def test_percentiles_of_what_the_engine_counts() -> None:
+    random = Random(5)
+    values = sorted(int(random.lognormvariate(12, 1)) for _ in range(5000))
+    native = ffi.new("struct tally_session_stats *")
+    for value in values:
+        lib.tally_histogram_add(ffi.addressof(native.timings[0]), value)
+    stats = executor_stats.session_stats(native)
+    histogram = stats["histograms"]["queue_delay"]
+    assert (histogram["count"], histogram["sum_ns"]) == (5000, sum(values))
+    for percent in (50, 95, 99):
+        exact = values[5000 * percent // 100 - 1]
+        assert abs(job_stats.quantile_ns(histogram, percent) - exact) <= exact / 8 + UNIT_NS
+    merged = job_stats.merge([stats, stats])
+    assert merged["histograms"]["queue_delay"]["count"] == 10_000
