@@ -317,7 +317,7 @@ def fork() -> Any:
 
 
 def null_arguments(rows: str) -> Any:
-    """Calls every symbol with zeroes in three states; returns those that succeeded with no context."""
+    """Calls every symbol with zeroes in three states; which ones succeed without a context."""
     cuda = driver()
     symbols: list[list[Any]] = json.loads(rows)
 
