@@ -6,13 +6,36 @@
  * device time. */
 #include "state.h"
 
+/* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
+ * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
+static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
+    uint64_t charge = tally_sched_charge_of(s, launch, form), longest = s->limits.oversized_idle_ns;
+    if (charge <= s->limits.turnaround_ns_max || form == FORM_WHOLE || s->high_idle_ns == 0) return true;
+    uint64_t from = s->high_idle_ns + (charge < longest ? charge : longest);
+    if (s->now_ns < from) tally_sched_wish(s, from);
+    return s->now_ns >= from;
+}
+
+/* The next launch of a session that may start now, over its queues in turn; NONE. */
+static uint32_t next_of(struct tally_sched *s, const struct session *session, enum form form) {
+    uint32_t at = session->ring;
+    if (at == NONE || session->waiting == 0) return NONE;
+    do {
+        const struct queue *queue = &s->queues[at];
+        if (tally_sched_startable(s, queue, form) && gap_suits(s, &s->launches[queue->cursor], form))
+            return queue->cursor;
+        at = queue->next;
+    } while (at != session->ring);
+    return NONE;
+}
+
 /* The sessions that may be served now all have the greatest priority among those that could be. */
 static uint32_t candidates(struct tally_sched *s, enum form form, int32_t *priority) {
     uint32_t count = 0, at = s->ready;
     if (at == NONE) return 0;
     do {
         const struct session *session = &s->sessions[at];
-        if (session->class_ == TALLY_SCHED_BEST_EFFORT && tally_sched_next_of(s, session, form) != NONE) {
+        if (session->class_ == TALLY_SCHED_BEST_EFFORT && next_of(s, session, form) != NONE) {
             if (count == 0 || session->priority > *priority) {
                 *priority = session->priority;
                 count = 0;
@@ -24,10 +47,10 @@ static uint32_t candidates(struct tally_sched *s, enum form form, int32_t *prior
     return count;
 }
 
-static bool is_candidate(const struct tally_sched *s, const struct session *session, enum form form,
+static bool is_candidate(struct tally_sched *s, const struct session *session, enum form form,
                          int32_t priority) {
     return session->class_ == TALLY_SCHED_BEST_EFFORT && session->priority == priority &&
-           tally_sched_next_of(s, session, form) != NONE;
+           next_of(s, session, form) != NONE;
 }
 
 static void give_time(struct tally_sched *s, uint64_t rounds, int32_t priority) {
@@ -132,13 +155,7 @@ static uint32_t choose_launch(struct tally_sched *s, enum form form) {
         return ours && tally_sched_startable(s, queue, form) ? queue->cursor : NONE;
     }
     uint32_t chosen = choose_session(s, form);
-    return chosen == NONE ? NONE : tally_sched_next_of(s, &s->sessions[chosen], form);
-}
-
-/* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
- * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
-static uint64_t idle_wanted(const struct tally_sched *s, uint64_t charge_ns) {
-    return charge_ns < s->limits.oversized_idle_ns ? charge_ns : s->limits.oversized_idle_ns;
+    return chosen == NONE ? NONE : next_of(s, &s->sessions[chosen], form);
 }
 
 static void fill_gap(struct tally_sched *s, enum form form) {
@@ -150,14 +167,7 @@ static void fill_gap(struct tally_sched *s, enum form form) {
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
         /* What adds nothing may go even then: a guarded launch right behind its like. */
         if (sums->starts > 0 && charge > 0 && sums->charge_ns + charge > bound) return;
-        if (charge > bound) {
-            uint64_t from = s->high_idle_ns + (form == FORM_PLAN ? idle_wanted(s, charge) : 0);
-            if (s->high_idle_ns > 0 && s->now_ns < from) {
-                tally_sched_wish(s, from);
-                return;
-            }
-            s->stats.oversized++;
-        }
+        if (charge > bound) s->stats.oversized++;
         tally_sched_start(s, index, form, 0);
     }
 }

@@ -167,6 +167,21 @@ def test_an_oversized_launch_starts_alone_and_only_in_a_long_gap() -> None:
     assert s.sched.stats().oversized == 1
 
 
+def test_others_use_the_gap_that_an_oversized_launch_waits_out() -> None:
+    s = make()
+    huge = Plan(PlanKind.WHOLE, whole_ns=10_000_000 * US)
+    s.launch(0, 0, 0, 1, 1, SHORT)
+    s.finished(10 * US, 1, 0, 1)
+    assert s.launch(100 * US, 10, 10, 2, 1, huge) == [SetTimer(510 * US)]
+    assert s.launch(110 * US, 11, 11, 3, 1, SHORT) == [Start(3, 0, 1)]
+    assert s.launch(500 * US, 11, 11, 4, 1, SHORT) == [Start(4, 0, 1)]
+    # Its time has come: nothing new goes ahead of it, and it starts when the device is free.
+    assert s.timer(510 * US) == []
+    assert s.launch(511 * US, 11, 11, 5, 1, SHORT) == []
+    assert s.finished(512 * US, 3, 0, 1) == [Complete(3)]
+    assert s.finished(520 * US, 4, 0, 1) == [Complete(4), Start(2, 0, 1)]
+
+
 def test_an_unmeasured_launch_fills_the_bound() -> None:
     s = make()
     assert s.launch(0, 10, 10, 1, 9, Plan()) == [Start(1, 0, 9)]
