@@ -137,7 +137,7 @@ SOFT_API CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice ordinal, unsigned int f
 {
     CUresult result = device_check(ordinal);
     if (result == CUDA_SUCCESS)
-        soft.devices[ordinal].primary.flags = flags;
+        __atomic_store_n(&soft.devices[ordinal].primary.flags, flags, __ATOMIC_RELAXED);
     return result;
 }
 
@@ -148,7 +148,7 @@ SOFT_API CUresult cuDevicePrimaryCtxGetState(CUdevice ordinal, unsigned int *fla
         return result;
     if (!flags || !active)
         return CUDA_ERROR_INVALID_VALUE;
-    *flags = soft.devices[ordinal].primary.flags;
+    *flags = __atomic_load_n(&soft.devices[ordinal].primary.flags, __ATOMIC_RELAXED);
     *active = __atomic_load_n(&soft.devices[ordinal].primary.retained, __ATOMIC_RELAXED) != 0;
     return CUDA_SUCCESS;
 }

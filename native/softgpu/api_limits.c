@@ -24,7 +24,7 @@ SOFT_API CUresult cuCtxGetFlags(unsigned int *flags)
     if (result == CUDA_SUCCESS && !flags)
         result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
-        *flags = context->flags;
+        *flags = __atomic_load_n(&context->flags, __ATOMIC_RELAXED);
     return result;
 }
 
@@ -33,7 +33,7 @@ SOFT_API CUresult cuCtxSetFlags(unsigned int flags)
     struct soft_context *context;
     CUresult result = soft_context_get(NULL, &context);
     if (result == CUDA_SUCCESS)
-        context->flags = flags;
+        __atomic_store_n(&context->flags, flags, __ATOMIC_RELAXED);
     return result;
 }
 
@@ -96,7 +96,7 @@ SOFT_API CUresult cuCtxGetCacheConfig(CUfunc_cache *config)
     if (result == CUDA_SUCCESS && !config)
         result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
-        *config = context->cache_config;
+        *config = __atomic_load_n(&context->cache_config, __ATOMIC_RELAXED);
     return result;
 }
 
@@ -105,7 +105,7 @@ SOFT_API CUresult cuCtxSetCacheConfig(CUfunc_cache config)
     struct soft_context *context;
     CUresult result = soft_context_get(NULL, &context);
     if (result == CUDA_SUCCESS)
-        context->cache_config = config;
+        __atomic_store_n(&context->cache_config, config, __ATOMIC_RELAXED);
     return result;
 }
 

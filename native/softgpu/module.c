@@ -98,6 +98,13 @@ static CUresult name_objects(struct soft_module *module)
     return CUDA_SUCCESS;
 }
 
+/* Compiling takes long: the tenant may have ended, and its number may be another's by now. */
+static bool gone(const struct soft_call *call)
+{
+    return !__atomic_load_n(&call->tenant->live, __ATOMIC_ACQUIRE) ||
+           call->tenant->generation != call->generation;
+}
+
 static CUresult instantiate(struct soft_call *call, const struct soft_code *code, bool own_code,
                             struct soft_module **out)
 {
@@ -115,6 +122,8 @@ static CUresult instantiate(struct soft_call *call, const struct soft_code *code
         module->functions ? make_globals(call, code, &module->globals) : CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t globals = module->globals;
     soft_lock();
+    if (result == CUDA_SUCCESS && gone(call))
+        result = CUDA_ERROR_CONTEXT_IS_DESTROYED;
     if (result == CUDA_SUCCESS)
         result = name_objects(module);
     if (result != CUDA_SUCCESS)

@@ -341,5 +341,7 @@ bool soft_submit_inline(struct soft_stream *stream, struct soft_op *op)
         return false;
     push(stream, op);
     op->running = true;
+    /* The first part is the caller's: a tenant that fails now cannot drop the op under its feet. */
+    atomic_store_explicit(&op->claimed, 1, memory_order_relaxed);
     return true;
 }

@@ -138,7 +138,7 @@ CUresult soft_device_start(struct soft_device *device);
 void soft_make_ready(struct soft_op *op);
 void soft_unlist(struct soft_op *op);     /* no part is left to take */
 void soft_forget(struct soft_op *op);     /* the op is about to go */
-void soft_run_inline(struct soft_op *op); /* without the lock: all parts, on the calling thread */
+void soft_run_inline(struct soft_op *op); /* without the lock: all parts, of which the first is claimed */
 void soft_interrupt_tenant(struct soft_tenant *tenant);
 
 /* helper.c: what must not hold up a worker. */

@@ -127,6 +127,7 @@ struct soft_tenant {
     uint32_t id;
     bool live;         /* calls get in */
     bool taken;        /* live, or on its way out */
+    uint64_t generation; /* tells tenants of one number apart */
     _Atomic int error; /* sticky CUresult; CUDA_SUCCESS while well */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
@@ -171,6 +172,7 @@ uint64_t soft_now_ns(void);
 /* What every API call starts with. */
 struct soft_call {
     struct soft_tenant *tenant;
+    uint64_t generation; /* of the tenant, for calls that take long */
     struct soft_context *context;
     struct soft_device *device;
 };

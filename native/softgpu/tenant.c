@@ -48,6 +48,7 @@ SOFT_API CUresult softgpuTenantCreate(uint32_t *tenant_id)
             atomic_store(&tenant->blocks, 0);
             tenant->pinned_base = tenant->pinned_bytes = 0;
             tenant->taken = true;
+            __atomic_fetch_add(&tenant->generation, 1, __ATOMIC_RELAXED);
             __atomic_store_n(&tenant->live, true, __ATOMIC_RELEASE);
             *tenant_id = id;
         }

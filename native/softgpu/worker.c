@@ -266,11 +266,11 @@ static void *worker_main(void *argument)
 void soft_run_inline(struct soft_op *op)
 {
     struct stint stint = {0, CUDA_SUCCESS};
-    uint64_t part;
-    while (stint.error == CUDA_SUCCESS && (part = atomic_fetch_add(&op->claimed, 1)) < op->total) {
+    uint64_t part = 0;
+    do {
         stint.error = run_part(NULL, op, part);
         stint.parts++;
-    }
+    } while (stint.error == CUDA_SUCCESS && (part = atomic_fetch_add(&op->claimed, 1)) < op->total);
     soft_lock();
     hand_in(op, stint);
     soft_unlock();

@@ -43,6 +43,8 @@ struct fake {
 };
 
 struct fixture {
+    uint32_t tenant; /* these two for those who need them */
+    CUdeviceptr memory;
     CUcontext context;
     CUmodule module;
     CUfunction add;   /* count += 1 */

@@ -52,6 +52,41 @@ static void test_isolation(void)
     OK(cuDevicePrimaryCtxRelease_v2(0));
 }
 
+static void *copying_thread(void *argument)
+{
+    const struct fixture *f = argument;
+    uint8_t bytes[4096] = {0};
+    CUresult result;
+    OK(cuCtxSetCurrent(f->context));
+    OK(softgpuTenantSet(f->tenant));
+    do
+        result = cuMemcpyHtoD_v2(f->memory, bytes, sizeof bytes);
+    while (result == CUDA_SUCCESS);
+    EXPECT(CUDA_ERROR_ILLEGAL_ADDRESS, result);
+    return NULL;
+}
+
+/* A fault may come at any moment of another thread's call. */
+static void test_fault_during_calls(void)
+{
+    for (int round = 0; round < 30; round++) {
+        struct fixture f;
+        pthread_t thread;
+        OK(softgpuTenantCreate(&f.tenant));
+        OK(softgpuTenantSet(f.tenant));
+        fixture_open(&f);
+        CUdeviceptr fake = fake_new();
+        OK(cuMemAlloc_v2(&f.memory, 4096));
+        CHECK(pthread_create(&thread, NULL, copying_thread, &f) == 0);
+        pause_ms(round % 3);
+        launch(f.fault, 3, CU_STREAM_PER_THREAD, fake, 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        OK(softgpuTenantDestroy(f.tenant));
+        OK(softgpuTenantSet(0));
+        OK(cuDevicePrimaryCtxRelease_v2(0));
+    }
+}
+
 /* Everything that can be under way when a tenant goes. */
 static void test_destroy(void)
 {
@@ -164,6 +199,7 @@ static void test_launch_times(void)
 void test_tenants(void)
 {
     test_isolation();
+    test_fault_during_calls();
     test_destroy();
     test_pinned();
     test_launch_times();
