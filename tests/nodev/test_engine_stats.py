@@ -1,4 +1,4 @@
-"""The engine's statistics: one geometry of histograms on both sides, and every number has a name."""
+"""The engine's statistics: one geometry of histograms in C and Python, and all have names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tally.daemon import executor_stats, job_stats
 
 from tally._native import ffi, lib
-from tally.daemon import executor_stats, job_stats
 
 UNIT_NS = 128
 BEYOND_NS = (1 << 63) + 5

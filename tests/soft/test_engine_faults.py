@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -407,3 +408,45 @@ def test_a_wrong_index_is_one_clear_sentence() -> None:
         executor.socket.bind(f"ipc://{executor.runtime}/executor-99.sock")
         assert "99" in executor.wait_event("failed")["reason"]
         assert executor.process.wait(10) == 3
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A folder that everybody may enter, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may serve others")
+def test_files_are_opened_with_the_peers_rights(
+    executor: ExecutorProcess, public_path: Path
+) -> None:
+    opened = executor.open(uid=65534, gid=65534)
+    assert os.stat(opened["segment"]).st_uid == 65534
+    client = Client(opened)
+    hidden = public_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    text = b".version 8.0\n.target sm_80\n.address_size 64\n"
+    places = {public_path / "open": 0o644, public_path / "secret": 0o600, hidden / "open": 0o644}
+    results = {}
+    for path, mode in places.items():
+        path.write_bytes(text)
+        path.chmod(mode)
+        try:
+            client.load(str(path).encode(), source=wire.constant("IMAGE_FILE"), bytes=len(text))
+            results[path] = 0
+        except CudaError as error:
+            results[path] = error.result
+    assert list(results.values()) == [0, 301, 301]
+    client.close()
+    executor.wait_event("closed", opened["session"])
+
+
+def test_a_client_without_replies_is_let_go(executor: ExecutorProcess, bystander: Client) -> None:
+    opened = executor.open()
+    client = Client(opened)
+    client.sync()
+    client.replies.close()
+    executor.wait_event("closed", opened["session"])
+    client.ops.close()

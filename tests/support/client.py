@@ -402,15 +402,22 @@ class ExecutorProcess:
             self._receive(left_s)
         return self._answers.pop(number)
 
-    def open(self, pid: int | None = None, kind: str = "best-effort", **job: Any) -> dict[str, Any]:
+    def open(
+        self,
+        pid: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        kind: str = "best-effort",
+        **job: Any,
+    ) -> dict[str, Any]:
         """A new session for a process (this one): the executor's answer, with the number."""
         number = next(self._sessions)
         answer = self.request(
             "open",
             session=number,
             pid=pid or os.getpid(),
-            uid=os.getuid(),
-            gid=os.getgid(),
+            uid=os.getuid() if uid is None else uid,
+            gid=os.getgid() if gid is None else gid,
             job={"id": "j1", "name": "test", "class": kind, "priority": 0, **job},
         )
         assert answer["ok"], answer
