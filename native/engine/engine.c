@@ -180,12 +180,17 @@ void engine_detach(struct session *session)
     pthread_mutex_lock(&engine->lock);
     session->attached = false;
     pthread_mutex_unlock(&engine->lock);
+    if (session->tenant_made)
+        atomic_store(&engine->tenants[session->tenant], NULL);
+}
+
+void engine_release(struct session *session)
+{
     if (!session->tenant_made)
         return;
-    engine->driver.soft.tenant_destroy(session->tenant);
-    atomic_store(&engine->tenants[session->tenant], NULL);
+    session->driver->soft.tenant_destroy(session->tenant);
     /* The number may be given to another session now: this thread must not act in its name. */
-    engine->driver.soft.tenant_set(0);
+    session->driver->soft.tenant_set(0);
 }
 
 void engine_watch(struct session *session) { watcher_add(session->engine->watcher, session); }

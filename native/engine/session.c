@@ -125,6 +125,7 @@ static void tear_down(struct session *session)
     memory_close(session);
     segment_close(session);
     close_sockets(session);
+    engine_release(session); /* last: with the tenant's number go its address ranges, which are free by now */
     pthread_mutex_destroy(&session->memory.lock);
     pthread_cond_destroy(&session->memory.freed);
     pthread_mutex_destroy(&session->request.lock);

@@ -195,7 +195,8 @@ CUcontext engine_context(const struct tally_engine *engine);
 void engine_fault(struct session *session, CUresult error);
 void engine_closed(struct session *session); /* the last thing its thread does */
 void engine_attach(struct session *session);
-void engine_detach(struct session *session); /* and destroys the tenant */
+void engine_detach(struct session *session);
+void engine_release(struct session *session); /* destroys the tenant */
 void engine_watch(struct session *session);   /* looks for disconnections from now on */
 void engine_unwatch(struct session *session); /* and no more, once this returns */
 struct image_cache *engine_images(struct tally_engine *engine);
