@@ -195,6 +195,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--index", type=int, required=True, help="of the device")
     parser.add_argument("--runtime", type=Path, required=True, help="folder of all sockets")
     parser.add_argument("--instance", required=True, help="begins the names of shared memory")
+    parser.add_argument("--driver", type=Path, help="driver library, if not the usual one")
     parser.add_argument("--state", type=Path, help="folder that outlives the process")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--policy", default="fifo", help="how launches are scheduled")
@@ -221,7 +222,8 @@ def _refuse_shim() -> None:
 
 def _engine_config(options: argparse.Namespace) -> EngineConfig:
     soft = options.device == "soft"
-    driver = paths.softgpu_library() if soft else Path("libcuda.so.1")
+    usual = paths.softgpu_library() if soft else Path("libcuda.so.1")
+    driver = options.driver or usual
     if driver is None:
         raise NoDeviceError("the software GPU (libtally_softgpu.so) is missing from the package")
     compiler = 0

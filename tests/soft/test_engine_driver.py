@@ -1,0 +1,95 @@
+"""The engine as it treats a real driver: one context for all, registered memory, timing by events.
+
+The driver is softgpu's library, used without its extensions: what any program sees of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from support.client import PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
+from tally.client import paths
+
+ILLEGAL_ADDRESS = 700
+
+
+@pytest.fixture
+def executor() -> Iterator[ExecutorProcess]:
+    with ExecutorProcess(f"--driver={paths.softgpu_library()}", device="cuda") as process:
+        assert process.wait_event("ready")["kind"] == "cuda"
+        yield process
+
+
+def test_sessions_share_the_device(executor: ExecutorProcess) -> None:
+    random = Random(2)
+    with executor.client() as first, executor.client(kind="high") as second:
+        for client in (first, second):
+            data = random.randbytes(2 * client.slot_bytes + 5)
+            address = client.alloc(len(data))
+            client.write(address, data)
+            assert client.read(address, len(data)) == data
+            pinned, area = client.host_alloc(5000)
+            area[:3] = b"abc"
+            client.raw(client.copy(dst=address, src=pinned, src_place=PINNED, width=3))
+            assert client.read(address, 4) == b"abc" + data[3:4]
+            area.close()
+            client.send("HOST_FREE", "tally_op_host_free", address=pinned)
+            client.free(address)
+            client.raw(client.copy(dst=address, src_place=SLOT, width=1, slot=1, slot_sequence=3))
+            client.wait_slot(1, 3)
+            client.sync_all()
+            assert client.async_errors == [1]
+    assert not executor.shared_memory()
+
+
+def test_waits_and_marks(executor: ExecutorProcess) -> None:
+    with executor.client() as client:
+        stream, other = client.stream(1), client.stream(0)
+        flag, data = client.alloc(4), client.alloc(64)
+        client.write(flag, bytes(4))
+        client.sync()
+        client.value(stream, flag, 1, wait=True)
+        client.map[client.slot(0) : client.slot(0) + 4] = b"late"
+        fields = {"slot": 0, "slot_sequence": 9}
+        client.raw(client.copy(dst=data, src_place=SLOT, width=4, stream=stream, **fields))
+        waiting = client.begin("STREAM_SYNC", "tally_op_stream", stream=stream)
+        client.read(data, 64, stream=other, slot=1)
+        assert client.page.done[0] != 9 and not client.poll(waiting)
+        client.write(flag, b"\1\0\0\0", stream=other)
+        client.finish(waiting)
+        client.wait_slot(0, 9)
+        assert client.read(data, 4, stream=other) == b"late"
+
+
+def test_a_killed_session_leaves_nothing(executor: ExecutorProcess) -> None:
+    opened = executor.open()
+    client = Client(opened)
+    client.alloc(1 << 20)
+    client.host_alloc(1 << 20)[1].close()
+    client.stream()
+    client.close(bye=False)
+    executor.wait_event("closed", opened["session"])
+    assert not executor.shared_memory()
+
+
+def test_a_poisoned_context_is_told_to_all_and_replaced(executor: ExecutorProcess) -> None:
+    culprit = executor.open()
+    client, other = Client(culprit), Client(executor.open())
+    device = client.alloc(1 << 20)
+    address, area = client.host_alloc(1 << 20)
+    (name,) = [n for n in executor.shared_memory() if f"-s{culprit['session']}-" in n]
+    area.close()
+    os.truncate(f"/dev/shm/{name}", 0)
+    client.raw(client.copy(dst=device, src=address, src_place=PINNED, width=1 << 20))
+    with pytest.raises((CudaError, TimeoutError)):
+        client.finish(client.begin("CTX_SYNC", "tally_op"), timeout_s=2)
+    assert executor.wait_event("fault", culprit["session"])["error"] == ILLEGAL_ADDRESS
+    assert "every session" in executor.wait_event("fault", culprit["session"])["detail"]
+    wait_until(lambda: other.page.sticky_error == ILLEGAL_ADDRESS, "the others' error")
+    assert executor.process.wait(10) == 4
+    assert not executor.shared_memory()
+    for one in (client, other):
+        one.close(bye=False)
