@@ -91,6 +91,8 @@ static void stop_work(struct session *session)
 {
     if (session->tenant_made)
         session->driver->soft.tenant_stop(session->tenant);
+    else
+        streams_release(session);
     waiter_stop(&session->waits);
     waiter_stop(&session->reaper);
     for (struct stream *stream = session->stream_list; stream && !session->tenant_made; stream = stream->next)

@@ -50,6 +50,8 @@ struct stream {
     bool dirty;           /* blocking: has work that the legacy stream did not wait for */
     bool active;          /* was given work since it was last seen idle */
     uint64_t legacy_seen; /* blocking: legacy work up to this count is ahead of what comes now */
+    struct value_wait *waits; /* waits for values in memory since it was last seen idle (stream_value.c) */
+    uint32_t wait_count, wait_room;
 };
 
 /* A client's event. The driver's event is replaced, not reused, while a waiter still looks at it. */
@@ -258,6 +260,8 @@ struct wait_item *streams_mark(struct session *session);
 void stream_answer_when_done(struct session *session, struct stream *stream, const struct message *message,
                              CUresult result);
 void streams_close(struct session *session);
+/* Real devices cannot drop what is queued: gives streams the values that they wait for, until none waits. */
+void streams_release(struct session *session);
 
 /* Hands a blocking call to a waiting thread, which answers it. */
 void session_answer_later(struct session *session, struct wait_item *item, const struct message *message);

@@ -102,9 +102,18 @@ CUresult stream_query(struct session *session, struct stream *stream)
     if (!stream->active)
         return CUDA_SUCCESS;
     CUresult result = session->driver->cu.cuStreamQuery(stream->driver);
-    if (result == CUDA_SUCCESS)
+    if (result == CUDA_SUCCESS) {
         stream->active = false;
+        stream->wait_count = 0;
+    }
     return result;
+}
+
+static void stream_free(struct session *session, struct stream *stream)
+{
+    session->driver->cu.cuStreamDestroy_v2(stream->driver);
+    free(stream->waits);
+    free(stream);
 }
 
 /* Streams that the client destroyed live on here until their work is done. */
@@ -118,8 +127,7 @@ static void sweep(struct session *session)
         }
         session->dirty_count -= stream->dirty;
         *at = stream->next;
-        session->driver->cu.cuStreamDestroy_v2(stream->driver);
-        free(stream);
+        stream_free(session, stream);
     }
 }
 
@@ -128,8 +136,7 @@ void streams_close(struct session *session)
     while (session->stream_list) {
         struct stream *stream = session->stream_list;
         session->stream_list = stream->next;
-        session->driver->cu.cuStreamDestroy_v2(stream->driver);
-        free(stream);
+        stream_free(session, stream);
     }
     session->legacy = NULL;
 }
@@ -307,33 +314,5 @@ bool op_ctx_sync(struct session *session, const struct message *message)
         result = item ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     request_done(session, request_mark(session));
     session_finish(session, &message->op, result);
-    return true;
-}
-
-/* cuStreamWriteValue and cuStreamWaitValue on the session's own memory. */
-bool op_stream_value(struct session *session, const struct message *message)
-{
-    struct tally_op_stream_value op;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.wait > 1 || op.wide > 1)
-        return false;
-    struct stream *stream = stream_find(session, op.stream);
-    const uint64_t bytes = op.wide ? 8 : 4;
-    pthread_mutex_lock(&session->memory.lock);
-    bool known = op.address % bytes == 0 && ranges_find(&session->memory.ranges, op.address, bytes);
-    pthread_mutex_unlock(&session->memory.lock);
-    const struct tally_driver *cu = &session->driver->cu;
-    CUresult result = !stream  ? CUDA_ERROR_INVALID_HANDLE
-                      : !known ? CUDA_ERROR_INVALID_VALUE
-                               : stream_enter(session, stream);
-    if (result == CUDA_SUCCESS && op.wide) {
-        CUresult (*call)(CUstream, CUdeviceptr, cuuint64_t, unsigned) =
-            op.wait ? cu->cuStreamWaitValue64_v2 : cu->cuStreamWriteValue64_v2;
-        result = call ? call(stream->driver, op.address, op.value, op.flags) : CUDA_ERROR_NOT_SUPPORTED;
-    } else if (result == CUDA_SUCCESS) {
-        CUresult (*call)(CUstream, CUdeviceptr, cuuint32_t, unsigned) =
-            op.wait ? cu->cuStreamWaitValue32_v2 : cu->cuStreamWriteValue32_v2;
-        result = call ? call(stream->driver, op.address, (uint32_t)op.value, op.flags) : CUDA_ERROR_NOT_SUPPORTED;
-    }
-    session_finish(session, &op.op, result);
     return true;
 }
