@@ -63,6 +63,11 @@ class CompileError(Exception):
     """A test program does not compile: the command and the compiler's words."""
 
 
+def _environment() -> dict[str, str]:
+    """Ours without what tests/sanitize.sh preloads: nvcc does not survive that."""
+    return {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+
+
 def _build(command: list[str], inputs: list[Path], name: str, output_flag: str = "-o") -> Path:
     digest = hashlib.sha256("\0".join(command).encode())
     for path in inputs:
@@ -74,7 +79,11 @@ def _build(command: list[str], inputs: list[Path], name: str, output_flag: str =
     with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
         built = Path(scratch) / name
         done = subprocess.run(
-            [*command, output_flag, str(built)], capture_output=True, text=True, check=False
+            [*command, output_flag, str(built)],
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise CompileError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
