@@ -1,8 +1,8 @@
 """softgpu's compiler: PTX to machine code for one warp at a time, through LLVM.
 
-parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py and the
-families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py makes code of it; code.py
-describes the result to native/softgpu.
+parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py
+and the families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py makes
+code of it; code.py describes the result to native/softgpu.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def make_callback(compiler: Compiler) -> Any:
 
 
 def compiler_address() -> int:
-    """Address of a softgpu_compile_fn with a cache on disk; it stays valid for the life of the process."""
+    """Address of a softgpu_compile_fn with a cache on disk; it stays valid for the life of the
+    process."""
     callback = make_callback(Compiler(ObjectCache()))
     _installed.append(callback)
     return ctypes.cast(callback, ctypes.c_void_p).value or 0

@@ -1,9 +1,9 @@
 """Control flow: basic blocks in an order that keeps loops together, loops, post-dominators.
 
-Lanes of a warp that part are run by the rule "lowest block first" (see regions.py). The order of blocks
-makes that rule reconverge early: every block comes after all its predecessors but for back edges, the
-blocks of a loop are neighbours, and all lanes that stay in a loop meet in its one latch before the next
-iteration.
+Lanes of a warp that part are run by the rule "lowest block first" (see emitter.py). The order of
+blocks makes that rule reconverge early: every block comes after all its predecessors but for back
+edges, the blocks of a loop are neighbours, and all lanes that stay in a loop meet in its one latch
+before the next iteration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Block:
     guard: Register | None = None  # targets[0] if it holds, else targets[1]
     guard_negated: bool = False
     selector: Instruction | None = None  # brx.idx: targets[i]
-    loops: list[int] = field(default_factory=list)  # headers of the loops around it, innermost first
+    loops: list[int] = field(
+        default_factory=list
+    )  # headers of the loops around it, innermost first
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +146,7 @@ def _skip_trivial(blocks: list[Block]) -> None:
 
 
 def _order(blocks: list[Block]) -> list[int]:
-    """Reverse post-order in which loops stay together: edges that leave a loop are followed first."""
+    """Reverse post-order that keeps loops together: edges that leave a loop are followed first."""
     heads = _depth_first(blocks, lambda b: blocks[b].targets)
     members = _natural_loops(blocks, heads)
     inner: dict[int, list[set[int]]] = {}
@@ -158,8 +160,9 @@ def _order(blocks: list[Block]) -> list[int]:
         def leaves(t: int) -> int:
             return -sum(t not in body for body in around)
 
-        # The first target is what a programmer wrote first; it should come first in the order too.
-        return sorted(reversed(blocks[b].targets), key=leaves)
+        # What is followed last comes first in the order: so the first target is, as it was written.
+        targets = blocks[b].targets[::-1]
+        return sorted(targets, key=leaves)
 
     return _depth_first(blocks, successors)
 
@@ -299,7 +302,8 @@ def _loops(blocks: list[Block]) -> tuple[dict[int, set[int]], bool]:
 
 
 def _postdominators(blocks: list[Block]) -> list[int]:
-    """Immediate post-dominators, where an edge that leaves the function counts only if it is the only one.
+    """Immediate post-dominators, where an edge that leaves the function counts only if it is the
+    only one.
 
     Lanes that leave do not come back, so those that stay are all there where the others are not."""
     size = len(blocks)

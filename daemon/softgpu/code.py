@@ -78,7 +78,7 @@ class CompiledModule:
         self.code = self._describe()
         self._check()
 
-    # ---- machine code -----------------------------------------------------------------------------
+    # ---- machine code ----------------------------------------------------------------------------
 
     def resolve(self, kernel: Function, variant: int) -> int:
         """Address of a kernel's function for a variant; compiles it on the first call."""
@@ -109,7 +109,7 @@ class CompiledModule:
         for kernel in self.kernels:
             self.program.emit(kernel, 0)
 
-    # ---- the C side -------------------------------------------------------------------------------
+    # ---- the C side ------------------------------------------------------------------------------
 
     def _describe(self) -> SoftCode:
         count = len(self.kernels)
@@ -169,7 +169,7 @@ class CompiledModule:
         slot.ptx_version = int(digits or "80")
 
 
-# ---- resolving from C --------------------------------------------------------------------------------
+# ---- resolving from C ----------------------------------------------------------------------------
 
 _tokens: dict[int, tuple[CompiledModule, Function]] = {}
 _tokens_lock = threading.Lock()
@@ -214,4 +214,3 @@ class Compiler:
             if module is None:
                 module = self.modules[key] = CompiledModule(text, self.cache)
             return module
-

@@ -1,8 +1,10 @@
-"""What the lanes of a warp share: which registers are uniform, which blocks run with some lanes only.
+"""What the lanes of a warp share: which registers are uniform, which blocks run with some lanes
+only.
 
-A block is *divergent* when lanes may wait elsewhere in the function while it runs. A register is *uniform*
-when at every point all lanes that can still read it hold the same value; it is then one scalar. A write in
-a divergent block *blends* when a waiting lane may still read the old value; such a register is not uniform.
+A block is *divergent* when lanes may wait elsewhere in the function while it runs. A register is
+*uniform* when at every point all lanes that can still read it hold the same value; it is then one
+scalar. A write in a divergent block *blends* when a waiting lane may still read the old value;
+such a register is not uniform.
 
 Everything grows from "uniform" towards "varying" until nothing changes.
 """
@@ -19,7 +21,20 @@ from .uses import live_in, reads, registers_of, terminator_reads, writes
 # One result for all lanes that take part, whatever the operands (their lane mask must be uniform).
 COLLECTIVE = frozenset(("vote", "redux", "activemask"))
 ALWAYS_VARYING = frozenset(
-    "atom shfl match elect mma wmma ldmatrix movmatrix alloca call fns clusterlaunchcontrol".split()
+    [
+        "atom",
+        "shfl",
+        "match",
+        "elect",
+        "mma",
+        "wmma",
+        "ldmatrix",
+        "movmatrix",
+        "alloca",
+        "call",
+        "fns",
+        "clusterlaunchcontrol",
+    ]
 )
 
 
@@ -68,7 +83,7 @@ class _Analysis:
             if before == (len(self.result.varying), len(divergent), len(self.result.blends)):
                 return self.result
 
-    # ---- registers --------------------------------------------------------------------------------
+    # ---- registers -------------------------------------------------------------------------------
 
     def _spread(self) -> None:
         varying = self.result.varying
@@ -115,7 +130,7 @@ class _Analysis:
             return variable.space == "local"
         return False
 
-    # ---- blocks -----------------------------------------------------------------------------------
+    # ---- blocks ----------------------------------------------------------------------------------
 
     def branch_varies(self, block: Block) -> bool:
         return any(r.index in self.result.varying for r in terminator_reads(block))
@@ -177,7 +192,7 @@ class _Analysis:
             groups.setdefault(root(b), set()).add(b)
         return list(groups.values())
 
-    # ---- blends -----------------------------------------------------------------------------------
+    # ---- blends ----------------------------------------------------------------------------------
 
     def _find_blends(self) -> None:
         for register, definitions in self.definitions.items():
@@ -198,7 +213,8 @@ class _Analysis:
         live, bit = self.result.live, 1 << register
         loops = self.graph.blocks[b].loops
         if single and ins.guard is None and not live[0] & bit:
-            # All lanes that read it have just run this block, unless a loop brought others here again.
+            # All lanes that read it have just run this block, unless a loop brought others here
+            # again.
             around = [h for h in loops if h in self.result.component]
             if not around:
                 return False
@@ -216,4 +232,3 @@ class _Analysis:
         if component.exit != RETURN:
             later.append(component.exit)
         return any(live[x] & bit for x in later)
-

@@ -37,7 +37,11 @@ def red(e: Emitter, ins: Instruction) -> None:
 
 
 def _atomic(
-    e: Emitter, ins: Instruction, target: Operand | None, where: Operand, sources: tuple[Operand, ...]
+    e: Emitter,
+    ins: Instruction,
+    target: Operand | None,
+    where: Operand,
+    sources: tuple[Operand, ...],
 ) -> None:
     b, type_ = e.b, type_of(e, ins)
     name = next((m for m in ins.mods if m in _OPERATIONS), "")

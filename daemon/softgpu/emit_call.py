@@ -117,7 +117,8 @@ def _invoke(e: Emitter, function: Function, mask: Value, arguments: str, results
     frame = b.add(Value("i64", "%local"), integer("i64", e.frame_bytes * 32))
     return b.value(
         "i32", False,
-        f"call i32 @{name}(ptr %w, i32 {mask.text}, i64 {frame.text}, ptr {arguments}, ptr {results})",
+        f"call i32 @{name}(ptr %w, i32 {mask.text}, i64 {frame.text}, ptr {arguments}, "
+        f"ptr {results})",
     )  # fmt: skip
 
 
@@ -171,11 +172,14 @@ def _fits(
     if prototype is not None:
         given = ([words(v) for v in prototype.parameters], [words(v) for v in prototype.results])
     else:
-        given = ([_words(e, o) for o in operands.arguments], [_words(e, o) for o in operands.results])
+        given = (
+            [_words(e, o) for o in operands.arguments],
+            [_words(e, o) for o in operands.results],
+        )
     return given == ([words(v) for v in function.parameters], [words(v) for v in function.results])
 
 
-# ---- functions of the runtime ----------------------------------------------------------------------
+# ---- functions of the runtime --------------------------------------------------------------------
 
 
 def _argument(e: Emitter, operand: Operand, bits: int) -> str:
@@ -213,5 +217,3 @@ def _assert(e: Emitter, operands: CallOperands) -> None:
         "assert", "void",
         f"ptr %w, i32 {e.mask.text}, ptr {message}, ptr {file}, ptr {line}, ptr {function}",
     )  # fmt: skip
-
-

@@ -37,8 +37,8 @@ def trap(e: Emitter, ins: Instruction) -> None:
     e.call_helper("trap", "void", f"ptr %w, i32 {ERROR_LAUNCH_FAILED}")
 
 
-@instruction("membar", "fence", mods="cta gl sys gpu cluster sc acq_rel proxy alias async acquire release "
-             "mbarrier_init tensormap__generic global shared__cta shared__cluster "
+@instruction("membar", "fence", mods="cta gl sys gpu cluster sc acq_rel proxy alias async acquire "
+             "release mbarrier_init tensormap__generic global shared__cta shared__cluster "
              "async__global async__shared__cta sync_restrict__shared__cta "
              "sync_restrict__shared__cluster", operands=(0, 2))  # fmt: skip
 def fence(e: Emitter, ins: Instruction) -> None:
@@ -64,8 +64,8 @@ def bar(e: Emitter, ins: Instruction) -> None:
     _barrier(e, ins)
 
 
-@instruction("barrier", mods="cta cluster sync arrive wait red popc and or aligned acquire release relaxed",
-             operands=(0, 4))  # fmt: skip
+@instruction("barrier", mods="cta cluster sync arrive wait red popc and or aligned acquire "
+             "release relaxed", operands=(0, 4))  # fmt: skip
 def barrier(e: Emitter, ins: Instruction) -> None:
     if "cluster" in ins.mods:  # a cluster is one block
         if "arrive" in ins.mods:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _WHOLE = {"rni": "roundeven", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}
 
 
-@instruction("cvt", mods="rn rz rm rp rna rni rzi rmi rpi ftz sat satfinite relu pack", operands=(2, 4))
+@instruction(
+    "cvt", mods="rn rz rm rp rna rni rzi rmi rpi ftz sat satfinite relu pack", operands=(2, 4)
+)
 def cvt(e: Emitter, ins: Instruction) -> None:
     types = [TYPES[m] for m in ins.mods if m in TYPES]
     if "pack" in ins.mods:
@@ -192,7 +194,7 @@ def _to_tf32(e: Emitter, ins: Instruction, value: Value) -> Value:
 
 
 def _redirect(e: Emitter, bits: Value, value: Value, kind: str, code: int) -> Value:
-    """Step from the nearest 16-bit value to the one on the side that the rounding direction wants."""
+    """Step from the nearest 16-bit value to the one on the side that the direction wants."""
     b = e.b
     back = from_half(e, bits, kind)
     one = integer("i16", 1)
@@ -214,5 +216,3 @@ def _finite(e: Emitter, bits: Value, kind: str) -> Value:
     magnitude = b.and_(bits, integer("i16", 0x7FFF))
     infinite = b.icmp("eq", magnitude, integer("i16", infinity))
     return b.select(infinite, b.sub(bits, integer("i16", 1)), bits)
-
-

@@ -1,4 +1,5 @@
-"""Floating-point arithmetic: f32 and f64 as they are; f16 and bf16 through wider types, rounded once.
+"""Floating-point arithmetic: f32 and f64 as they are; f16 and bf16 through wider types, rounded
+once.
 
 Operands become lists: one value for scalar types, two for packed ones.
 """
@@ -52,7 +53,7 @@ def saturate(e: Emitter, value: Value) -> Value:
     return b.select(b.fcmp("olt", value, one), value, one)
 
 
-# ---- narrow formats -------------------------------------------------------------------------------
+# ---- narrow formats ------------------------------------------------------------------------------
 
 
 def from_half(e: Emitter, bits: Value, kind: str) -> Value:
@@ -108,7 +109,7 @@ def _fma_to_odd(e: Emitter, x: Value, y: Value, z: Value) -> Value:
     return to_odd(e, exact)
 
 
-# ---- operands -------------------------------------------------------------------------------------
+# ---- operands ------------------------------------------------------------------------------------
 
 
 def widen(e: Emitter, operand: Operand, type_: PtxType, ftz: bool = False) -> list[Value]:
@@ -159,7 +160,7 @@ def directed(e: Emitter, name: str, code: int, args: list[Value]) -> Value:
     return b.lane(result, 0) if scalar else result
 
 
-# ---- instructions ---------------------------------------------------------------------------------
+# ---- instructions --------------------------------------------------------------------------------
 
 _OPERATIONS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 
@@ -203,8 +204,10 @@ def _one(e: Emitter, ins: Instruction, name: str, args: list[Value], type_: PtxT
 def sign_bit(e: Emitter, ins: Instruction, type_: PtxType) -> None:
     """abs and neg."""
     b = e.b
-    bits = e.read(ins.operands[1], type_.llvm) if not _literal(ins) else b.bitcast(
-        e.read_as(ins.operands[1], type_), type_.llvm
+    bits = (
+        e.read(ins.operands[1], type_.llvm)
+        if not _literal(ins)
+        else b.bitcast(e.read_as(ins.operands[1], type_), type_.llvm)
     )
     if "ftz" in ins.mods:
         values = widen(e, ins.operands[1], type_, True)

@@ -54,8 +54,9 @@ def add_sub(e: Emitter, ins: Instruction) -> None:
         return
     b = e.b
     if type_.lanes == 2:
-        x = packed(e, ins, type_)
-        e.write(ins.operands[0], join(e, b.op(ins.opcode, x[0], x[2]), b.op(ins.opcode, x[1], x[3])))
+        parts = packed(e, ins, type_)
+        low, high = (b.op(ins.opcode, parts[i], parts[i + 2]) for i in (0, 1))
+        e.write(ins.operands[0], join(e, low, high))
         return
     x, y = ints(e, ins, type_)
     if "sat" in ins.mods:
@@ -267,5 +268,3 @@ def min_max(e: Emitter, ins: Instruction) -> None:
     if "relu" in ins.mods:
         result = b.intrinsic("smax", type_.llvm, result, integer(type_.llvm, 0))
     e.write(ins.operands[0], result)
-
-

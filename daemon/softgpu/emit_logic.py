@@ -53,6 +53,7 @@ def _lop3(e: Emitter, x: Value, y: Value, z: Value, table: int) -> Value:
     b = e.b
     if table in (0, 255):
         return integer("i32", -1 if table else 0)
+
     # Shannon: by x, then by y, then by z.
     def of_z(two: int) -> Value:
         return {0: integer("i32", 0), 1: b.not_(z), 2: z, 3: integer("i32", -1)}[two]
@@ -148,8 +149,16 @@ def extract_field(e: Emitter, ins: Instruction) -> None:
         field = shift_clamped(e, "lshr", shift_clamped(e, "shl", shifted, spare), spare)
         e.write(ins.operands[0], field)
         return
-    field = b.op("shl", shifted, b.resize(b.intrinsic("umin", "i32", spare, integer("i32", x.bits - 1)), x.type))
-    field = b.op("ashr", field, b.resize(b.intrinsic("umin", "i32", spare, integer("i32", x.bits - 1)), x.type))
+    field = b.op(
+        "shl",
+        shifted,
+        b.resize(b.intrinsic("umin", "i32", spare, integer("i32", x.bits - 1)), x.type),
+    )
+    field = b.op(
+        "ashr",
+        field,
+        b.resize(b.intrinsic("umin", "i32", spare, integer("i32", x.bits - 1)), x.type),
+    )
     empty = b.icmp("eq", length, integer("i32", 0))
     e.write(ins.operands[0], b.select(empty, integer(x.type, 0), field))
 

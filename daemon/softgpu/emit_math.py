@@ -1,4 +1,5 @@
-"""Roots, reciprocals, exponentials, logarithms, trigonometry: within the errors that the PTX ISA gives."""
+"""Roots, reciprocals, exponentials, logarithms, trigonometry: within the errors that the PTX ISA
+gives."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Loads and stores.
 
-An access with one address is a scalar one. Where the addresses of lanes are known to run in line (see
-shapes.py), code compares a group's first and last address with that line, and takes a vector access if
-they fit; everything else goes to C, lane by lane. Each access checks where its addresses lie; what is
-inside the launch's region but not mapped faults by itself.
+An access with one address is a scalar one. Where the addresses of lanes are known to run in line
+(see shapes.py), code compares a group's first and last address with that line, and takes a vector
+access if they fit; everything else goes to C, lane by lane. Each access checks where its addresses
+lie; what is inside the launch's region but not mapped faults by itself.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from .table import instruction
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-SPACES = "global const shared shared__cta shared__cluster local param param__entry param__func generic"
+SPACES = (
+    "global const shared shared__cta shared__cluster local param param__entry param__func generic"
+)
 _CACHE = (
-    "ca cg cs lu cv wb wt nc volatile relaxed acquire release weak mmio cta gpu sys cluster unified "
-    "L1__evict_normal L1__evict_unchanged L1__evict_first L1__evict_last L1__no_allocate "
+    "ca cg cs lu cv wb wt nc volatile relaxed acquire release weak mmio cta gpu sys cluster "
+    "unified L1__evict_normal L1__evict_unchanged L1__evict_first L1__evict_last L1__no_allocate "
     "L2__evict_normal L2__evict_first L2__evict_last L2__cache_hint L2__64B L2__128B L2__256B"
 )
 
@@ -75,7 +77,11 @@ def make_access(e: Emitter, ins: Instruction, operand: Operand, bytes_: int, cou
         raise e.error("an address in brackets is needed")
     space = space_of(ins)
     shared = space == "shared"
-    if space == "generic" and isinstance(operand.base, Symbol) and operand.base.variable is not None:
+    if (
+        space == "generic"
+        and isinstance(operand.base, Symbol)
+        and operand.base.variable is not None
+    ):
         shared = operand.base.variable.space == "shared"
     base = e.read(operand.base, "i64")
     if shared:  # offsets have 32 bits
@@ -87,7 +93,7 @@ def make_access(e: Emitter, ins: Instruction, operand: Operand, bytes_: int, cou
     return Access(address, shared, bytes_, count, step, base, operand.offset, register)
 
 
-# ---- addresses ------------------------------------------------------------------------------------
+# ---- addresses -----------------------------------------------------------------------------------
 
 
 def _inside(e: Emitter, access: Access, address: Value) -> tuple[Value, Value]:
@@ -116,7 +122,9 @@ def _resolve(e: Emitter, access: Access) -> str:
     b.line(f"br i1 {fast.text}, label %{done}, label %{slow}, !prof !1")
     b.label(slow)
     found = e.call_helper(
-        "access", "ptr", f"ptr %w, i64 {access.address.text}, i32 {access.total}, i32 {access.space}"
+        "access",
+        "ptr",
+        f"ptr %w, i64 {access.address.text}, i32 {access.total}, i32 {access.space}",
     )
     b.jump(done)
     b.label(done)
@@ -125,7 +133,7 @@ def _resolve(e: Emitter, access: Access) -> str:
     return name
 
 
-# ---- loads ----------------------------------------------------------------------------------------
+# ---- loads ---------------------------------------------------------------------------------------
 
 
 def load(e: Emitter, access: Access, volatile: bool = False) -> list[Value]:
@@ -171,7 +179,12 @@ def _line_test(e: Emitter, access: Access, group: int) -> tuple[Value, list[Valu
     base = access.base if access.base is not None else access.address
     offset = access.offset if access.base is not None else 0
     low, high = e.neighbours.span(e, access)
-    key = (access.register.index if access.register else -1, access.total, access.shared, access.step)
+    key = (
+        access.register.index if access.register else -1,
+        access.total,
+        access.shared,
+        access.step,
+    )
     known = e.neighbours.tests.get(key) if access.register is not None else None
     if known is None or not known.covers(access):
         good, starts = _test(e, access, base, group, low, high)
@@ -183,7 +196,9 @@ def _line_test(e: Emitter, access: Access, group: int) -> tuple[Value, list[Valu
     for start in starts:
         at = b.add(start, integer("i64", offset))
         if access.shared:
-            pointers.append(b.value("ptr", False, f"getelementptr i8, ptr %f.shared, i64 {at.text}"))
+            pointers.append(
+                b.value("ptr", False, f"getelementptr i8, ptr %f.shared, i64 {at.text}")
+            )
         else:
             pointers.append(b.cast("inttoptr", at, "ptr"))
     return good, pointers
@@ -273,7 +288,9 @@ def _load_repeated(e: Emitter, access: Access, pointers: list[Value], group: int
         vector = name
     picks = ", ".join(f"i32 {lane // group}" for lane in range(LANES))
     return b.value(
-        access.type, True, f"shufflevector {full} {vector}, {full} poison, <{LANES} x i32> <{picks}>"
+        access.type,
+        True,
+        f"shufflevector {full} {vector}, {full} poison, <{LANES} x i32> <{picks}>",
     )
 
 
@@ -311,7 +328,8 @@ def _load_groups(
             name = b.name()
             have = f"<{width} x {access.type}>"
             b.line(
-                f"{name} = shufflevector {have} {left}, {have} {right}, <{2 * width} x i32> <{picks}>"
+                f"{name} = shufflevector {have} {left}, {have} {right}, "
+                f"<{2 * width} x i32> <{picks}>"
             )
             joined.append(name)
         parts, width = joined, 2 * width
@@ -354,7 +372,7 @@ def _wide_values(e: Emitter, parts: list[Value]) -> list[Value]:
     return [b.or_(low, b.shl(high, integer("i128", 64)))]
 
 
-# ---- stores ---------------------------------------------------------------------------------------
+# ---- stores --------------------------------------------------------------------------------------
 
 
 def store(e: Emitter, access: Access, values: list[Value], volatile: bool = False) -> None:
@@ -369,8 +387,12 @@ def store(e: Emitter, access: Access, values: list[Value], volatile: bool = Fals
         return
     values = [b.splat(v) for v in values]
     group = e.shapes.group
-    if access.address.per_lane and group and access.step == access.total and not volatile and (
-        access.count == 1 or group == LANES
+    if (
+        access.address.per_lane
+        and group
+        and access.step == access.total
+        and not volatile
+        and (access.count == 1 or group == LANES)
     ):
         _store_in_line(e, access, values, group)
         return
@@ -416,7 +438,8 @@ def _store_rows(e: Emitter, access: Access, values: list[Value], pointer: Value)
             name = b.name()
             have = f"<{width} x {access.type}>"
             b.line(
-                f"{name} = shufflevector {have} {left}, {have} {right}, <{2 * width} x i32> <{picks}>"
+                f"{name} = shufflevector {have} {left}, {have} {right}, "
+                f"<{2 * width} x i32> <{picks}>"
             )
             joined.append(name)
         vectors, width = joined, 2 * width
@@ -442,7 +465,8 @@ def _store_groups(
             picks = ", ".join(f"i32 {k}" for k in range(i * group, (i + 1) * group))
             piece = b.name()
             b.line(
-                f"{piece} = shufflevector {value}, {value.full_type} poison, <{group} x i32> <{picks}>"
+                f"{piece} = shufflevector {value}, {value.full_type} poison, "
+                f"<{group} x i32> <{picks}>"
             )
         b.line(
             f"call void {symbol}({part} {piece}, ptr {pointer.text}, i32 {access.bytes}, "
@@ -484,7 +508,9 @@ def create_policy(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], integer("i64", 0))
 
 
-@instruction("cp", mods=f"async {SPACES} {_CACHE} commit_group wait_group wait_all bulk", operands=(0, 5))
+@instruction(
+    "cp", mods=f"async {SPACES} {_CACHE} commit_group wait_group wait_all bulk", operands=(0, 5)
+)
 def cp_async(e: Emitter, ins: Instruction) -> None:
     """cp.async at once; its groups have nothing left to wait for."""
     if "bulk" in ins.mods or "async" not in ins.mods:
@@ -524,7 +550,16 @@ def _with_size(e: Emitter, ins: Instruction, source: Access) -> list[Value]:
     for i, value in enumerate(values):
         kept = b.intrinsic("usub.sat", "i32", given, integer("i32", i * source.bytes))
         whole = b.icmp("uge", kept, integer("i32", source.bytes))
-        bits = b.resize(b.shl(b.intrinsic("umin", "i32", kept, integer("i32", 7)), integer("i32", 3)), value.type)
-        mask = b.sub(b.shl(integer(value.type, 1), b.intrinsic("umin", value.type, bits, integer(value.type, source.bytes * 8 - 1))), integer(value.type, 1))
+        bits = b.resize(
+            b.shl(b.intrinsic("umin", "i32", kept, integer("i32", 7)), integer("i32", 3)),
+            value.type,
+        )
+        mask = b.sub(
+            b.shl(
+                integer(value.type, 1),
+                b.intrinsic("umin", value.type, bits, integer(value.type, source.bytes * 8 - 1)),
+            ),
+            integer(value.type, 1),
+        )
         results.append(b.select(whole, value, b.and_(value, mask)))
     return results

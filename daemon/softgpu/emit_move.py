@@ -221,5 +221,3 @@ def cluster_address(e: Emitter, ins: Instruction) -> None:
         e.write(ins.operands[0], integer("i32", 0))
     else:
         e.write(ins.operands[0], e.read(ins.operands[1], type_of(e, ins).llvm))
-
-

@@ -25,9 +25,7 @@ def gather(e: Emitter, value: Value, index: Value) -> Value:
         return b.load("i32", where.text, 4)
     slot = b.spill(value)
     symbol = "@llvm.masked.gather.v32i32.v32p0"
-    b.module.declare(
-        symbol, f"declare <32 x i32> {symbol}(<32 x ptr>, i32, <32 x i1>, <32 x i32>)"
-    )
+    b.module.declare(symbol, f"declare <32 x i32> {symbol}(<32 x ptr>, i32, <32 x i1>, <32 x i32>)")
     pointers = b.name()
     b.line(f"{pointers} = getelementptr i32, ptr {slot}, {index}")
     return b.value(

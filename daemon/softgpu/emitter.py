@@ -1,8 +1,9 @@
 """One PTX function to one LLVM function that runs a warp.
 
-Block by block in the order of cfg.py. A uniform block runs with all live lanes (%live). A divergent one
-has a slot of lanes that wait to run it; at its end control goes to the next block, in order, for which
-lanes wait, and from a component's last block to the component's exit, where all live lanes are together.
+Block by block in the order of cfg.py. A uniform block runs with all live lanes (%live). A
+divergent one has a slot of lanes that wait to run it; at its end control goes to the next block,
+in order, for which lanes wait, and from a component's last block to the component's exit, where
+all live lanes are together.
 """
 
 from __future__ import annotations
@@ -40,15 +41,40 @@ Emit = Callable[["Emitter", Instruction], None]
 
 # What does something even where its results are not used: not to be run with no lane.
 EFFECTS = frozenset(
-    "ld ldu st atom red bar barrier call trap brkpt shfl vote match redux activemask elect nanosleep cp "
-    "mbarrier exit ldmatrix stmatrix alloca".split()
+    [
+        "ld",
+        "ldu",
+        "st",
+        "atom",
+        "red",
+        "bar",
+        "barrier",
+        "call",
+        "trap",
+        "brkpt",
+        "shfl",
+        "vote",
+        "match",
+        "redux",
+        "activemask",
+        "elect",
+        "nanosleep",
+        "cp",
+        "mbarrier",
+        "exit",
+        "ldmatrix",
+        "stmatrix",
+        "alloca",
+    ]
 )
 
 
 class Emitter:
     """State while one function is emitted; families of instructions are functions that take it."""
 
-    def __init__(self, program: Program, function: Function, text: ModuleText, variant: int) -> None:
+    def __init__(
+        self, program: Program, function: Function, text: ModuleText, variant: int
+    ) -> None:
         self.program = program
         self.function = function
         self.variant = variant
@@ -71,7 +97,7 @@ class Emitter:
         self.frame_bytes = self._frame()
         self.local_base: Value | None = None
 
-    # ---- the whole function -----------------------------------------------------------------------
+    # ---- the whole function ----------------------------------------------------------------------
 
     def emit(self) -> str:
         b = self.b
@@ -82,8 +108,8 @@ class Emitter:
         name = self.program.symbol(self.function, self.variant)
         linkage = "" if self.function.entry else "internal "
         head = (
-            f"define {linkage}i32 @{name}(ptr noalias %w, i32 %mask, i64 %local, ptr %args, ptr %rets)"
-            " nounwind {"
+            f"define {linkage}i32 @{name}(ptr noalias %w, i32 %mask, i64 %local, ptr %args, "
+            "ptr %rets) nounwind {"
         )
         tail = ["finish:", "  %gone = load i32, ptr %exited, align 4", "  ret i32 %gone", "}"]
         return "\n".join([head, "entry:", *b.allocas, *b.lines, *body, *tail])
@@ -96,7 +122,13 @@ class Emitter:
         b.line("store i32 0, ptr %exited, align 4")
         for name, offset in abi.FIELDS.items():
             pointer = name in ("params", "globals", "shared", "helpers_at", "lanes")
-            wide = pointer or name in ("region_base", "region_limit", "local_base", "local_bytes", "grid_id")
+            wide = pointer or name in (
+                "region_base",
+                "region_limit",
+                "local_base",
+                "local_bytes",
+                "grid_id",
+            )
             type_ = "ptr" if pointer else "i64" if wide else "i32"
             count = 3 if name in ("ctaid", "ntid", "nctaid", "tid") else 1
             for i in range(count):
@@ -104,8 +136,8 @@ class Emitter:
                 b.line(f"%f.{name}{suffix}.p = getelementptr i8, ptr %w, i64 {offset + 4 * i}")
                 b.line(f"%f.{name}{suffix} = load {type_}, ptr %f.{name}{suffix}.p, "
                        f"align {8 if wide else 4}, !invariant.load !0")  # fmt: skip
-        b.line(f"%shared.i = ptrtoint ptr %f.shared to i64")
-        b.line(f"%globals.i = ptrtoint ptr %f.globals to i64")
+        b.line("%shared.i = ptrtoint ptr %f.shared to i64")
+        b.line("%globals.i = ptrtoint ptr %f.globals to i64")
         live = self.divergence.live[0]
         for r in self.function.registers:
             full = self._register_type(r)
@@ -166,7 +198,7 @@ class Emitter:
             raise PtxError(self.function.line, "more than 512 KiB of local memory")
         return align_up(offset, 16)
 
-    # ---- blocks -----------------------------------------------------------------------------------
+    # ---- blocks ----------------------------------------------------------------------------------
 
     def _emit_block(self, block: Block) -> None:
         b = self.b
@@ -258,7 +290,9 @@ class Emitter:
         entered = [p for i in component.blocks for p in self.graph.predecessors[i]]
         retires = retires or any(RETURN in self.graph.blocks[p].targets for p in entered)
         exits = any(
-            ins.opcode == "exit" for i in component.blocks for ins in self.graph.blocks[i].instructions
+            ins.opcode == "exit"
+            for i in component.blocks
+            for ins in self.graph.blocks[i].instructions
         )
         if retires or calls or exits:
             self._go_if_live(f"B{component.exit}")
@@ -330,7 +364,7 @@ class Emitter:
         else:
             raise PtxError(self.function.line, "internal error: lanes part outside of a region")
 
-    # ---- loops that wait --------------------------------------------------------------------------
+    # ---- loops that wait -------------------------------------------------------------------------
 
     def _is_spin(self, block: Block) -> bool:
         return block.index in self.program.spins(self.function, self.graph)
@@ -349,7 +383,7 @@ class Emitter:
         b.jump(no)
         b.label(no)
 
-    # ---- instructions -----------------------------------------------------------------------------
+    # ---- instructions ----------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction) -> None:
         from .table import emitter_for
@@ -405,7 +439,7 @@ class Emitter:
         name = self.ins.full_name if self.ins else self.function.name
         return PtxError(line, f"{name}: {message}")
 
-    # ---- operands ---------------------------------------------------------------------------------
+    # ---- operands --------------------------------------------------------------------------------
 
     def read(self, operand: Operand, type_: str, signed: bool = False) -> Value:
         """An operand's bits as an integer of LLVM type `type_`."""
@@ -437,16 +471,20 @@ class Emitter:
             return integer(type_, operand.value)
         from .numbers import convert_float_bits
 
-        return integer(type_, convert_float_bits(operand.value, operand.float_bits, Value(type_, "").bits))
+        return integer(
+            type_, convert_float_bits(operand.value, operand.float_bits, Value(type_, "").bits)
+        )
 
     def read_as(self, operand: Operand, type_: PtxType) -> Value:
-        """An operand in the LLVM type that computes with it: float and double as such, else integers."""
+        """An operand in the LLVM type that computes with it: float and double as such, else
+        integers."""
         if isinstance(operand, Immediate) and not operand.float_bits and type_.kind == "f":
             from .numbers import bits_of_integer
 
             if operand.value <= 1 << 24:  # `0` and other plain integers where a float is due
                 return self.b.bitcast(
-                    integer(type_.llvm, bits_of_integer(operand.value, type_.bits)), float_type(type_)
+                    integer(type_.llvm, bits_of_integer(operand.value, type_.bits)),
+                    float_type(type_),
                 )
         value = self.read(operand, type_.llvm, type_.signed)
         if type_.kind == "f" and type_.lanes == 1:
@@ -486,7 +524,9 @@ class Emitter:
                 raise self.error(f"unresolved external '{variable.name}'")
             return b.add(Value("i64", "%globals.i"), offset)
         if variable.space == "shared":
-            return integer("i64", self.program.shared_offset(self.function, variable) + symbol.offset)
+            return integer(
+                "i64", self.program.shared_offset(self.function, variable) + symbol.offset
+            )
         if variable.space == "local":
             return b.add(self._local_base(), offset)
         if variable in self.function.parameters and self.function.entry:
@@ -521,7 +561,7 @@ class Emitter:
         self.b.store(self.b.splat(value), slot, 64)
         return slot
 
-    # ---- calls to C -------------------------------------------------------------------------------
+    # ---- calls to C ------------------------------------------------------------------------------
 
     def call_helper(self, name: str, result: str, arguments: str) -> Value:
         """Call a function of native/softgpu by its place in the table."""
@@ -538,4 +578,3 @@ class Emitter:
 
 def float_type(type_: PtxType) -> str:
     return "double" if type_.bits == 64 else "float"
-

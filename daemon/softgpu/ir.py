@@ -87,7 +87,7 @@ class Builder:
         self.lines.append(f"  {name} = {expression}")
         return Value(type_, name, per_lane)
 
-    # ---- shape ------------------------------------------------------------------------------------
+    # ---- shape -----------------------------------------------------------------------------------
 
     def splat(self, a: Value) -> Value:
         """The same value in every lane."""
@@ -118,7 +118,7 @@ class Builder:
             return a
         return self.value(a.type, False, f"extractelement {a}, i64 {lane}")
 
-    # ---- operations -------------------------------------------------------------------------------
+    # ---- operations ------------------------------------------------------------------------------
 
     def op(self, name: str, a: Value, b: Value) -> Value:
         a, b = self.match(a, b)
@@ -180,7 +180,7 @@ class Builder:
         return self.value(a.type, a.per_lane, f"select {condition}, {a}, {b}")
 
     def cast(self, operation: str, a: Value, type_: str) -> Value:
-        """zext, sext, trunc, bitcast, fpext, sitofp and so on; nothing where the type is the same."""
+        """zext, sext, trunc, bitcast, fpext, sitofp...; nothing where the type is the same."""
         if a.type == type_:
             return a
         if a.constant is not None and operation in ("zext", "trunc"):
@@ -201,7 +201,7 @@ class Builder:
         return self.cast("sext" if signed else "zext", a, type_)
 
     def intrinsic(self, name: str, result: str, *args: Value, flags: tuple[str, ...] = ()) -> Value:
-        """llvm.NAME overloaded on the first argument; `flags` are immediate arguments with types."""
+        """llvm.NAME overloaded on the first argument; `flags` are literal arguments with types."""
         matched = self.match(*args)
         per_lane = matched[0].per_lane
         suffix = _suffix(matched[0])
@@ -214,7 +214,7 @@ class Builder:
         text = ", ".join([str(v) for v in matched] + list(flags))
         return self.value(result, per_lane, f"call {full} {symbol}({text})")
 
-    # ---- memory -----------------------------------------------------------------------------------
+    # ---- memory ----------------------------------------------------------------------------------
 
     def alloca(self, type_: str, align: int = 64) -> str:
         """A stack slot, made at the function's entry."""
@@ -241,7 +241,7 @@ class Builder:
             return pointer
         return self.value("ptr", False, f"getelementptr i8, ptr {pointer}, i64 {offset}").text
 
-    # ---- masks ------------------------------------------------------------------------------------
+    # ---- masks -----------------------------------------------------------------------------------
 
     def mask_bits(self, a: Value) -> Value:
         """Predicates of all lanes as one i32."""

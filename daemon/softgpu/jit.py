@@ -6,8 +6,8 @@ import hashlib
 import threading
 from functools import cache
 
-import llvmlite
-import llvmlite.binding as llvm
+import llvmlite  # type: ignore[import-untyped]
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
 
 class Jit:
@@ -37,7 +37,9 @@ class Jit:
     @property
     def identity(self) -> str:
         """What machine code depends on besides its source."""
-        return f"{llvmlite.__version__} {llvm.llvm_version_info} {self.cpu} {self.features} {self.opt}"
+        return (
+            f"{llvmlite.__version__} {llvm.llvm_version_info} {self.cpu} {self.features} {self.opt}"
+        )
 
     def optimized(self, text: str) -> llvm.ModuleRef:
         """Parse and optimize; the caller holds the lock."""
@@ -80,5 +82,3 @@ class Jit:
 def jit() -> Jit:
     """The process's one Jit."""
     return Jit()
-
-

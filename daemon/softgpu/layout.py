@@ -1,4 +1,5 @@
-"""Where variables lie: the module's globals block with its initial values, a kernel's shared memory."""
+"""Where variables lie: the module's globals block with its initial values, a kernel's shared
+memory."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .errors import CUDA_ERROR_OUT_OF_MEMORY, PtxError
-from .operands import literal, split
 from .numbers import convert_float_bits
+from .operands import literal, split
 from .syntax import Module, Variable
 
 GLOBALS_MAX = 1 << 30
@@ -68,14 +69,21 @@ class _Initializer:
 
     def _fast(self, text: str) -> bool:
         """Flat lists of plain bytes, as front ends write strings and tables."""
-        if self.variable.type.bits != 8 or not text.startswith("{") or "(" in text or "{" in text[1:]:
+        if (
+            self.variable.type.bits != 8
+            or not text.startswith("{")
+            or "(" in text
+            or "{" in text[1:]
+        ):
             return False
         try:
             values = bytes([int(t) & 255 for t in text[1:-1].split(",") if t.strip()])
         except ValueError:
             return False
         if len(values) > self.variable.bytes:
-            raise PtxError(self.variable.line, f"too many initial values for '{self.variable.name}'")
+            raise PtxError(
+                self.variable.line, f"too many initial values for '{self.variable.name}'"
+            )
         start = self.variable.offset
         self.result.image[start : start + len(values)] = values
         return True

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .emit_memory import Access
     from .emitter import Emitter
 
-# Accesses of up to 32 lanes x 32 bytes, and offsets that spread this far, stay inside the margin that
-# native/softgpu/block.c leaves at the end of a region.
+# Accesses of up to 32 lanes x 32 bytes, and offsets that spread this far, stay inside the margin
+# that native/softgpu/block.c leaves at the end of a region.
 SPREAD_MAX = 2048
 
 Key = tuple[int, int, bool, int | None]
@@ -46,8 +46,8 @@ class Neighbours:
             del self.tests[key]
 
     def span(self, e: Emitter, access: Access) -> tuple[int, int]:
-        """Lowest and highest offset that one test should cover: of this access and those after it in the
-        block, while the base keeps its value."""
+        """Lowest and highest offset that one test should cover: of this access and those after it
+        in the block, while the base keeps its value."""
         low = high = access.offset
         if access.register is None:
             return low, high

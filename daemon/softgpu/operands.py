@@ -17,7 +17,9 @@ _SPECIALS = re.compile(
     r"|aggr_smem_size|dynamic_smem_size|current_graph_exec)$"
 )
 _INTEGER = re.compile(r"([-+~!]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9]\d*)U?$")
-_FLOAT = re.compile(r"([-+]?)(?:0[fF]([0-9a-fA-F]{8})|0[dD]([0-9a-fA-F]{16})|(\d+\.\d*(?:[eE][-+]?\d+)?))$")
+_FLOAT = re.compile(
+    r"([-+]?)(?:0[fF]([0-9a-fA-F]{8})|0[dD]([0-9a-fA-F]{16})|(\d+\.\d*(?:[eE][-+]?\d+)?))$"
+)
 _NAME = re.compile(r"[A-Za-z_$%][\w$]*$")
 _ADDRESS = re.compile(r"([^+\-\s]+|[-]?\d+)\s*(?:([+])\s*(-?\s*[\w]+)|([-])\s*(\w+))?$")
 _MASK64 = (1 << 64) - 1
@@ -44,8 +46,8 @@ def literal(text: str) -> Immediate | None:
         return Immediate(int(single, 16) ^ (0x80000000 if sign == "-" else 0), 32)
     if double:
         return Immediate(int(double, 16) ^ (1 << 63 if sign == "-" else 0), 64)
-    value = float(sign + decimal)
-    return Immediate(int.from_bytes(struct.pack("<d", value), "little"), 64)
+    packed = struct.pack("<d", float(sign + decimal))
+    return Immediate(int.from_bytes(packed, "little"), 64)
 
 
 def split(text: str) -> list[str]:
@@ -109,11 +111,11 @@ def parse_operand(text: str, resolve: Resolver, line: int, depth: int = 0) -> Op
         symbol, number = resolve(name.strip()), literal(index.strip())
         if isinstance(symbol, Symbol) and symbol.variable is not None and number:
             step = symbol.variable.type.bytes
-            return Symbol(symbol.name, symbol.offset + number.value * step, symbol.variable)
+            where = symbol.offset + number.value * step
+            return Symbol(symbol.name, where, symbol.variable)
     if "+" in text:
-        base, offset = text.split("+", 1)
-        symbol = resolve(base.strip())
-        number = literal(offset.strip())
+        name, _, plus = text.partition("+")
+        symbol, number = resolve(name.strip()), literal(plus.strip())
         if isinstance(symbol, Symbol) and number:
             return Symbol(symbol.name, symbol.offset + _signed(number.value), symbol.variable)
     if text.endswith("]"):  # an element of an array: name[index]

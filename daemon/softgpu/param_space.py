@@ -1,7 +1,9 @@
-"""The .param space of calls: words of all lanes side by side, so that a value of 4 bytes is one vector.
+"""The .param space of calls: words of all lanes side by side, so that a value of 4 bytes is one
+vector.
 
-Word w of an area is a <32 x i32> at byte w * 128. Caller and callee use the same layout for a function's
-parameters: each starts at a word. A kernel's own parameters are plain memory, the same for all lanes.
+Word w of an area is a <32 x i32> at byte w * 128. Caller and callee use the same layout for a
+function's parameters: each starts at a word. A kernel's own parameters are plain memory, the same
+for all lanes.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class _Parser:
         self.result = Module()
         self.names = 0
 
-    # ---- module level ---------------------------------------------------------------------------
+    # ---- module level ----------------------------------------------------------------------------
 
     def module(self) -> Module:
         statements = self.statements
@@ -91,8 +91,12 @@ class _Parser:
         text = s.bare.rstrip(";").strip()
         words = text.split()
         name = words[0]
+        if name in (".version", ".target", ".address_size") and len(words) < 2:
+            raise PtxError(s.line, f"malformed {name}")
         if name == ".version":
-            major, minor = words[1].split(".")
+            major, dot, minor = words[1].partition(".")
+            if not (dot and major.isdigit() and minor.isdigit()):
+                raise PtxError(s.line, "malformed .version")
             self.result.version = (int(major[:4]), int(minor[:4]))
             if self.result.version > VERSION_MAX:
                 raise PtxError(
@@ -184,7 +188,7 @@ class _Parser:
             initial.strip() if equals else None, extern, 0, function,
         )  # fmt: skip
 
-    # ---- functions ------------------------------------------------------------------------------
+    # ---- functions -------------------------------------------------------------------------------
 
     def _header(self, text: str, line: int) -> tuple[Function, str]:
         match = _HEADER.match(text.strip())
@@ -313,7 +317,7 @@ class _Body:
         self.seen_labels.add(unique)
         self.items.append(Label(unique))
 
-    # ---- declarations ---------------------------------------------------------------------------
+    # ---- declarations ----------------------------------------------------------------------------
 
     def _directive(self, s: Statement) -> None:
         text = s.bare.rstrip(";").strip()
@@ -329,7 +333,9 @@ class _Body:
                 targets = [self._label_name(t, s.line) for t in targets]
             self.function.tables[self.pending_label] = targets
         elif word == ".callprototype":
-            header = ".func " + re.sub(r"\s_\s*(\(|$)", r" _proto \1", " " + text[len(word) :], count=0)
+            header = ".func " + re.sub(
+                r"\s_\s*(\(|$)", r" _proto \1", " " + text[len(word) :], count=0
+            )
             prototype, _ = self.parser._header(_first_name(header), s.line)
             self.function.prototypes[self.pending_label] = prototype
         else:
@@ -366,7 +372,7 @@ class _Body:
         self.function.registers.append(register)
         return register
 
-    # ---- names ----------------------------------------------------------------------------------
+    # ---- names -----------------------------------------------------------------------------------
 
     def resolve(self, text: str) -> Operand | None:
         """What a name means here."""
@@ -411,7 +417,7 @@ class _Body:
             scope = scope.parent
         raise PtxError(line, f"unknown label '{text[:60]}'")
 
-    # ---- instructions ---------------------------------------------------------------------------
+    # ---- instructions ----------------------------------------------------------------------------
 
     def _instruction(self, s: Statement) -> Instruction:
         text = s.bare[:-1].strip()
@@ -434,7 +440,7 @@ class _Body:
             call = self._call(rest, s.line)
             return Instruction(opcode, mods, (), s.line, guard, negated, call)
         if opcode in ("bra", "brx"):
-            operands = self._branch(rest, s.line)
+            operands = self._branch(opcode, rest, s.line)
         else:
             operands = tuple(parse_operand(p, self.resolve, s.line) for p in split(rest))
         carry: Register | None = None
@@ -444,11 +450,11 @@ class _Body:
             carry = self.carry
         return Instruction(opcode, mods, operands, s.line, guard, negated, None, carry)
 
-    def _branch(self, text: str, line: int) -> tuple[Operand, ...]:
+    def _branch(self, opcode: str, text: str, line: int) -> tuple[Operand, ...]:
         parts = split(text)
-        if len(parts) == 1:
+        if len(parts) == (1 if opcode == "bra" else 0):
             return (Label(self._label_name(parts[0], line)),)
-        if len(parts) == 2:
+        if opcode == "brx" and len(parts) == 2:
             return (parse_operand(parts[0], self.resolve, line), Label(parts[1]))
         raise PtxError(line, "malformed branch")
 

@@ -14,7 +14,8 @@ from .parse import parse
 from .syntax import Address, Function, Immediate, Instruction, Operand, Symbol, Variable, Vector
 from .table import check_instruction
 
-# Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches kernels.
+# Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
+# kernels.
 BUILTINS = frozenset(("vprintf", "__assertfail"))
 HANDLE_BASE = 0x5AFE0000
 HANDLE_STEP = 16
@@ -28,9 +29,7 @@ class Program:
         self.module = parse(text)
         self.functions = list(self.module.functions.values())
         self.handles = {f.name: HANDLE_BASE + i * HANDLE_STEP for i, f in enumerate(self.functions)}
-        statics = [
-            v for f in self.functions for v in f.variables if v.space in ("global", "const")
-        ]
+        statics = [v for f in self.functions for v in f.variables if v.space in ("global", "const")]
         self.globals: Globals = lay_out_globals(self.module, statics, self.function_handle)
         self.taken = self._address_taken()
         self._reach: dict[str, list[Function]] = {}
@@ -42,7 +41,7 @@ class Program:
                 if isinstance(item, Instruction):
                     check_instruction(item)
 
-    # ---- functions --------------------------------------------------------------------------------
+    # ---- functions -------------------------------------------------------------------------------
 
     @property
     def kernels(self) -> list[Function]:
@@ -60,7 +59,9 @@ class Program:
 
     def symbol(self, function: Function, variant: int) -> str:
         """The LLVM name: letters only, so that nothing in a PTX name has a meaning there."""
-        return f"f{(self.handles[function.name] - HANDLE_BASE) // HANDLE_STEP}_{abi.VARIANTS[variant]}"
+        return (
+            f"f{(self.handles[function.name] - HANDLE_BASE) // HANDLE_STEP}_{abi.VARIANTS[variant]}"
+        )
 
     def _address_taken(self) -> list[Function]:
         taken: dict[str, Function] = {}
@@ -104,10 +105,11 @@ class Program:
         self._reach[kernel.name] = list(found.values())
         return self._reach[kernel.name]
 
-    # ---- shared and local memory ------------------------------------------------------------------
+    # ---- shared and local memory -----------------------------------------------------------------
 
     def shared_layout(self, kernel: Function) -> tuple[dict[Variable, int], int]:
-        """Offsets of the shared variables that the kernel reaches, and the size of the static ones."""
+        """Offsets of the shared variables that the kernel reaches, and the size of the static
+        ones."""
         layout = self._shared.get(kernel.name)
         if layout is None:
             layout = self._shared[kernel.name] = self._lay_out_shared(kernel)
@@ -129,7 +131,9 @@ class Program:
                 layout[variable] = offset
                 offset += variable.bytes
                 if offset > SHARED_MAX:
-                    raise PtxError(variable.line, f"too much shared data (more than {SHARED_MAX} bytes)")
+                    raise PtxError(
+                        variable.line, f"too much shared data (more than {SHARED_MAX} bytes)"
+                    )
         start = align_up(offset, max([16, *(v.align for v in dynamic)]) if dynamic else 1)
         for variable in dynamic:
             layout[variable] = start
@@ -139,7 +143,7 @@ class Program:
         assert self.kernel is not None
         return self.shared_layout(self.kernel)[0][variable]
 
-    # ---- waiting ----------------------------------------------------------------------------------
+    # ---- waiting ---------------------------------------------------------------------------------
 
     def needs_fibers(self, kernel: Function) -> bool:
         """Whether warps of a block may wait for one another."""
@@ -156,8 +160,8 @@ class Program:
         return False
 
     def spins(self, function: Function, graph: Graph) -> set[int]:
-        """Blocks that end an iteration of a loop which may wait for other warps: it reads memory in a way
-        that sees what they write."""
+        """Blocks that end an iteration of a loop which may wait for other warps: it reads memory
+        in a way that sees what they write."""
         known = self._spins.get(function.name)
         if known is not None:
             return known
@@ -178,7 +182,7 @@ class Program:
             for item in function.body or []
         )
 
-    # ---- code -------------------------------------------------------------------------------------
+    # ---- code ------------------------------------------------------------------------------------
 
     def emit(self, kernel: Function, variant: int) -> str:
         """LLVM IR of the kernel and of what it calls."""
@@ -186,7 +190,7 @@ class Program:
         text = ModuleText()
         for function in self.reached(kernel):
             text.functions.append(Emitter(self, function, text, variant).emit())
-        return text.text() + "\n!0 = !{}\n!1 = !{!\"branch_weights\", i32 1000, i32 1}\n"
+        return text.text() + '\n!0 = !{}\n!1 = !{!"branch_weights", i32 1000, i32 1}\n'
 
 
 def _operands(item: Instruction) -> tuple[Operand, ...]:

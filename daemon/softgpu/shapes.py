@@ -1,9 +1,9 @@
 """How a register's value runs along the lanes: by how much it grows from lane to lane.
 
-A shape holds in every lane, also those that do not run, within each group of lanes that has consecutive
-threads (see abi.GROUPS). Arithmetic wraps, and extending a value that wrapped between two lanes breaks the
-line, at most once: so code that uses a shape compares a group's first and last value at run time, which is
-exact then. Knowing the shape saves looking at the lanes between.
+A shape holds in every lane, also those that do not run, within each group of lanes that has
+consecutive threads (see abi.GROUPS). Arithmetic wraps, and extending a value that wrapped between
+two lanes breaks the line, at most once: so code that uses a shape compares a group's first and
+last value at run time, which is exact then. Knowing the shape saves looking at the lanes between.
 """
 
 from __future__ import annotations
@@ -28,8 +28,43 @@ class Shape:
 FLAT = Shape(0)
 # Instructions that compute each lane's result from that lane's operands alone.
 _PURE = frozenset(
-    "mov add sub mul mad mul24 mad24 shl shr and or xor not cvt cvta min max neg abs div rem lop3 prmt "
-    "bfe bfi setp selp shf fma rcp sqrt ex2 lg2 sin cos".split()
+    [
+        "mov",
+        "add",
+        "sub",
+        "mul",
+        "mad",
+        "mul24",
+        "mad24",
+        "shl",
+        "shr",
+        "and",
+        "or",
+        "xor",
+        "not",
+        "cvt",
+        "cvta",
+        "min",
+        "max",
+        "neg",
+        "abs",
+        "div",
+        "rem",
+        "lop3",
+        "prmt",
+        "bfe",
+        "bfi",
+        "setp",
+        "selp",
+        "shf",
+        "fma",
+        "rcp",
+        "sqrt",
+        "ex2",
+        "lg2",
+        "sin",
+        "cos",
+    ]
 )
 _LINEAR_TYPES = frozenset(("u32", "s32", "b32", "u64", "s64", "b64"))
 
@@ -82,7 +117,7 @@ class Shapes:
             result = shape
         return result
 
-    # ---- operands ---------------------------------------------------------------------------------
+    # ---- operands --------------------------------------------------------------------------------
 
     def constant(self, operand: Operand) -> int | None:
         """The operand's value if it is a literal, or a register that only ever holds one."""
@@ -121,7 +156,7 @@ class Shapes:
             return None if space in ("local", "param") else FLAT
         return FLAT if isinstance(operand, Immediate) else None
 
-    # ---- instructions -----------------------------------------------------------------------------
+    # ---- instructions ----------------------------------------------------------------------------
 
     def _transfer(self, ins: Instruction) -> object:
         if ins.opcode not in _PURE or len(writes(ins)) != 1:

@@ -38,7 +38,8 @@ class Variable:
 
 @dataclass(slots=True, frozen=True)
 class Immediate:
-    """A literal: an integer, or a float's value with how it was written (`f` 32 bits, `d` 64 bits)."""
+    """A literal: an integer, or a float's value with how it was written (`f` 32 bits, `d` 64
+    bits)."""
 
     value: int
     float_bits: int = 0  # 0: an integer; 32 or 64: value holds the bits of such a float
@@ -100,9 +101,7 @@ class Label:
     name: str
 
 
-Operand = (
-    Register | Immediate | Special | Symbol | Address | Vector | Negated | Pair | Sink | Label
-)
+Operand = Register | Immediate | Special | Symbol | Address | Vector | Negated | Pair | Sink | Label
 
 
 @dataclass(slots=True, frozen=True)

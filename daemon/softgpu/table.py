@@ -1,8 +1,8 @@
 """The one table of instructions: opcode to the function that emits it.
 
 To add an instruction, write `@instruction("name", ...)` on a function in the module of its family.
-`mods` lists every modifier that the family understands; a module with any other is refused when it is
-loaded, by name and line.
+`mods` lists every modifier that the family understands; a module with any other is refused when it
+is loaded, by name and line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _TABLE: dict[str, tuple[Emit, frozenset[str], tuple[int, int]]] = {}
 def instruction(
     *names: str, mods: str = "", types: bool = True, operands: tuple[int, int] = (0, 9)
 ) -> Callable[[Emit], Emit]:
-    """Register an emitter; `types`: all type suffixes are modifiers too; `operands`: how few and many."""
+    """Register an emitter; `types`: all type suffixes are modifiers too; `operands`: how few and
+    many."""
     allowed = frozenset(mods.split()) | (frozenset(TYPES) if types else frozenset())
 
     def register(emit: Emit) -> Emit:

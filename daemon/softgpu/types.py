@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PtxType:
-    """`kind`: u, s, b (bits), f, h (half), w (bfloat), t (tf32), p (predicate); `lanes`: 2 for packed."""
+    """`kind`: u, s, b (bits), f, h (half), w (bfloat), t (tf32), p (predicate); `lanes`: 2 for
+    packed."""
 
     name: str
     kind: str

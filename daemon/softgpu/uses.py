@@ -7,8 +7,32 @@ from .syntax import Address, Instruction, Negated, Operand, Pair, Register, Vect
 
 # No destination: every operand is read.
 NO_RESULT = frozenset(
-    "st red bar barrier membar fence prefetch prefetchu trap brkpt exit ret bra brx nanosleep "
-    "discard applypriority call pmevent setmaxnreg griddepcontrol mbarrier_void cp stmatrix".split()
+    [
+        "st",
+        "red",
+        "bar",
+        "barrier",
+        "membar",
+        "fence",
+        "prefetch",
+        "prefetchu",
+        "trap",
+        "brkpt",
+        "exit",
+        "ret",
+        "bra",
+        "brx",
+        "nanosleep",
+        "discard",
+        "applypriority",
+        "call",
+        "pmevent",
+        "setmaxnreg",
+        "griddepcontrol",
+        "mbarrier_void",
+        "cp",
+        "stmatrix",
+    ]
 )
 
 
@@ -35,7 +59,9 @@ def has_result(ins: Instruction) -> bool:
     if ins.opcode == "bar" or ins.opcode == "barrier":
         return "red" in ins.mods
     if ins.opcode == "mbarrier":
-        return ins.mods[0] not in ("init", "inval", "expect_tx", "complete_tx") and bool(ins.operands)
+        return ins.mods[0] not in ("init", "inval", "expect_tx", "complete_tx") and bool(
+            ins.operands
+        )
     return ins.opcode not in NO_RESULT
 
 

@@ -1,9 +1,9 @@
 """PTX split into statements, operands left opaque; `write(read(text)) == text`.
 
 A statement is a label, a brace, a directive, a function header or an instruction. White space and
-comments before it are kept beside it, so that a pass can insert, drop or change statements and the rest
-of the file stays as it was, to the byte. Reading is one pass over the few characters that can end a
-statement, so megabytes take a fraction of a second.
+comments before it are kept beside it, so that a pass can insert, drop or change statements and the
+rest of the file stays as it was, to the byte. Reading is one pass over the few characters that can
+end a statement, so megabytes take a fraction of a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReadError(ValueError):
 
 @dataclass(slots=True)
 class Statement:
-    """One statement: `lead` (white space and comments) and `text` are its characters in the file."""
+    """`lead` (white space and comments) and `text` are the statement's characters in the file."""
 
     kind: Kind
     lead: str

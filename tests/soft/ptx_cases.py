@@ -1,6 +1,8 @@
-"""One instruction at a time: a kernel per case, run on random and edge operands, varying and uniform.
+"""One instruction at a time: a kernel per case, run on random and edge operands, varying and
+uniform.
 
-A case is a line of PTX with {d} for the result, {a} {b} {c} for sources, and a function on numpy arrays.
+A case is a line of PTX with {d} for the result, {a} {b} {c} for sources, and a function on numpy
+arrays.
 """
 
 from __future__ import annotations
@@ -60,7 +62,11 @@ def operands(kind: str, count: int, seed: int) -> Array:
         bits = dtype.itemsize * 8
         word = WORDS[bits]
         edges = np.array([e & ((1 << bits) - 1) for e in INT_EDGES], dtype=word).view(dtype)
-        values = rng.integers(0, 1 << bits, count, dtype=np.uint64, endpoint=False) if bits < 64 else rng.integers(0, 1 << 63, count, dtype=np.uint64) * 2 + 1  # noqa: E501
+        values = (
+            rng.integers(0, 1 << bits, count, dtype=np.uint64, endpoint=False)
+            if bits < 64
+            else rng.integers(0, 1 << 63, count, dtype=np.uint64) * 2 + 1
+        )
         values = values.astype(word).view(dtype)
         small = rng.integers(0, 70, count).astype(word).view(dtype)
         values = np.where(rng.random(count) < 0.4, small, values)
@@ -75,7 +81,7 @@ def bits_of(kind: str) -> int:
 
 
 def kernel(name: str, case: Case) -> str:
-    """Thread i computes case(a[i], b[i], c[i]); then all threads of a warp case(a[w], b[w], c[w])."""
+    """Thread i computes case(a[i], b[i], c[i]); then all of warp w case(a[w], b[w], c[w])."""
     count = len(case.sources)
     regs, loads = [], []
     for i, kind in enumerate(case.sources):
@@ -134,10 +140,7 @@ def run_case(device: SoftDevice, module: Any, index: int, case: Case, warps: int
 
 
 def _compare(case: Case, sources: list[Array], have: Array, wanted: Array, how: str) -> None:
-    if have.dtype.kind == "f":
-        good = _close(have, wanted, case)
-    else:
-        good = have == wanted
+    good = _close(have, wanted, case) if have.dtype.kind == "f" else have == wanted
     if not good.all():
         at = int(np.argmin(good))
         shown = [repr(s[at]) for s in sources]
@@ -155,4 +158,4 @@ def _close(have: Array, wanted: Array, case: Case) -> npt.NDArray[np.bool_]:
             error = np.abs(have.astype(np.float64) - wanted.astype(np.float64))
             same |= error <= case.ulp * np.spacing(np.abs(wanted)).astype(np.float64)
             same |= error <= case.absolute
-    return same
+    return np.asarray(same, dtype=np.bool_)

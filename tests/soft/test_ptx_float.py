@@ -29,7 +29,7 @@ def flush(x: Array) -> Array:
 
 
 def saturate(x: Array) -> Array:
-    return np.where(np.isnan(x), 0, np.clip(x, 0, 1)) + x.dtype.type(0)
+    return np.asarray(np.where(np.isnan(x), 0, np.clip(x, 0, 1)) + x.dtype.type(0))
 
 
 def minimum(a: Array, b: Array, sign: int) -> Array:
@@ -187,7 +187,9 @@ case("min.NaN.f32 {d}, {a}, {b};", "f32 f32", "f32",
 case("max.xorsign.abs.f32 {d}, {a}, {b};", "f32 f32", "f32",
      lambda a, b: np.copysign(minimum(np.abs(a), np.abs(b), -1),
                               np.where(np.signbit(a) ^ np.signbit(b), -1, 1)))  # fmt: skip
-case("slct.f32.f32 {d}, {a}, {b}, {c};", "f32 f32 f32", "f32", lambda a, b, c: np.where(c >= 0, a, b))
+case(
+    "slct.f32.f32 {d}, {a}, {b}, {c};", "f32 f32 f32", "f32", lambda a, b, c: np.where(c >= 0, a, b)
+)
 
 # ---- approximations ------------------------------------------------------------------------------
 
@@ -202,8 +204,13 @@ case("sqrt.approx.f32 {d}, {a};", "f32", "f32", np.sqrt, ulp=1)
 case("rsqrt.approx.f32 {d}, {a};", "f32", "f32", wide(lambda a: 1 / np.sqrt(a)), ulp=1.1)
 case("ex2.approx.f32 {d}, {a};", "f32", "f32", wide(np.exp2), ulp=2)
 case("lg2.approx.f32 {d}, {a};", "f32", "f32", wide(np.log2), ulp=2, absolute=2**-22.6)
-case("sin.approx.f32 {d}, {a};", "f32", "f32",
-     lambda a: np.where(np.abs(a) < 1e4, np.sin(a.astype(np.float64)), a * 0), absolute=2.0)  # fmt: skip
+case(
+    "sin.approx.f32 {d}, {a};",
+    "f32",
+    "f32",
+    lambda a: np.where(np.abs(a) < 1e4, np.sin(a.astype(np.float64)), a * 0),
+    absolute=2.0,
+)
 case("{{ .reg .f32 %x; min.f32 %x, {a}, 0f40490FDB; max.f32 %x, %x, 0fC0490FDB; "
      "sin.approx.f32 {d}, %x; }}", "f32", "f32",
      wide(lambda a: np.sin(np.where(np.isnan(a), np.pi, np.clip(a, -np.pi, np.pi)))),
@@ -262,7 +269,7 @@ def packed_op(function: Any, kind: str) -> Any:
     def apply(*columns: Array) -> Array:
         low = single(*[(c & 0xFFFF).astype(np.uint16) for c in columns])
         high = single(*[(c >> 16).astype(np.uint16) for c in columns])
-        return low.astype(np.uint32) | high.astype(np.uint32) << 16
+        return np.asarray(low.astype(np.uint32) | high.astype(np.uint32) << 16)
 
     return apply
 
@@ -277,8 +284,15 @@ for t, kind, form in (("f16", "h", F16), ("bf16", "w", BF16)):
                            ("max", lambda a, b: minimum(a, b, -1))):  # fmt: skip
         suffix = ".rn" if name in ("add", "sub", "mul") and t == "bf16" else ""
         case(f"{name}{suffix}.{t} {{d}}, {{a}}, {{b}};", "b16 b16", "b16", half_op(function, kind))
-        case(f"{name}{suffix}.{t}x2 {{d}}, {{a}}, {{b}};", "b32 b32", "b32", packed_op(function, kind))
-    case(f"fma.rn.{t} {{d}}, {{a}}, {{b}}, {{c}};", "b16 b16 b16", "b16", half_op(fma64(form), kind))
+        case(
+            f"{name}{suffix}.{t}x2 {{d}}, {{a}}, {{b}};",
+            "b32 b32",
+            "b32",
+            packed_op(function, kind),
+        )
+    case(
+        f"fma.rn.{t} {{d}}, {{a}}, {{b}}, {{c}};", "b16 b16 b16", "b16", half_op(fma64(form), kind)
+    )
     case(f"fma.rn.{t}x2 {{d}}, {{a}}, {{b}}, {{c}};", "b32 b32 b32", "b32",
          packed_op(fma64(form), kind))  # fmt: skip
     case(f"neg.{t} {{d}}, {{a}};", "b16", "b16", lambda a: a ^ 0x8000)
@@ -302,15 +316,16 @@ ROUND = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 
 
 def to_int(kind: str, rounding: Any) -> Any:
-    info = np.iinfo({"s32": np.int32, "u32": np.uint32, "s64": np.int64, "u64": np.uint64,
-                     "s16": np.int16, "u8": np.uint8, "s8": np.int8}[kind])  # fmt: skip
+    bits = int(kind[1:])
+    low = -(1 << bits - 1) if kind[0] == "s" else 0
+    high = low + (1 << bits) - 1
 
     def one(value: float) -> int:
         if math.isnan(value):
             return 0
         if math.isinf(value):
-            return int(info.max if value > 0 else info.min)
-        return max(int(info.min), min(int(info.max), int(rounding(value))))
+            return high if value > 0 else low
+        return max(low, min(high, int(rounding(value))))
 
     return lambda a: np.array([one(float(v)) for v in a.tolist()], dtype=object)
 
@@ -336,9 +351,14 @@ for direction in ("rz", "rm", "rp"):
     case(f"cvt.{direction}.f16.f32 {{d}}, {{a}};", "f32", "f16",
          exactly(lambda a: a, lambda a: a, F16, direction))  # fmt: skip
     for source in ("s32", "u64", "s64"):
-        case(f"cvt.{direction}.f32.{source} {{d}}, {{a}};", source, "f32",
-             lambda a, d=direction: np.array(
-                 [float(round_to(*F32, d)(Fraction(int(v)))) if v else 0.0 for v in a.tolist()]))  # fmt: skip
+        case(
+            f"cvt.{direction}.f32.{source} {{d}}, {{a}};",
+            source,
+            "f32",
+            lambda a, d=direction: np.array(
+                [float(round_to(*F32, d)(Fraction(int(v)))) if v else 0.0 for v in a.tolist()]
+            ),
+        )
 for source in ("s8", "u16", "s32", "u32", "s64", "u64"):
     case(f"cvt.rn.f32.{source} {{d}}, {{a}};", source, "f32", lambda a: np.array(
         [float(round_to(*F32)(Fraction(int(v)))) if v else 0.0 for v in a.tolist()]))  # fmt: skip
@@ -353,8 +373,12 @@ def bf16_from_f32(a: Array) -> Array:
 
 
 case("cvt.rn.bf16.f32 {d}, {a};", "f32", "b16", bf16_from_f32)
-case("cvt.rn.bf16x2.f32 {d}, {a}, {b};", "f32 f32", "b32",
-     lambda a, b: bf16_from_f32(b).astype(np.uint32) | bf16_from_f32(a).astype(np.uint32) << 16)  # fmt: skip
+case(
+    "cvt.rn.bf16x2.f32 {d}, {a}, {b};",
+    "f32 f32",
+    "b32",
+    lambda a, b: bf16_from_f32(b).astype(np.uint32) | bf16_from_f32(a).astype(np.uint32) << 16,
+)
 
 
 def half_bits(a: Array) -> Array:
@@ -380,7 +404,9 @@ def compiled() -> Any:
     return soft_device().load(module_text(CASES))
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=[f"{i}-{c.title}" for i, c in enumerate(CASES)])
+@pytest.mark.parametrize(
+    "index", range(len(CASES)), ids=[f"{i}-{c.title}" for i, c in enumerate(CASES)]
+)
 def test_instruction(compiled: Any, index: int) -> None:
     run_case(soft_device(), compiled, index, CASES[index], warps=8)
 

@@ -226,8 +226,12 @@ def funnel(a: int, b: int, c: int, left: bool, wrap_: bool) -> int:
 
 for side in "lr":
     for mode in ("wrap", "clamp"):
-        case(f"shf.{side}.{mode}.b32 {{d}}, {{a}}, {{b}}, {{c}};", "b32 b32 u32", "b32",
-             python(lambda a, b, c, s=side, m=mode: funnel(a, b, c, s == "l", m == "wrap")))  # fmt: skip
+        case(
+            f"shf.{side}.{mode}.b32 {{d}}, {{a}}, {{b}}, {{c}};",
+            "b32 b32 u32",
+            "b32",
+            python(lambda a, b, c, s=side, m=mode: funnel(a, b, c, s == "l", m == "wrap")),
+        )
 
 
 def prmt(a: int, b: int, selector: int) -> int:
@@ -273,15 +277,44 @@ def parts(value: int, bits: int, signed: bool) -> list[int]:
 
 for x in ("u32", "s32"):
     for y in ("u32", "s32"):
-        case(f"dp4a.{x}.{y} {{d}}, {{a}}, {{b}}, {{c}};", "b32 b32 b32", "u32",
-             wrap("u32", lambda a, b, c, x=x, y=y: c + sum(
-                 p * q for p, q in zip(parts(a, 8, x == "s32"), parts(b, 8, y == "s32"), strict=True))))
+        case(
+            f"dp4a.{x}.{y} {{d}}, {{a}}, {{b}}, {{c}};",
+            "b32 b32 b32",
+            "u32",
+            wrap(
+                "u32",
+                lambda a, b, c, x=x, y=y: (
+                    c
+                    + sum(
+                        p * q
+                        for p, q in zip(
+                            parts(a, 8, x == "s32"), parts(b, 8, y == "s32"), strict=True
+                        )
+                    )
+                ),
+            ),
+        )
         for half in ("lo", "hi"):
             first = 2 if half == "hi" else 0
-            case(f"dp2a.{half}.{x}.{y} {{d}}, {{a}}, {{b}}, {{c}};", "b32 b32 b32", "u32",
-                 wrap("u32", lambda a, b, c, x=x, y=y, f=first: c + sum(
-                     p * q for p, q in zip(parts(a, 16, x == "s32"),
-                                           parts(b, 8, y == "s32")[f:f + 2], strict=True))))  # fmt: skip
+            case(
+                f"dp2a.{half}.{x}.{y} {{d}}, {{a}}, {{b}}, {{c}};",
+                "b32 b32 b32",
+                "u32",
+                wrap(
+                    "u32",
+                    lambda a, b, c, x=x, y=y, f=first: (
+                        c
+                        + sum(
+                            p * q
+                            for p, q in zip(
+                                parts(a, 16, x == "s32"),
+                                parts(b, 8, y == "s32")[f : f + 2],
+                                strict=True,
+                            )
+                        )
+                    ),
+                ),
+            )
 
 
 def bmsk(a: int, b: int, clamp: bool) -> int:
@@ -330,7 +363,8 @@ case("setp.gt.s32 {q2}, {c}, 5; setp.lt.xor.s32 {q}, {a}, {b}, !{q2}; selp.u32 {
 case("set.lt.u32.s32 {d}, {a}, {b};", "s32 s32", "u32", python(lambda a, b: M32 if a < b else 0))
 case("slct.u32.s32 {d}, {a}, {b}, {c};", "u32 u32 s32", "u32",
      python(lambda a, b, c: a if c >= 0 else b))  # fmt: skip
-case("mov.u32 {d}, {a}; setp.lt.s32 {q}, {b}, 3; @{q} add.u32 {d}, {d}, 7; @!{q} xor.b32 {d}, {d}, 5;",
+case("mov.u32 {d}, {a}; setp.lt.s32 {q}, {b}, 3; @{q} add.u32 {d}, {d}, 7; "
+     "@!{q} xor.b32 {d}, {d}, 5;",
      "u32 s32", "u32", wrap("u32", lambda a, b: a + 7 if b < 3 else a ^ 5))  # fmt: skip
 for target, source in (("u32", "u8"), ("s32", "s8"), ("u64", "s32"), ("s64", "s32"), ("u64", "u32"),
                        ("u32", "u64"), ("s16", "s32"), ("u16", "u64"), ("s64", "s16")):  # fmt: skip
@@ -349,7 +383,9 @@ def compiled() -> Any:
     return soft_device().load(module_text(CASES))
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=[f"{i}-{c.title}" for i, c in enumerate(CASES)])
+@pytest.mark.parametrize(
+    "index", range(len(CASES)), ids=[f"{i}-{c.title}" for i, c in enumerate(CASES)]
+)
 def test_instruction(compiled: Any, index: int) -> None:
     run_case(soft_device(), compiled, index, CASES[index])
 

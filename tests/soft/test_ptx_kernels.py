@@ -1,4 +1,4 @@
-"""CUDA kernels compiled by nvcc on softgpu: results against numpy, faults against CUDA's error codes."""
+"""nvcc's kernels on softgpu: results against numpy, faults against CUDA's error codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def zeros(count: int, dtype: Any = np.int32) -> Array:
     return np.zeros(count, dtype=dtype)
 
 
-def run(module: Module, name: str, grid: Any, block: Any, *args: Any, shared: int = 0) -> list[Array]:
+def run(
+    module: Module, name: str, grid: Any, block: Any, *args: Any, shared: int = 0
+) -> list[Array]:
     """Launch; arrays go in as buffers and come back as they are afterwards."""
     buffers = [module.device.buffer(a) if isinstance(a, np.ndarray) else a for a in args]
     module.launch(name, grid, block, *buffers, shared=shared)
@@ -204,7 +206,9 @@ def test_halves(module: Module) -> None:
     wide = a.astype(np.float64) * b.astype(np.float64)
     exponent = np.exp2(b.astype(np.float64)).astype(np.float16)
     wanted = (wide + (a + exponent).astype(np.float64)).astype(np.float16)
-    assert np.allclose(result[2].astype(np.float64), wanted.astype(np.float64), rtol=2e-3, atol=2e-3)
+    assert np.allclose(
+        result[2].astype(np.float64), wanted.astype(np.float64), rtol=2e-3, atol=2e-3
+    )
     values = (x.astype(np.uint32) << 16).view(np.float32) * np.float32(1.5)
     bits = values.view(np.uint32)
     assert (result[4] == (bits + 0x7FFF + (bits >> 16 & 1)) >> 16).all()
@@ -213,14 +217,27 @@ def test_halves(module: Module) -> None:
 def test_math(module: Module) -> None:
     n = 200
     v = (np.random.default_rng(6).standard_normal(n) * 8).astype(np.float32)
-    _, out, wide = run(module, "math", (1,), (256,), v, zeros(8 * n, np.float32), zeros(4 * n, np.float64), n)
+    _, out, wide = run(
+        module, "math", (1,), (256,), v, zeros(8 * n, np.float32), zeros(4 * n, np.float64), n
+    )
     d = v.astype(np.float64)
     a = np.abs(d)
     erf = np.vectorize(__import__("math").erf)
-    wanted = [np.sin(d), np.exp(d), np.log(a), a**1.7, np.tanh(d), erf(d), 1 / np.sqrt(a), np.fmod(d, float(np.float32(0.7)))]
+    wanted = [
+        np.sin(d),
+        np.exp(d),
+        np.log(a),
+        a**1.7,
+        np.tanh(d),
+        erf(d),
+        1 / np.sqrt(a),
+        np.fmod(d, float(np.float32(0.7))),
+    ]
     for got, want in zip(out.reshape(8, n), wanted, strict=True):
         assert np.allclose(got, want, rtol=2e-6, atol=1e-6)
-    for got, want in zip(wide.reshape(4, n), [np.sin(d), np.exp(d), np.log(a), np.cbrt(d)], strict=True):
+    for got, want in zip(
+        wide.reshape(4, n), [np.sin(d), np.exp(d), np.log(a), np.cbrt(d)], strict=True
+    ):
         assert np.allclose(got, want, rtol=1e-14, atol=1e-15)
 
 
@@ -331,5 +348,3 @@ def test_a_module_works_after_faults(ptx: str) -> None:
 def test_deep_recursion(module: Module) -> None:
     (out,) = run(module, "deep_recursion", (1,), (40,), zeros(40), 12)
     assert (out == 78).all()
-
-

@@ -1,4 +1,4 @@
-"""softgpu in the test's own process: the driver library with the compiler installed, and numpy arrays."""
+"""softgpu in the test's own process: the driver library with the compiler, and numpy arrays."""
 
 from __future__ import annotations
 
@@ -38,16 +38,20 @@ class Buffer:
         device.call("cuMemAlloc_v2", ctypes.byref(address), size)
         self.address = address.value
         device.call(
-            "cuMemcpyHtoD_v2", ctypes.c_uint64(self.address), ctypes.c_void_p(self.data.ctypes.data),
+            "cuMemcpyHtoD_v2",
+            ctypes.c_uint64(self.address),
+            ctypes.c_void_p(self.data.ctypes.data),
             ctypes.c_size_t(self.data.nbytes),
-        )  # fmt: skip
+        )
 
     def read(self) -> Array:
         result = np.empty_like(self.data)
         self.device.call(
-            "cuMemcpyDtoH_v2", ctypes.c_void_p(result.ctypes.data), ctypes.c_uint64(self.address),
+            "cuMemcpyDtoH_v2",
+            ctypes.c_void_p(result.ctypes.data),
+            ctypes.c_uint64(self.address),
             ctypes.c_size_t(result.nbytes),
-        )  # fmt: skip
+        )
         return result
 
     def free(self) -> None:
@@ -101,7 +105,7 @@ class Module:
     def launch(
         self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
     ) -> None:
-        """Run and wait. Arguments: buffers, ints as (value, struct format) or plain i32, floats f32."""
+        """Run and wait. Arguments: buffers, (value, struct format), ints as i32, floats as f32."""
         function = ctypes.c_void_p()
         self.device.call("cuModuleGetFunction", ctypes.byref(function), self.handle, name.encode())
         packed = [ctypes.create_string_buffer(_pack(a), 16) for a in args]

@@ -1,0 +1,129 @@
+"""PTX that is wrong or hostile: an error with a line, never a crash, a hang or all memory."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.soft_device import SoftError, soft_device
+from tally.daemon.softgpu.__main__ import main
+from tally.daemon.softgpu.code import CompiledModule
+from tally.daemon.softgpu.errors import PtxError
+
+INVALID_PTX, UNSUPPORTED_VERSION = 218, 222
+HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
+
+
+def kernel(body: str, params: str = ".param .u64 a") -> str:
+    return f"{HEAD}.visible .entry k({params})\n{{\n{body}\nret;\n}}\n"
+
+
+GOOD = kernel(
+    ".reg .b32 %r<9>; .reg .b64 %d<4>; .reg .pred %p<3>;\n.shared .align 4 .b8 s[128];\n"
+    "ld.param.u64 %d1, [a];\nmov.u32 %r1, %tid.x;\nmad.wide.u32 %d2, %r1, 4, %d1;\n"
+    "ld.global.u32 %r2, [%d2];\nsetp.lt.u32 %p1, %r2, 7;\n@%p1 bra L1;\nadd.u32 %r2, %r2, 3;\n"
+    "L1:\nst.shared.u32 [s+4], %r2;\nbar.sync 0;\natom.global.add.u32 %r3, [%d1], %r2;\n"
+    "shfl.sync.bfly.b32 %r4|%p2, %r2, 1, 31, -1;\nst.global.u32 [%d2], %r4;"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (kernel("frobnicate.u32 %tid;"), ["line 6", "frobnicate.u32"]),
+        (kernel("add.strange.u32 1, 2, 3;"), ["line 6", ".strange"]),
+        (kernel("\n\ntex.2d.v4.f32.f32 {a, a}, [a];"), ["line 8"]),
+        (kernel(".reg .b32 %r<2>; add.u32 %r0, %r1, %r2;"), ["line 6", "%r2"]),
+        (kernel("bra NOWHERE;"), ["line 6", "NOWHERE"]),
+        (kernel(".reg .b32 %r<2>; add.u32 %r0, %r1;"), ["line 6", "2 operands"]),
+        (kernel(".reg .b32 %r<2>; mov.u32 %r0, missing;"), ["missing"]),
+        (kernel("call.uni nobody, ();"), ["nobody"]),
+        (kernel(".reg .b32 %r<2>; mov.u32 %r0, %nothing;"), ["%nothing"]),
+        (kernel(".local .b8 x[1000000];"), ["local"]),
+        (kernel(".shared .b8 x[1000000]; .reg .b32 %r<1>; mov.u32 %r0, x;"), ["shared"]),
+        (kernel("ret"), ["line"]),
+        (HEAD + ".visible .entry k() {", ["not closed"]),
+        (HEAD + "}", ["line 4"]),
+        (HEAD + ".global .u32 x = {1, 2, 3};", ["too many"]),
+        (HEAD + ".global .u64 x = nowhere;", ["nowhere"]),
+        (HEAD + "add.u32 1, 2, 3;", ["outside of a function"]),
+        ("", ["version"]),
+        (".version 8.0\n", ["target"]),
+        (".version 8.0\n.target quantum\n", ["quantum"]),
+    ],
+)
+def test_errors_name_the_line(text: str, words: list[str]) -> None:
+    with pytest.raises(PtxError) as caught:
+        CompiledModule(text, None)
+    assert caught.value.result == INVALID_PTX
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_driver_gives_code_and_log() -> None:
+    with pytest.raises(SoftError) as caught:
+        soft_device().load(kernel("wgmma.mma_async.sync 1;"))
+    assert caught.value.result == INVALID_PTX
+    assert "line 6" in caught.value.log
+    assert "wgmma" in caught.value.log
+    with pytest.raises(SoftError) as caught:
+        soft_device().load(".version 99.0\n.target sm_80\n")
+    assert caught.value.result == UNSUPPORTED_VERSION
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + ".global .b8 x[999999999999];",
+        HEAD + ".global .b8 x[99999999999999999999999999];",
+        kernel(".reg .b32 %r<4000000000>;"),
+        kernel("{" * 5000 + "}" * 5000),
+        kernel(".reg .b32 %r<2>; mov.b32 %r0, " + "{" * 3000 + "%r1" + "}" * 3000 + ";"),
+        kernel("/* " * 10000 + "*/"),
+        HEAD + ".global .u32 x = " + "{" * 3000 + "1" + "}" * 3000 + ";",
+        kernel("", ".param .b8 a[99999999]"),
+        "." * 100000,
+        '"' * 10001,
+        kernel(".reg .b32 %r<2>; add.u32 %r0, %r1, " + "9" * 100000 + ";"),
+    ],
+)
+def test_hostile_text_ends_soon(text: str) -> None:
+    began = time.monotonic()
+    with contextlib.suppress(PtxError):
+        CompiledModule(text, None)
+    assert time.monotonic() - began < 10
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_changed_text_compiles_or_is_refused(data: st.DataObject) -> None:
+    """Characters and words of a good module replaced, dropped and doubled."""
+    words = GOOD.split(" ")
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(words) - 1))
+        other = words[data.draw(st.integers(0, len(words) - 1))]
+        odd = st.text('%{}[];,.:@!|+-<>()"/*0123456789abrsuxf_$\n ', max_size=6)
+        words[at] = data.draw(st.sampled_from(["", other, words[at] * 2, data.draw(odd)]))
+    try:
+        CompiledModule(" ".join(words), None)
+    except PtxError as error:
+        assert error.message
+
+
+def test_command_prints_kernels_and_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = tmp_path / "good.ptx", tmp_path / "bad.ptx"
+    good.write_text(GOOD)
+    bad.write_text(kernel("frobnicate;"))
+    assert main([str(good)]) == 0
+    assert capsys.readouterr().out.startswith("k: ")
+    assert main([str(good), "--emit-llvm", "--kernel", "k"]) == 0
+    assert "define i32" in capsys.readouterr().out
+    assert main([str(bad)]) == 1
+    assert "line 6" in capsys.readouterr().err
+    assert main([str(tmp_path / "none.ptx")]) == 2
