@@ -97,9 +97,9 @@ class DataSession:
             return False
         return True
 
-    def drain(self) -> None:
+    def drain(self, liar: hostile.Liar) -> None:
         while self.replies.poll(0):
-            self.replies.recv()
+            liar.learn(self.replies.recv())
 
     def close(self) -> None:
         for socket in (self.ops, self.replies, self.control.socket):
@@ -138,12 +138,14 @@ class Fuzzer:
         liar = hostile.Liar(self.random, session.region, session.slots)
         for message in hostile.preamble():
             session.send(message)
+        if drains and session.replies.poll(1000):
+            session.drain(liar)
         for _ in range(messages):
             if not session.send(self.op(liar)) or session.closed:
                 break
             self.sent += 1
             if drains:
-                session.drain()
+                session.drain(liar)
         # Half of them leave politely or are told to; the others just go.
         if self.random.random() < 0.5:
             session.send(hostile.broken_op(self.random, session.region)[:7])

@@ -9,6 +9,7 @@ from random import Random
 from tally.client import protocol
 
 OP_HEADER = struct.Struct("<HHIQ")
+REPLY_HEADER = struct.Struct("<HHIQii")
 MESSAGE_BYTES_MAX = 256 * 1024
 HANDLE_TAG = 0x7A11
 
@@ -21,6 +22,7 @@ BODIES: dict[int, str] = {
     25: "QQ", 26: "", 27: "", 28: "Q",
 }  # fmt: skip
 TAILED = {6, 9, 11, 12, 13}
+DESTROYERS = {3, 5, 10, 15, 21}
 
 Values = list[int | bytes]
 
@@ -143,6 +145,7 @@ class Liar:
     def __init__(self, random: Random, region: int, slots: int) -> None:
         self.random, self.region, self.slots = random, region, slots
         self.fresh = 3  # handles up to here are used by chance; new ones come from here
+        self.addresses: list[int] = []  # that the session was given
         self.shape = {
             6: self._copy, 7: self._memset, 8: self._upload, 9: self._load, 11: self._function,
             12: self._name, 13: self._launch, 14: self._stream, 19: self._value, 20: self._event,
@@ -151,8 +154,10 @@ class Liar:
     def op(self) -> bytes:
         random = self.random
         code = random.choice(list(BODIES))
+        if code in DESTROYERS and random.random() < 0.9:
+            code = 13  # or soon nothing would be left to lie about
         layout = BODIES[code].replace("32s", "s")
-        values = [field(letter, random, self.region) for letter in layout]
+        values = [self._field(letter) for letter in layout]
         for position, kind in enumerate(KINDS.get(code, ())):
             if random.random() < 0.9:
                 values[position] = kind << 48 | HANDLE_TAG << 32 | random.choice((0, 0, 0, 1, 2))
@@ -160,6 +165,19 @@ class Liar:
                 values[position] = 1  # the legacy default stream
         end = self.shape[code](values) if code in self.shape else b""
         return pack(code, random.randint(1, 1 << 62), values, end)
+
+    def learn(self, reply: bytes) -> None:
+        """Take the address out of a reply that gives one."""
+        code, kind, size, _, result, _ = REPLY_HEADER.unpack_from(reply)
+        if (kind, result) == (0, 0) and code in (2, 4, 12) and size >= REPLY_HEADER.size + 8:
+            self.addresses.append(int.from_bytes(reply[REPLY_HEADER.size :][:8], "little"))
+
+    def _field(self, letter: str) -> int | bytes:
+        if letter == "Q" and self.addresses and self.random.random() < 0.4:
+            return self.random.choice(self.addresses) + self.random.choice(
+                (0, 0, 0, 4, 4096, 60000)
+            )
+        return field(letter, self.random, self.region)
 
     def _new(self, kind: int) -> int:
         self.fresh += 1
@@ -188,7 +206,7 @@ class Liar:
     def _upload(self, values: Values) -> bytes:
         upload = self.random.randint(1, 5)
         total = 300 << 2 * upload  # of an upload, told anew with each of its pieces
-        offset = self.random.randrange(total)
+        offset = self.random.choice((0, self.random.randrange(total)))
         size = min(self.random.choice((0, 1, 300, 1 << 16)), total - offset)
         values[:] = [upload, total, offset, size]
         values += [self.random.randrange(self.slots), self.random.randrange(4)]
@@ -227,7 +245,9 @@ class Liar:
 
     def _launch(self, values: Values) -> bytes:
         end = tail(self.random)
-        values[2:8] = [self.random.choice((0, 1, 1, 2, 7, 1 << 31)) for _ in range(6)]
+        if self.addresses and self.random.random() < 0.5:
+            end = self.random.choice(self.addresses).to_bytes(8, "little")
+        values[2:8] = [self.random.choice((0, 1, 1, 1, 1, 2, 7, 1 << 31)) for _ in range(6)]
         values[8:] = [
             self.random.choice((0, 0, 64, 1 << 20)),
             self.random.randrange(2),
