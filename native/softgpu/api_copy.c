@@ -35,7 +35,7 @@ static CUresult submit(struct soft_call *call, CUstream handle, struct soft_op *
     }
     result = soft_submit(stream, op);
     if (result == CUDA_SUCCESS && wait) {
-        soft_stream_wait(stream, stream->submitted);
+        soft_stream_wait(stream, stream->submitted, soft_patient(call->context));
         result = (CUresult)atomic_load(&call->tenant->error);
     }
     soft_unlock();

@@ -122,7 +122,7 @@ SOFT_API CUresult cuEventSynchronize(CUevent handle)
     if (result != CUDA_SUCCESS)
         return result;
     if (event->stream)
-        soft_stream_wait(event->stream, event->sequence);
+        soft_stream_wait(event->stream, event->sequence, event->flags & CU_EVENT_BLOCKING_SYNC);
     soft_unlock();
     return (CUresult)atomic_load(&call.tenant->error);
 }

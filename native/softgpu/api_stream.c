@@ -75,7 +75,7 @@ SOFT_API CUresult cuStreamSynchronize(CUstream handle)
     CUresult result = enter_stream(&call, handle, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    soft_stream_wait(stream, stream->submitted);
+    soft_stream_wait(stream, stream->submitted, soft_patient(call.context));
     soft_unlock();
     return (CUresult)atomic_load(&call.tenant->error);
 }

@@ -116,6 +116,13 @@ CUresult soft_stream_get(struct soft_call *call, CUstream handle, struct soft_st
 
 /* Without the lock: until the tenant's work so far is over, on the device or (NULL) on all. */
 CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device);
+/* The context's threads asked to sleep rather than look on. */
+static inline bool soft_patient(const struct soft_context *context)
+{
+    uint32_t flags = __atomic_load_n(&context->flags, __ATOMIC_RELAXED);
+    return (flags & CU_CTX_SCHED_MASK) == CU_CTX_SCHED_BLOCKING_SYNC;
+}
+
 /* Gives the op to its stream, behind what CUDA's default-stream rules put before it. */
 CUresult soft_submit(struct soft_stream *stream, struct soft_op *op);
 /* Records: the event then means this place. */
@@ -126,8 +133,9 @@ CUresult soft_submit_join(struct soft_stream *stream, struct soft_stream *target
 bool soft_submit_inline(struct soft_stream *stream, struct soft_op *op);
 /* The op is done (or dropped): frees it, moves its stream on, wakes who waits. */
 void soft_complete(struct soft_op *op);
-/* Waits for the stream to get to that sequence number. Lets go of the lock meanwhile. */
-void soft_stream_wait(struct soft_stream *stream, uint64_t sequence);
+/* Waits for the stream to get to that sequence number. Lets go of the lock meanwhile. A patient caller
+ * sleeps at once. */
+void soft_stream_wait(struct soft_stream *stream, uint64_t sequence, bool patient);
 /* Gives up all work of a tenant that has failed; parts that run end by themselves or by interruption. */
 void soft_drop(struct soft_tenant *tenant);
 /* Moves a stream on as far as it gets without workers, and those that wait for it. */

@@ -125,10 +125,10 @@ struct soft_device {
 
 struct soft_tenant {
     uint32_t id;
-    bool live;         /* calls get in */
-    bool taken;        /* live, or on its way out */
+    bool live;           /* calls get in */
+    bool taken;          /* live, or on its way out */
     uint64_t generation; /* tells tenants of one number apart */
-    _Atomic int error; /* sticky CUresult; CUDA_SUCCESS while well */
+    _Atomic int error;   /* sticky CUresult; CUDA_SUCCESS while well */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
     uint32_t maps_used; /* under account_lock */
@@ -147,7 +147,8 @@ struct soft_state {
     bool initialized, forked, dry;
     uint32_t device_count, worker_count;
     uint64_t memory_bytes;
-    uint64_t spin_ns; /* how long to look for work or a result before sleeping */
+    uint32_t
+        lookers_max; /* threads that may look for work, or wait for it, without sleeping: half the CPUs */
     struct soft_device devices[SOFT_DEVICES_MAX];
     struct soft_tenant tenants[TALLY_TENANTS_MAX];
     struct soft_context *contexts;
@@ -168,6 +169,13 @@ extern struct soft_state soft;
 void soft_lock(void);
 void soft_unlock(void);
 uint64_t soft_now_ns(void);
+
+static inline void soft_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
 
 /* What every API call starts with. */
 struct soft_call {

@@ -7,9 +7,6 @@
 
 #define DEVICE_MEMORY_MAX (TALLY_TENANT_BYTES - (TALLY_TENANT_BYTES >> 3)) /* leaves room for guard pages */
 
-#define SPIN_NS 20000      /* about what waking a sleeping thread costs */
-#define SPIN_NS_TIGHT 5000 /* where somebody else wants the processor */
-
 struct soft_state soft = {
     .lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
     .account_lock = PTHREAD_MUTEX_INITIALIZER,
@@ -105,7 +102,7 @@ static CUresult start(void)
         soft.worker_count = SOFT_WORKERS_MAX;
     soft.memory_bytes = configured_memory ? configured_memory : default_memory();
     soft.dry = configured_dry != 0;
-    soft.spin_ns = cpus > 2 ? SPIN_NS : cpus == 2 ? SPIN_NS_TIGHT : 0;
+    soft.lookers_max = (uint32_t)cpus / 2;
     CUresult result = soft_memory_reserve();
     if (result != CUDA_SUCCESS)
         return result;

@@ -5,7 +5,8 @@
 
 #include "queue.h"
 
-#define SPIN_CHECKS 64 /* between looks at the clock */
+#define SPIN_NS 60000
+#define SPIN_CHECKS 16 /* between looks at the clock */
 
 CUresult soft_stream_new(struct soft_call *call, uint32_t flags, int priority, bool named,
                          struct soft_stream **out)
@@ -66,20 +67,30 @@ void soft_event_put(struct soft_event *event)
 
 /* ---- waiting ---------------------------------------------------------------------------------- */
 
-void soft_stream_wait(struct soft_stream *stream, uint64_t sequence)
+/* Looks on for a little longer than waking a thread takes: then a worker that was asleep is awake, and the
+ * next round trips cost next to nothing. Without the lock. */
+static void look_on(const struct soft_stream *stream, uint64_t sequence)
 {
+    uint64_t until = soft_now_ns() + SPIN_NS;
+    for (uint32_t i = 1; atomic_load_explicit(&stream->completed, memory_order_acquire) < sequence; i++) {
+        soft_relax();
+        if (i % SPIN_CHECKS == 0 && soft_now_ns() > until)
+            break;
+    }
+}
+
+void soft_stream_wait(struct soft_stream *stream, uint64_t sequence, bool patient)
+{
+    static uint32_t lookers;
     if (atomic_load_explicit(&stream->completed, memory_order_acquire) >= sequence)
         return;
     stream->refs++;
-    if (soft.spin_ns) {
+    if (!patient && lookers < soft.lookers_max) {
+        lookers++;
         soft_unlock();
-        uint64_t until = soft_now_ns() + soft.spin_ns;
-        for (uint32_t i = 1; atomic_load_explicit(&stream->completed, memory_order_acquire) < sequence; i++) {
-            __builtin_ia32_pause();
-            if (i % SPIN_CHECKS == 0 && soft_now_ns() > until)
-                break;
-        }
+        look_on(stream, sequence);
         soft_lock();
+        lookers--;
     }
     stream->waiters++;
     while (atomic_load_explicit(&stream->completed, memory_order_acquire) < sequence)
@@ -110,7 +121,7 @@ CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device
         list[count++].sequence = stream->submitted;
     }
     for (size_t i = 0; i < count; i++) {
-        soft_stream_wait(list[i].stream, list[i].sequence);
+        soft_stream_wait(list[i].stream, list[i].sequence, false);
         soft_stream_put(list[i].stream);
     }
     soft_unlock();

@@ -9,7 +9,8 @@
 
 #define NO_TENANT UINT32_MAX
 #define ACCOUNT_NS 100000 /* how late a tenant's usage may be */
-#define SPIN_CHECKS 64
+#define SPIN_NS 20000
+#define SPIN_CHECKS 16 /* between looks at the clock */
 
 struct soft_worker_slot {
     struct soft_device *device;
@@ -208,11 +209,11 @@ static void hand_in(struct soft_op *op, struct stint stint)
 
 static bool look_for_work(struct soft_device *device)
 {
-    uint64_t until = soft_now_ns() + soft.spin_ns;
+    uint64_t until = soft_now_ns() + SPIN_NS;
     for (uint32_t i = 1;; i++) {
         if (atomic_load_explicit(&device->top, memory_order_relaxed) != INT_MAX)
             return true;
-        __builtin_ia32_pause();
+        soft_relax();
         if (i % SPIN_CHECKS == 0 && soft_now_ns() > until)
             return false;
     }
@@ -221,7 +222,7 @@ static bool look_for_work(struct soft_device *device)
 /* Under the lock. Looks for work a little while, if nobody else does, then sleeps until woken. */
 static void rest(struct soft_device *device, bool *looked)
 {
-    if (soft.spin_ns && !*looked && !device->spinner) {
+    if (soft.lookers_max && !*looked && !device->spinner) {
         device->spinner = true;
         soft_unlock();
         look_for_work(device);
