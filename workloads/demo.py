@@ -229,14 +229,14 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
     left.set(xlabel="arrival (s)", ylabel="latency (ms)", yscale="log", title="every request")
     right.set(xlabel="latency (ms), dotted: p99", ylabel="share", xscale="log", ylim=(0, 1.02))
     right.set_title("distribution")
-    left.legend()
+    left.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, frameon=False)
     for axis in (left.yaxis, right.xaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.suptitle(f"A digit classifier under Tally on {device}")
+    figure.suptitle(f"A digit classifier served under Tally, on {device}")
     figure.savefig(path, dpi=120)
 
 
