@@ -153,6 +153,8 @@ def load(e: Emitter, access: Access, volatile: bool = False) -> list[Value]:
     in_line = group and access.step in (0, access.total) and not volatile
     if in_line and (access.count == 1 or group == LANES):
         return _load_in_line(e, access, group)
+    if access.bytes in (4, 8) and not volatile and e.program.gathers:
+        return _load_gathered(e, access)
     return _load_slow(e, access)
 
 
@@ -169,6 +171,80 @@ def _load_slow(e: Emitter, access: Access) -> list[Value]:
         raw = b.load(access.type, out, 64, True)
         results.append(b.value(access.type, True, f"freeze {raw}"))
     return results
+
+
+def _load_gathered(e: Emitter, access: Access) -> list[Value]:
+    """Any addresses, as long as all are in the region or the window: the CPU's own gather."""
+    b = e.b
+    mask = e.mask_lanes
+    base = access.base if access.base is not None else access.address
+    offset = access.offset if access.base is not None else 0
+    good = _gather_test(e, access, base)
+    fast, slow, done = (b.fresh_label(n) for n in ("gather", "lanes", "loaded"))
+    b.line(f"br i1 {good.text}, label %{fast}, label %{slow}, !prof !1")
+    b.label(fast)
+    suffix = f"v32{access.type}.v32p0"
+    full = f"<{LANES} x {access.type}>"
+    symbol = f"@llvm.masked.gather.{suffix}"
+    b.module.declare(symbol, f"declare {full} {symbol}(<32 x ptr>, i32, <32 x i1>, {full})")
+    quick = []
+    for i in range(access.count):
+        at = b.add(base, integer("i64", offset + i * access.bytes))
+        pointers = b.name()
+        if access.shared:
+            narrow = b.resize(at, "i32")
+            b.line(f"{pointers} = getelementptr i8, ptr %f.shared, {narrow}")
+        else:
+            b.line(f"{pointers} = inttoptr {at} to <32 x ptr>")
+        call = (
+            f"call {full} {symbol}(<32 x ptr> {pointers}, i32 {access.bytes}, "
+            f"{mask}, {full} zeroinitializer)"
+        )
+        quick.append(b.value(access.type, True, call))
+    fast_end = b.current
+    b.jump(done)
+    b.label(slow)
+    lanes = _load_slow(e, access)
+    slow_end = b.current
+    b.jump(done)
+    b.label(done)
+    return _join(e, access, quick, fast_end, lanes, slow_end)
+
+
+def _join(
+    e: Emitter, access: Access, quick: list[Value], fast: str, lanes: list[Value], slow: str
+) -> list[Value]:
+    results = []
+    for x, y in zip(quick, lanes, strict=True):
+        phi = f"phi {x.full_type} [ {x.text}, %{fast} ], [ {y.text}, %{slow} ]"
+        results.append(e.b.value(access.type, True, phi))
+    return results
+
+
+def _gather_test(e: Emitter, access: Access, base: Value) -> Value:
+    """Whether all lanes that run have addresses that can be loaded from directly; one test for all
+    accesses that share a base, as in _line_test."""
+    b = e.b
+    low, high = e.neighbours.span(e, access)
+    key = (access.register.index if access.register else -1, access.total, access.shared, None)
+    known = e.neighbours.tests.get(key) if access.register is not None else None
+    if known is not None and known.covers(access):
+        return known.good
+    shift = access.total.bit_length() - 1
+    at = b.add(base, integer("i64", low))
+    if access.shared:
+        span = high - low + access.total
+        limit: Value = integer("i64", max(SHARED_WINDOW - span, 0) >> shift)
+    else:
+        at = b.sub(at, Value("i64", "%f.region_base"))
+        limit = b.lshr(Value("i64", "%f.region_limit"), integer("i64", shift))
+    turned = b.intrinsic("fshr", "i64", at, at, integer("i64", shift)) if shift else at
+    inside = b.mask_bits(b.icmp("ult", turned, limit))
+    outside = b.and_(e.mask, b.not_(inside))
+    good = b.icmp("eq", outside, integer("i32", 0))
+    if access.register is not None and e.guard_lanes is None and e.depth == 0:
+        e.neighbours.tests[key] = Test(good, [], low, high)
+    return good
 
 
 def _line_test(e: Emitter, access: Access, group: int) -> tuple[Value, list[Value]]:
@@ -253,11 +329,7 @@ def _load_in_line(e: Emitter, access: Access, group: int) -> list[Value]:
     slow_end = b.current
     b.jump(done)
     b.label(done)
-    results = []
-    for x, y in zip(quick, lanes, strict=True):
-        phi = f"phi {x.full_type} [ {x.text}, %{fast_end} ], [ {y.text}, %{slow_end} ]"
-        results.append(b.value(access.type, True, phi))
-    return results
+    return _join(e, access, quick, fast_end, lanes, slow_end)
 
 
 def _load_rows(e: Emitter, access: Access, pointer: Value) -> list[Value]:

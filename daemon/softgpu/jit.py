@@ -21,8 +21,12 @@ class Jit:
         self.cpu = llvm.get_host_cpu_name()
         self.features = llvm.get_host_cpu_features().flatten()
         # x86: LLVM would split vectors in halves to keep the clock up; here width is all there is.
-        if "avx512" in self.features:
+        if "+avx512f" in self.features:
             self.features += ",-prefer-256-bit"
+        # LLVM holds some CPUs' gathers for slow; they beat a call for each.
+        self.gathers = "+avx2" in self.features
+        if self.gathers:
+            self.features += ",+fast-gather,-prefer-no-gather"
         self.opt = opt
         self.machine = self._machine()
         self.engine = llvm.create_lljit_compiler(self._machine(), suppress_errors=True)

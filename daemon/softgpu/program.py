@@ -9,6 +9,7 @@ from .cfg import Graph, build
 from .emitter import Emitter
 from .errors import PtxError
 from .ir import ModuleText
+from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
 from .syntax import Address, Function, Immediate, Instruction, Operand, Symbol, Variable, Vector
@@ -36,6 +37,7 @@ class Program:
         self._shared: dict[str, dict[Variable, int]] = {}
         self._spins: dict[str, set[int]] = {}
         self.kernel: Function | None = None
+        self.gathers = jit().gathers
         for function in self.functions:
             for item in function.body or []:
                 if isinstance(item, Instruction):
