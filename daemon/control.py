@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import zmq
 import zmq.asyncio
+
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
 

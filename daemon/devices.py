@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tally.client import paths
-
 from tally.config import DeviceChoice, parse_device
 from tally.errors import NoDeviceError
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import zmq
-from tally.client import paths
 
+from tally.client import paths
 from tally.errors import NoDeviceError, RefusedError, TallyError
 
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tally.client.protocol import DEVICE_INFO_BYTES
-
 from tally._native import ffi, lib
+from tally.client.protocol import DEVICE_INFO_BYTES
 from tally.errors import NoDeviceError, RefusedError
 
 from .executor_stats import session_stats

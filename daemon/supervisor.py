@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import zmq.asyncio
+
 from tally.client import paths, protocol
 from tally.client.environment import clean_environment
-
 from tally.config import Config
 
 from .control import ControlServer, Peer

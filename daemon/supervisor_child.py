@@ -21,8 +21,9 @@ from typing import Any, Protocol
 
 import zmq
 import zmq.asyncio
-from tally.client import protocol
 from zmq.utils.monitor import parse_monitor_message
+
+from tally.client import protocol
 
 from . import runtime
 from .watch import ProcessWatch

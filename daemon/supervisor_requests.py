@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import tally
 from tally.client import protocol
 from tally.client.protocol import Status
 from tally.client.records import (
@@ -17,8 +18,6 @@ from tally.client.records import (
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
 )
-
-import tally
 
 from .control import ControlError, Peer
 from .processes import ProcessTable

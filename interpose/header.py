@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pycparser import c_ast, c_generator, c_parser  # type: ignore[import-untyped]
+
 from tally.interpose.table import Function, Param, Table, TableError
 
 # Only CUDA's own declarations are wanted, so the two standard headers are replaced by these.

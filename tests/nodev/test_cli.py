@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from support.daemon import plain_environment, script, wait_until
 from support.supervised import Supervised
-from tally.client import paths
 
 import tally
 from tally import render
+from tally.client import paths
 from tally.errors import EXIT_STATUSES, TallyError
 from tally.main import COMMANDS
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from support.daemon import wait_until
 from support.supervised import RawPeer, Supervised, elsewhere, session_of
+
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
 from tally.daemon.control import Peer, parse_peer
-
 from tally.errors import RefusedError
 
 SEED = int(os.environ.get("TALLY_TEST_SEED", "0")) or 20261121

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tally.client import protocol
 
 INCLUDE = Path(__file__).parents[2] / "native" / "include"

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tally.daemon import executor_stats, job_stats
 
 from tally._native import ffi, lib
+from tally.daemon import executor_stats, job_stats
 
 UNIT_NS = 128
 BEYOND_NS = (1 << 63) + 5

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tally.interpose import __main__ as command
 from tally.interpose import emit, header
 from tally.interpose.handling import KINDS, Handlings

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tally.scheduler.ptx import guard, subgrid
 from tally.scheduler.ptx.classify import Treatment, classify
 from tally.scheduler.ptx.module import Module, RewriteError

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import zmq
+
 from tally.client import paths, protocol
 from tally.interpose.table import load
 

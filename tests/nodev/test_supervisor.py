@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from support.daemon import wait_until
 from support.supervised import Supervised, elsewhere, session_of, stub_command
+
 from tally.client.environment import clean_environment, run_environment
 from tally.client.protocol import Status
+from tally.config import Config
 from tally.daemon import notify, runtime, supervisor_child
 from tally.daemon.devices import Devices
 from tally.daemon.metrics import render
 from tally.daemon.runtime import RuntimeDir
-
-from tally.config import Config
 from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
 
 OPEN = "print(peer.open(struct.unpack_from('<Q', peer.hello(job)[1])[0]))"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from tally.daemon import job_stats
 from tally.daemon.jobs import Job, JobTable, Session, UnknownJobError
 

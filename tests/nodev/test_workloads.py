@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 from support import hostile
+
 from tally.client import protocol
 from tally.workloads import backend, serve_digits
 from tally.workloads.bench.result import Figure, Spread, compare

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from support.client import PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
+
 from tally.client import paths
 
 ILLEGAL_ADDRESS = 700

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.soft_device import SoftError, soft_device
+
 from tally.daemon.softgpu.__main__ import main
 from tally.daemon.softgpu.code import CompiledModule
 from tally.daemon.softgpu.errors import PtxError

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tally.client import paths
 from tally.daemon.softgpu import Compiler, install
 

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import zmq
+
 from tally.client import protocol
 
 

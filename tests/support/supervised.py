@@ -12,15 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import tally.client
 import zmq
+
+import tally.client
 from tally.client import paths, protocol
 from tally.client.protocol import Header, Status, Type
+from tally.config import Config
 from tally.daemon import supervisor
 from tally.daemon.devices import Devices
 from tally.daemon.runtime import RuntimeDir
-
-from tally.config import Config
 
 TESTS = Path(__file__).parent.parent
 Result = TypeVar("Result")
