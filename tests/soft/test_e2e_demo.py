@@ -1,0 +1,68 @@
+"""What a new user runs first: the demo and the benchmark, in their short forms."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.daemon import plain_environment
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(module: str, *flags: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"tally.workloads.{module}", *flags],
+        env={**plain_environment(), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_demo(tmp_path: Path) -> None:
+    out = run("demo", "--quick", "--device", "soft", "--out", str(tmp_path))
+    assert "beside a trainer" in out
+    result = json.loads((tmp_path / "demo.json").read_text())
+    alone, together = result["scenarios"]
+    assert alone["latency_ms"]["count"] == together["latency_ms"]["count"] > 20
+    assert together["trainer_steps_per_second"] > 0
+    assert min(alone["accuracy"], together["accuracy"]) > 0.8
+    assert (tmp_path / "demo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_bench(tmp_path: Path) -> None:
+    """Every part that needs nothing installed gives figures; targets are for quiet machines."""
+    path = tmp_path / "bench.json"
+    run("bench", "--quick", "--only", "startup", "--only", "forwarding", "--json", str(path))
+    figures = json.loads(path.read_text())["figures"]
+    assert len(figures) == 6
+    assert all(figure["ours"]["median"] > 0 for figure in figures)
+
+
+def test_wrong_device_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tally.workloads.demo", "--device", "abacus", "--quick"],
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "abacus" in done.stderr
+
+
+def test_gpu_check_without_a_gpu() -> None:
+    from tally.workloads.gpu_check import find_gpu
+
+    if not isinstance(find_gpu(), str):
+        pytest.skip("there is a GPU")
+    assert run("gpu_check").startswith("gpu-check: no GPU")
