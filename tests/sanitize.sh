@@ -21,7 +21,8 @@ thread) runtime=$(cc -print-file-name=libtsan.so) ;;
 *) runtime=$(cc -print-file-name=libasan.so) ;;
 esac
 # Python and NVIDIA's libraries are not instrumented: they leak on purpose, and load the runtime late.
-export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:abort_on_error=1
+# The quarantine of freed memory is kept small, because tests look at how much memory processes hold.
+export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:verify_asan_link_order=0:abort_on_error=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:exitcode=66:ignore_noninstrumented_modules=1
 
