@@ -158,16 +158,32 @@ static uint32_t choose_launch(struct tally_sched *s, enum form form) {
     return chosen == NONE ? NONE : next_of(s, &s->sessions[chosen], form);
 }
 
-static void fill_gap(struct tally_sched *s, enum form form) {
+/* Whether a launch may join what is in flight. What the oldest start has run already is no longer in the
+ * way: behind it, in its own queue, the next one may start so much earlier, and the device need not wait
+ * for news of the first one's end. Never more than the oldest start's estimate is taken off, so what comes
+ * behind it is under the bound by itself, however wrong that estimate was. */
+static bool fits(struct tally_sched *s, const struct launch *launch, uint64_t charge) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
-    const uint64_t bound = s->limits.turnaround_ns_max;
+    const struct queue *queue = &s->queues[launch->queue];
+    uint64_t total = sums->charge_ns + charge, bound = s->limits.turnaround_ns_max;
+    /* What adds nothing may always go: a guarded launch right behind its like. */
+    if (sums->starts == 0 || charge == 0 || total <= bound) return true;
+    if (queue->starts != sums->starts || queue->flagged > 0) return false;
+    const struct launch *oldest = &s->launches[queue->head];
+    uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
+    uint64_t begun = oldest->started_ns > last ? oldest->started_ns : last;
+    if (total - bound >= oldest->charge_ns / oldest->starts) return false; /* its end will tell */
+    if (s->now_ns < begun + (total - bound)) tally_sched_wish(s, begun + (total - bound));
+    return s->now_ns >= begun + (total - bound);
+}
+
+static void fill_gap(struct tally_sched *s, enum form form) {
     while (!tally_sched_out_full(s)) {
         uint32_t index = choose_launch(s, form);
         if (index == NONE) return;
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
-        /* What adds nothing may go even then: a guarded launch right behind its like. */
-        if (sums->starts > 0 && charge > 0 && sums->charge_ns + charge > bound) return;
-        if (charge > bound) s->stats.oversized++;
+        if (!fits(s, &s->launches[index], charge)) return;
+        if (charge > s->limits.turnaround_ns_max) s->stats.oversized++;
         tally_sched_start(s, index, form, 0);
     }
 }

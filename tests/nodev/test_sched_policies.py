@@ -110,6 +110,20 @@ def test_short_kernels_pipeline_up_to_the_bound() -> None:
     assert s.finished(10 * US, 0, 0, 4) == [Complete(0), Start(3, 0, 4)]
 
 
+def test_the_next_kernel_starts_before_news_of_the_end_of_the_first() -> None:
+    s = make()
+    plan = Plan(PlanKind.WHOLE, whole_ns=20 * US)
+    assert s.launch(0, 10, 10, 0, 4, plan) == [Start(0, 0, 4)]
+    # After 10 us, what is left of the first and the second together are 30.
+    assert s.launch(0, 10, 10, 1, 4, plan) == [SetTimer(10 * US)]
+    assert s.launch(0, 10, 10, 2, 4, plan) == []
+    assert s.timer(10 * US) == [Start(1, 0, 4)]
+    assert s.finished(22 * US, 0, 0, 4) == [Complete(0), SetTimer(32 * US)]
+    # High has come: nothing starts any more.
+    assert s.launch(31 * US, 0, 0, 5, 1, SHORT) == [Start(5, 0, 1, 1)]
+    assert s.timer(32 * US) == []
+
+
 def test_slices_pipeline_up_to_the_bound() -> None:
     s = make()
     assert s.launch(0, 10, 10, 1, 20, SLICED) == [
