@@ -162,10 +162,10 @@ def test_usage_and_output(tenants: list[Tenant]) -> None:
         None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t
     )
 
-    @kind
-    def output(_user: int | None, number: int, fd: int, text: int, size: int) -> None:
+    def note(_user: int | None, number: int, fd: int, text: int, size: int) -> None:
         lines.append((number, fd, ctypes.string_at(text, size)))
 
+    output = kind(note)
     tenant.enter()
     tenant.device.call("softgpuSetOutput", output, None)
     try:
