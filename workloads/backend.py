@@ -53,7 +53,12 @@ def prepare(device: str | None = None) -> str:
         prepare_cpu()
     if chosen == "CUDA" and "NVRTC_PATH" not in os.environ and (nvrtc := find_nvrtc()):
         os.environ["NVRTC_PATH"] = str(nvrtc)
-        # libnvrtc opens its builtins by bare name; a library that is already loaded satisfies that.
+        # libnvrtc opens its builtins by bare name: here a library that is already loaded satisfies
+        # that, in tinygrad's worker processes the search path does.
         for builtins in nvrtc.parent.glob("libnvrtc-builtins.so.*"):
             ctypes.CDLL(str(builtins))
+        searched = os.environ.get("LD_LIBRARY_PATH", "")
+        os.environ["LD_LIBRARY_PATH"] = (
+            f"{searched}:{nvrtc.parent}" if searched else str(nvrtc.parent)
+        )
     return chosen
