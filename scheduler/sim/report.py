@@ -22,13 +22,17 @@ def _percent(overhead: float) -> str:
     return "-" if math.isnan(overhead) else f"{overhead * 100:+.1f}%"
 
 
+def _table(title: str, columns: Sequence[str], left: int) -> Table:
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
+    return table
+
+
 def policy_table(rows: Sequence[Row]) -> Table:
     """One line per policy and client."""
-    table = Table(title="Simulated; overheads and throughputs over each job alone")
-    table.add_column("policy")
-    table.add_column("job")
-    for name in ("p50 ms", "p99 ms", "p99", "with queueing", "throughput", "system", "turnaround"):
-        table.add_column(name, justify="right")
+    columns = ("policy", "job", "p50 ms", "p99 ms", "p99", "queued p99", "throughput", "system")
+    table = _table("Simulated; over each job alone", (*columns, "turnaround p99"), left=2)
     for row in rows:
         for index, client in enumerate(row.clients):
             open_loop = client.high
@@ -41,17 +45,14 @@ def policy_table(rows: Sequence[Row]) -> Table:
                 _percent(client.response_p99_overhead) if open_loop else "",
                 f"{client.throughput:.2f}",
                 f"{row.system_throughput:.2f}" if index == 0 else "",
-                f"{row.turnaround_p99_ns / 1e3:.0f} us p99" if index == 0 else "",
-                end_section=index == len(row.clients) - 1,
+                f"{row.turnaround_p99_ns / 1e3:.0f} us" if index == 0 else "",
             )
     return table
 
 
 def summary_table(summaries: Sequence[Summary]) -> Table:
-    table = Table(title="Simulated: every service beside every trainer")
-    table.add_column("policy")
-    for name in ("p99 mean", "p99 worst", "with queueing", "system throughput", "turnaround p99"):
-        table.add_column(name, justify="right")
+    columns = ("policy", "p99 mean", "p99 worst", "queued p99", "system", "turnaround p99")
+    table = _table("Simulated; every service beside every trainer", columns, left=1)
     for row in summaries:
         table.add_row(
             row.policy,

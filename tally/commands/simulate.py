@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
+from tally import render
 from tally.errors import ConfigError, TallyError
 from tally.scheduler.core import Limits, policies
 from tally.scheduler.sim import mixes, report, study, trace
@@ -72,7 +72,7 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
         rows = [report.pair_json(pair) for pair in pairs]
         _emit(_heading(how) | {"summary": [asdict(s) for s in summaries], "pairs": rows})
     else:
-        Console().print(report.summary_table(summaries))
+        render.console().print(report.summary_table(summaries))
 
 
 @click.command()
@@ -141,7 +141,7 @@ def command(
     if as_json:
         _emit(_heading(how) | {"policies": [report.row_json(row) for row in rows]})
     else:
-        Console().print(report.policy_table(rows))
+        render.console().print(report.policy_table(rows))
 
 
 def _scenario(
