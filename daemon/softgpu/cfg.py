@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 
 from .errors import PtxError
 from .syntax import Function, Instruction, Label, Register
+from .waiting import has_waiting
 
 RETURN = -1  # the target of an edge that leaves the function
 
 BLOCKS_MAX = 100_000
+# Where lanes or warps meet; these start a block.
+MEETING = frozenset(
+    ["bar", "barrier", "shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix"]
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +68,7 @@ def build(function: Function) -> Graph:
 
 def _raw_blocks(function: Function) -> list[Block]:
     blocks = [Block(0)]
+    waits = has_waiting(function)
     starts: dict[str, int] = {}
     falls: set[int] = set()  # blocks whose last target is the next block
     closed = False
@@ -83,8 +89,12 @@ def _raw_blocks(function: Function) -> list[Block]:
         if closed:
             begin()
             closed = False
-        block = blocks[-1]
         name = item.opcode
+        if waits and name in MEETING and blocks[-1].instructions:
+            # Lanes that come one by one must be able to wait right before they meet.
+            falls.add(blocks[-1].index)
+            begin()
+        block = blocks[-1]
         if name not in ("bra", "brx", "ret", "exit"):
             block.instructions.append(item)
             if name == "trap" and item.guard is None:

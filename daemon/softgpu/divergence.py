@@ -17,6 +17,7 @@ from .cfg import RETURN, Block, Graph
 from .specials import varies
 from .syntax import Address, Function, Instruction, Operand, Special, Symbol, Vector
 from .uses import live_in, reads, registers_of, terminator_reads, writes
+from .waiting import release_point, waits_for_lanes
 
 # One result for all lanes that take part, whatever the operands (their lane mask must be uniform).
 COLLECTIVE = frozenset(("vote", "redux", "activemask"))
@@ -44,6 +45,7 @@ class Component:
 
     blocks: list[int]
     exit: int
+    waits: bool = False  # some lanes may wait for others in a loop
 
 
 @dataclass(slots=True)
@@ -65,7 +67,9 @@ class _Analysis:
         self.function = function
         self.variant = variant
         self.graph = graph
+        self.waiting = waits_for_lanes(graph)
         self.result = Divergence(live=live_in(graph))
+        self.parted: set[int] = set()  # blocks of waiting loops where lanes part
         self.definitions: dict[int, list[tuple[int, Instruction]]] = {}
         for block in graph.blocks:
             for ins in block.instructions:
@@ -142,6 +146,9 @@ class _Analysis:
             if len(inside) < 2 or not self.branch_varies(block):
                 continue
             stop = self.graph.postdominator[block.index]
+            if block.index in self.waiting:
+                stop = release_point(self.graph, block.index)
+                self.parted.add(block.index)
             work = [t for t in inside if t != stop]
             seen = set(work)
             while work:
@@ -166,7 +173,8 @@ class _Analysis:
                     divergent |= exits
                     grown = True
                     break
-                components.append(Component(sorted(group), exits.pop() if exits else RETURN))
+                leave = exits.pop() if exits else RETURN
+                components.append(Component(sorted(group), leave, bool(self.parted & group)))
             if not grown:
                 break
         self.result.component = {b: c for c in components for b in c.blocks}
@@ -208,7 +216,7 @@ class _Analysis:
     def _must_blend(
         self, register: int, b: int, component: Component, single: bool, ins: Instruction
     ) -> bool:
-        if self.graph.irreducible:
+        if self.graph.irreducible or component.waits:
             return True
         live, bit = self.result.live, 1 << register
         loops = self.graph.blocks[b].loops

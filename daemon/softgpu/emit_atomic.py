@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .access import make_access
 from .emit_int import type_of
-from .emit_memory import SPACES, make_access
+from .emit_memory import SPACES
 from .ir import Value
 from .syntax import Instruction, Operand, Vector
 from .table import instruction

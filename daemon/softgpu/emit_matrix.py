@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .emit_memory import SPACES, make_access
+from .access import make_access
+from .emit_memory import SPACES
 from .ir import Value
 from .syntax import Instruction, Operand, Vector
 from .table import instruction

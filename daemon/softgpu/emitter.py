@@ -33,6 +33,7 @@ from .syntax import (
 )
 from .types import PtxType
 from .uses import writes
+from .waiting import spins
 
 if TYPE_CHECKING:
     from .program import Program
@@ -79,12 +80,14 @@ class Emitter:
         self.function = function
         self.variant = variant
         self.graph = build(function)
+        self.spins = spins(self.graph)
         self.divergence = analyse(function, self.graph, variant)
         self.shapes = Shapes(function, self.graph, self.divergence, variant)
         self.b = Builder(text)
         self.block = self.graph.blocks[0]
         self.ins: Instruction | None = None
         self.mask = integer("i32", 0)  # lanes that run the current instruction
+        self.turn: Value | None = None  # where a waiting loop lets others run
         self.mask_cache: dict[str, Value] = {}
         self.guard_lanes: Value | None = None  # of an instruction whose guard varies
         self.fields: dict[str, Value] = {}
@@ -225,6 +228,7 @@ class Emitter:
                 self.neighbours.written(register)
             if ins.call is not None:
                 self.neighbours = Neighbours()
+        self.turn = None
         if self._is_spin(block):
             self._spin(block)
         self._terminate(block, component)
@@ -234,6 +238,9 @@ class Emitter:
         position = component.blocks.index(index)
         if position + 1 < len(component.blocks):
             return f"T{component.blocks[position + 1]}"
+        return f"R{component.blocks[0]}" if component.waits else self._leave(component)
+
+    def _leave(self, component: Component) -> str:
         return "finish" if component.exit == RETURN else f"X{component.blocks[0]}"
 
     def _retire(self, lanes: Value) -> None:
@@ -265,7 +272,7 @@ class Emitter:
         after = self._after(component, block.index)
         if back:
             target = min(t for t, _ in back)
-            if len(targets) == 1:
+            if len(targets) == 1 and not component.waits:
                 b.jump(f"B{target}")
             elif self.graph.irreducible:
                 b.jump(f"T{component.blocks[0]}")
@@ -273,7 +280,10 @@ class Emitter:
                 taken = back[0][1]
                 for _, lanes in back[1:]:
                     taken = b.or_(taken, lanes)
-                b.branch(b.icmp("ne", taken, integer("i32", 0)), f"B{target}", after)
+                again = b.icmp("ne", taken, integer("i32", 0))
+                if component.waits and self.turn is not None:
+                    again = b.and_(again, b.not_(self.turn))
+                b.branch(again, f"B{target}", after)
         elif len(targets) == 1 and after == f"T{targets[0]}":
             b.jump(f"B{targets[0]}")
         else:
@@ -282,7 +292,11 @@ class Emitter:
 
     def _component_exit(self, component: Component, block: Block) -> None:
         """After the component's last block: all live lanes go on together."""
-        if block.index != component.blocks[-1] or component.exit == RETURN:
+        if block.index != component.blocks[-1]:
+            return
+        if component.waits:
+            self._run_those_left(component)
+        if component.exit == RETURN:
             return
         self.b.label(f"X{component.blocks[0]}")
         retires = any(RETURN in self.graph.blocks[i].targets for i in component.blocks)
@@ -298,6 +312,16 @@ class Emitter:
             self._go_if_live(f"B{component.exit}")
         else:
             self.b.jump(f"B{component.exit}")
+
+    def _run_those_left(self, component: Component) -> None:
+        """Lanes that a waiting loop has put back run before all go on."""
+        b = self.b
+        b.label(f"R{component.blocks[0]}")
+        left: Value = integer("i32", 0)
+        for index in component.blocks:
+            left = b.or_(left, b.load("i32", f"%pend{index}", 4))
+        some = b.icmp("ne", left, integer("i32", 0))
+        b.branch(some, f"T{component.blocks[0]}", self._leave(component))
 
     def _edges(self, block: Block) -> list[tuple[int, Value]]:
         """Targets and the lanes that go there."""
@@ -367,7 +391,7 @@ class Emitter:
     # ---- loops that wait -------------------------------------------------------------------------
 
     def _is_spin(self, block: Block) -> bool:
-        return block.index in self.program.spins(self.function, self.graph)
+        return block.index in self.spins
 
     def _spin(self, block: Block) -> None:
         """Let other warps run now and then: this loop may wait for them."""
@@ -375,7 +399,7 @@ class Emitter:
         slot = f"%spin{block.index}"
         count = b.add(b.load("i32", slot, 4), integer("i32", 1))
         b.store(count, slot, 4)
-        turn = b.icmp("eq", b.and_(count, integer("i32", 15)), integer("i32", 0))
+        turn = self.turn = b.icmp("eq", b.and_(count, integer("i32", 15)), integer("i32", 0))
         yes, no = b.fresh_label("yield"), b.fresh_label("go")
         b.branch(turn, yes, no)
         b.label(yes)

@@ -10,7 +10,7 @@ from .syntax import Address, Register
 from .uses import writes
 
 if TYPE_CHECKING:
-    from .emit_memory import Access
+    from .access import Access
     from .emitter import Emitter
 
 # Accesses of up to 32 lanes x 32 bytes, and offsets that spread this far, stay inside the margin

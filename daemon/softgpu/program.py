@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 from . import abi
-from .cfg import Graph, build
+from .cfg import build
 from .emitter import Emitter
 from .errors import PtxError
 from .ir import ModuleText
 from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
-from .syntax import Address, Function, Immediate, Instruction, Operand, Symbol, Variable, Vector
+from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
 from .table import check_instruction
+from .waiting import has_waiting, spins
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.
@@ -35,7 +36,6 @@ class Program:
         self.taken = self._address_taken()
         self._reach: dict[str, list[Function]] = {}
         self._shared: dict[str, dict[Variable, int]] = {}
-        self._spins: dict[str, set[int]] = {}
         self.kernel: Function | None = None
         self.gathers = jit().gathers
         for function in self.functions:
@@ -157,23 +157,9 @@ class Program:
                     or item.opcode == "mbarrier"
                 ):
                     return True
-            if self.spins(function, build(function)):
+            if has_waiting(function) and spins(build(function)):
                 return True
         return False
-
-    def spins(self, function: Function, graph: Graph) -> set[int]:
-        """Blocks that end an iteration of a loop which may wait for other warps: it reads memory
-        in a way that sees what they write."""
-        known = self._spins.get(function.name)
-        if known is not None:
-            return known
-        found: set[int] = set()
-        for header, body in graph.loops.items():
-            waits = any(_sees_others(ins) for m in body for ins in graph.blocks[m].instructions)
-            if waits:
-                found |= {m for m in body if header in graph.blocks[m].targets}
-        self._spins[function.name] = found
-        return found
 
     def may_exit(self) -> bool:
         """Whether a function that the kernel calls ends threads itself."""
@@ -223,12 +209,3 @@ def _shared_variables(item: Instruction) -> list[Variable]:
         for s in _symbols(_operands(item))
         if s.variable is not None and s.variable.space == "shared"
     ]
-
-
-def _sees_others(ins: Instruction) -> bool:
-    if ins.opcode == "atom":
-        reads_only = ins.operands[-1] == Immediate(0) and bool({"add", "or"} & set(ins.mods))
-        return "cas" in ins.mods or "exch" in ins.mods or reads_only
-    return ins.opcode == "nanosleep" or (
-        ins.opcode == "ld" and bool({"volatile", "acquire", "relaxed", "mmio"} & set(ins.mods))
-    )

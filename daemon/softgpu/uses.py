@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .cfg import RETURN, Block, Graph
+from typing import TYPE_CHECKING
+
 from .syntax import Address, Instruction, Negated, Operand, Pair, Register, Vector
+
+if TYPE_CHECKING:
+    from .cfg import Block, Graph
 
 # No destination: every operand is read.
 NO_RESULT = frozenset(
@@ -121,7 +125,7 @@ def live_in(graph: Graph) -> list[int]:
         for block in reversed(graph.blocks):
             out = 0
             for t in block.targets:
-                if t != RETURN:
+                if t >= 0:
                     out |= alive[t]
             new = gen[block.index] | (out & ~kill[block.index])
             if new != alive[block.index]:

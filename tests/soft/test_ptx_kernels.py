@@ -275,6 +275,17 @@ def test_lock_between_blocks(module: Module) -> None:
     assert counter[0] == 32
 
 
+def test_lock_between_lanes(module: Module) -> None:
+    _, counter, out = run(module, "lock_every_thread", (3,), (64,), zeros(1), zeros(1), zeros(64))
+    assert counter[0] == 192
+    assert (out == 1).all()
+
+
+def test_lanes_wait_for_lanes(module: Module) -> None:
+    _, out = run(module, "lanes_wait_for_lanes", (1,), (64,), zeros(64), zeros(64))
+    assert (out == np.arange(1, 65)).all()
+
+
 def test_warps_wait_for_each_other_without_a_barrier(module: Module) -> None:
     (out,) = run(module, "flag_between_warps", (2,), (64,), zeros(32))
     assert (out == 42).all()

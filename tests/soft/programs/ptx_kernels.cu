@@ -243,6 +243,24 @@ extern "C" __global__ void lock(int *mutex, int *counter) { // one lane of each 
     atomicExch(mutex, 0);
 }
 
+extern "C" __global__ void lock_every_thread(int *mutex, int *counter, int *out) { // lanes of one warp compete
+    while (atomicCAS(mutex, 0, 1) != 0) {}
+    __threadfence();
+    *(volatile int *)counter = *(volatile int *)counter + 1;
+    __threadfence();
+    atomicExch(mutex, 0);
+    __syncthreads();
+    out[threadIdx.x] = *(volatile int *)counter >= blockDim.x;
+}
+
+extern "C" __global__ void lanes_wait_for_lanes(int *flags, int *out) { // lane t waits for lane t + 1
+    int t = threadIdx.x;
+    if (t < 63) while (*(volatile int *)&flags[t + 1] == 0) {}
+    *(volatile int *)&flags[t] = t + 1;
+    __syncthreads();
+    out[t] = flags[t];
+}
+
 extern "C" __global__ void flag_between_warps(int *out) { // warp 0 waits for warp 1, without a barrier
     __shared__ volatile int flag;
     if (threadIdx.x == 0) flag = 0;

@@ -1,0 +1,87 @@
+"""Loops that wait for other threads: which they are, and where their lanes must not be held
+together.
+
+Lanes that stay in a loop run before lanes that have left it. A loop that waits for a lock which
+one of those holds would never end; so it lets them go on now and then, up to where all lanes must
+meet anyway.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .syntax import Function, Immediate, Instruction, Register
+from .uses import writes
+
+if TYPE_CHECKING:
+    from .cfg import Graph
+
+_MEETS = frozenset(("shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix"))
+
+
+def sees_others(ins: Instruction) -> bool:
+    """Whether the instruction reads memory so as to see what other threads write meanwhile."""
+    if ins.opcode == "atom":
+        reads_only = ins.operands[-1] == Immediate(0) and bool({"add", "or"} & set(ins.mods))
+        return "cas" in ins.mods or "exch" in ins.mods or reads_only
+    return ins.opcode == "nanosleep" or (
+        ins.opcode == "ld" and bool({"volatile", "acquire", "relaxed", "mmio"} & set(ins.mods))
+    )
+
+
+def _may_wait_for_a_lane(ins: Instruction, literals: set[int]) -> bool:
+    """As sees_others, but not compare-and-swap with what was read before: that only retries."""
+    if not sees_others(ins):
+        return False
+    if "cas" not in ins.mods:
+        return True
+    expected = ins.operands[2]
+    return isinstance(expected, Immediate) or (
+        isinstance(expected, Register) and expected.index in literals
+    )
+
+
+def meets(ins: Instruction) -> bool:
+    """Whether lanes or warps meet at the instruction."""
+    return ins.opcode in ("bar", "barrier") or (ins.opcode in _MEETS and "sync" in ins.mods)
+
+
+def has_waiting(function: Function) -> bool:
+    """Whether any instruction could be one that a loop waits with."""
+    return any(isinstance(i, Instruction) and sees_others(i) for i in function.body or [])
+
+
+def spins(graph: Graph) -> set[int]:
+    """Blocks that end an iteration of a loop which may wait for other warps."""
+    found: set[int] = set()
+    for header, body in graph.loops.items():
+        if any(sees_others(ins) for m in body for ins in graph.blocks[m].instructions):
+            found |= {m for m in body if header in graph.blocks[m].targets}
+    return found
+
+
+def waits_for_lanes(graph: Graph) -> set[int]:
+    """Blocks of loops that may wait for lanes of the same warp."""
+    literals: set[int] = set()
+    for block in graph.blocks:
+        for ins in block.instructions:
+            if ins.opcode == "mov" and isinstance(ins.operands[1], Immediate):
+                literals |= {r.index for r in writes(ins)}
+    found: set[int] = set()
+    for body in graph.loops.values():
+        instructions = [ins for m in body for ins in graph.blocks[m].instructions]
+        if any(_may_wait_for_a_lane(ins, literals) for ins in instructions):
+            found |= body
+    return found
+
+
+def release_point(graph: Graph, block: int) -> int:
+    """Where lanes that branch apart in a waiting loop meet again: not right behind the loop, but
+    at the next place where they must, or when they return."""
+    at = graph.postdominator[block]
+    while at >= 0:
+        first = graph.blocks[at].instructions[:1]
+        if first and meets(first[0]):
+            break
+        at = graph.postdominator[at]
+    return at
