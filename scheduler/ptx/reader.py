@@ -57,7 +57,7 @@ _MARK = re.compile(r'[;{}]|//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"', re.S)
 _LABEL = re.compile(r"[A-Za-z_$%][\w$]*\s*:(?!:)")
 _LINE_DIRECTIVE = re.compile(
     r"\.version\s+\d+\.\d+|\.address_size\s+\d+|\.target\s+\w+(?:[ \t]*,[ \t]*\w+)*"
-    r'|\.file\s+\d+\s+"[^"\n]*"(?:[ \t]*,[ \t]*\d+)*|@@dwarf[^\n]*|\.loc\b[^\n]*'
+    r'|\.file\s+\d+\s+"(?:[^"\\\n]|\\.)*"(?:[ \t]*,[ \t]*\d+)*|@@dwarf[^\n]*|\.loc\b[^\n]*'
 )
 _HEADER = re.compile(r"(?:\.(?:visible|extern|weak|common)\s+)*\.(?:entry|func)\b")
 _SECTION = re.compile(r"\.section\b")

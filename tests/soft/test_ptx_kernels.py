@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,23 @@ def test_faults(module: Module, name: str, block: int, arguments: Any, error: in
         module.launch(name, (1,), (block,), *arguments)
     assert caught.value.result == error
     device.reset()
+
+
+@pytest.mark.parametrize("block", [32, 128])
+def test_an_endless_kernel_is_interrupted(ptx: str, block: int) -> None:
+    """Destroying its tenant stops it: alone in a block, and as one of several warps."""
+    device = soft_device()
+    tenant = ctypes.c_uint32()
+    device.call("softgpuTenantCreate", ctypes.byref(tenant))
+    device.call("softgpuTenantSet", tenant)
+    try:
+        device.retain()
+        flag = device.buffer(zeros(1))
+        device.load(ptx).start("forever", (1,), (block,), flag)
+    finally:
+        device.call("softgpuTenantSet", 0)
+        device.call("softgpuTenantDestroy", tenant)
+    test_a_module_works_after_faults(ptx)
 
 
 def test_endless_recursion_is_a_fault(module: Module) -> None:

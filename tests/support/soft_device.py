@@ -69,6 +69,10 @@ class SoftDevice:
         self.compiler = install(self.library, Compiler())
         self.call("cuInit", 0)
         self.context = ctypes.c_void_p()
+        self.retain()
+
+    def retain(self) -> None:
+        """Make the primary context the thread's current one."""
         self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), 0)
         self.call("cuCtxSetCurrent", self.context)
 
@@ -80,8 +84,7 @@ class SoftDevice:
     def reset(self) -> None:
         """A context without a sticky error."""
         self.library.cuDevicePrimaryCtxReset_v2(0)
-        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), 0)
-        self.call("cuCtxSetCurrent", self.context)
+        self.retain()
 
     def buffer(self, data: Array) -> Buffer:
         return Buffer(self, data)
@@ -107,6 +110,13 @@ class Module:
         self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
     ) -> None:
         """Run and wait. Arguments: buffers, (value, struct format), ints as i32, floats as f32."""
+        self.start(name, grid, block, *args, shared=shared)
+        self.device.call("cuCtxSynchronize")
+
+    def start(
+        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
+    ) -> None:
+        """As launch, without waiting."""
         function = ctypes.c_void_p()
         self.device.call("cuModuleGetFunction", ctypes.byref(function), self.handle, name.encode())
         packed = [ctypes.create_string_buffer(_pack(a), 16) for a in args]
@@ -116,7 +126,6 @@ class Module:
         self.device.call(
             "cuLaunchKernel", function, x, y, z, bx, by, bz, shared, None, pointers, None
         )
-        self.device.call("cuCtxSynchronize")
 
 
 def _pack(argument: Any) -> bytes:
