@@ -1,0 +1,16 @@
+"""The shim end to end, by programs that call the driver API directly and check every result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from support.daemon import Daemon
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+@pytest.mark.parametrize("name", ["shim_memory", "shim_objects", "shim_processes"])
+def test_shim(daemon: Daemon, name: str) -> None:
+    assert daemon.ok(sys.executable, PROGRAMS / f"{name}.py").endswith("ok\n")
