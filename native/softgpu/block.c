@@ -26,6 +26,7 @@ struct soft_worker *soft_worker_create(uint32_t index) {
     struct soft_worker *worker = &made->worker;
     made->thread = pthread_self();
     worker->index = index;
+    worker->current = SOFT_WARPS_MAX;
     soft_fault_install();
     worker->shared_mapping = mmap(NULL, SOFT_SHARED_WINDOW + 2 * GUARD, PROT_NONE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -76,6 +77,7 @@ static bool ensure_local(struct soft_worker *worker, uint32_t bytes_per_thread) 
 _Noreturn void soft_leave(struct soft_worker *worker, struct soft_outcome outcome) {
     worker->launch = NULL;
     worker->outcome = outcome;
+    if (worker->current < SOFT_WARPS_MAX) soft_fiber_leave(&worker->fibers);
     siglongjmp(worker->leave, 1);
 }
 
@@ -229,10 +231,11 @@ static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t
             progress = true;
             worker->current = i;
             soft_fiber_enter(&worker->fibers, i);
+            worker->current = SOFT_WARPS_MAX;
         }
         /* Warps wait at barriers that nobody is left to complete; on hardware the launch would hang. */
         if (!progress) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
-        if (*worker->launch->abort) soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
+        if (__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED)) soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
     }
     worker->in_fibers = false;
 }
@@ -259,7 +262,7 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
     uint32_t threads = launch->block[0] * launch->block[1] * launch->block[2];
     uint32_t warps = (threads + SOFT_LANES - 1) / SOFT_LANES;
     enum soft_variant variant = variant_of(launch->block);
-    if (*launch->abort) return (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0};
+    if (__atomic_load_n(launch->abort, __ATOMIC_RELAXED)) return (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0};
     CUresult error = code_of(launch->kernel, variant, &worker->code);
     if (!error && (warps > SOFT_WARPS_MAX || launch->dynamic_shared_bytes > SOFT_SHARED_WINDOW))
         error = CUDA_ERROR_INVALID_VALUE;
@@ -267,7 +270,8 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
     if (error) return (struct soft_outcome){SOFT_FAULT, error, 0};
 
     if (sigsetjmp(worker->leave, 0)) {
-        if (worker->in_fibers) soft_fiber_jumped(&worker->fibers, worker->current);
+        if (worker->current < SOFT_WARPS_MAX) soft_fiber_jumped(&worker->fibers);
+        worker->current = SOFT_WARPS_MAX;
         worker->in_fibers = false;
         return worker->outcome;
     }

@@ -89,7 +89,7 @@ struct soft_worker {
     sigjmp_buf leave;
     struct soft_outcome outcome;
     volatile uint32_t critical; /* non-zero: hold off an abort, locks may be held */
-    uint32_t current;           /* warp that runs */
+    uint32_t current;           /* warp whose fiber runs; SOFT_WARPS_MAX: none */
     uint32_t live;              /* warps that have not exited */
     bool in_fibers;
     enum soft_warp_state states[SOFT_WARPS_MAX];

@@ -174,13 +174,18 @@ void soft_fiber_end(struct soft_fibers *fibers, uint32_t index) {
     switch_to(&fibers->fibers[index], &fibers->home, true);
 }
 
-void soft_fiber_jumped(struct soft_fibers *fibers, uint32_t index) {
-    (void)index;
+void soft_fiber_leave(struct soft_fibers *fibers) {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(NULL, fibers->home.stack, fibers->home.stack_bytes);
+#endif
 #if defined(__SANITIZE_THREAD__)
     __tsan_switch_to_fiber(fibers->home.tsan, 0);
 #endif
+    (void)fibers;
+}
+
+void soft_fiber_jumped(struct soft_fibers *fibers) {
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(NULL, fibers->home.stack, fibers->home.stack_bytes);
     __sanitizer_finish_switch_fiber(fibers->home.fake_stack, NULL, NULL);
 #endif
     (void)fibers;

@@ -33,7 +33,8 @@ void soft_fiber_begin(struct soft_fibers *fibers, uint32_t index);
 void soft_fiber_enter(struct soft_fibers *fibers, uint32_t index); /* from home */
 void soft_fiber_back(struct soft_fibers *fibers, uint32_t index);  /* to home; returns when entered again */
 void soft_fiber_end(struct soft_fibers *fibers, uint32_t index);   /* to home for good */
-/* After a jump from a fiber straight home. */
-void soft_fiber_jumped(struct soft_fibers *fibers, uint32_t index);
+/* Before and after a jump from a fiber straight home. */
+void soft_fiber_leave(struct soft_fibers *fibers);
+void soft_fiber_jumped(struct soft_fibers *fibers);
 
 #endif
