@@ -18,7 +18,12 @@ static _Thread_local struct soft_worker *this_worker __attribute__((tls_model("i
 static struct sigaction previous_segv, previous_bus, previous_fpe;
 static pthread_once_t install_once = PTHREAD_ONCE_INIT;
 
+#if defined(__SANITIZE_THREAD__)
+/* ThreadSanitizer holds other signals back until the thread calls something, which compiled code may never. */
+int soft_fault_interrupt_signal(void) { return SIGSYS; }
+#else
 int soft_fault_interrupt_signal(void) { return SIGRTMAX - 6; }
+#endif
 
 static void pass_on(int number, siginfo_t *info, void *context) {
     struct sigaction *previous = number == SIGSEGV ? &previous_segv : number == SIGBUS ? &previous_bus : &previous_fpe;
@@ -46,7 +51,8 @@ static void on_fault(int number, siginfo_t *info, void *context) {
 
 static void on_interrupt(int number) {
     struct soft_worker *worker = this_worker;
-    if (!worker || !worker->launch || worker->critical || !*worker->launch->abort) return;
+    if (!worker || !worker->launch || worker->critical || !__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED))
+        return;
     soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
 }
 
