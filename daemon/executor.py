@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -24,12 +25,17 @@ import zmq
 
 from tally.client import paths
 from tally.errors import NoDeviceError, RefusedError, TallyError
+from tally.scheduler.core import Limits
 
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
+from .executor_rewrite import install
 
 log = logging.getLogger("tallyd.executor")
 
 STATS_SECONDS = 0.5
+GPU_TURNAROUND_US = 31.6
+SOFT_TURNAROUND_US = 1000.0  # softgpu's blocks take so much longer than a GPU's
+HYSTERESIS_SCALE_MAX = 10.0
 LINGER_MS = 1000
 EXIT_LOST = 4  # the device's context is gone for everybody
 SEGMENT_SHARE = 256  # of /dev/shm that one session's slots may take: 1/256, within the bounds below
@@ -87,6 +93,7 @@ class Executor:
             "open": self._open,
             "close": self._close,
             "stats": self._stats,
+            "policy": self._policy,
             "shutdown": self._shutdown,
         }
 
@@ -158,7 +165,12 @@ class Executor:
         return {"known": self._engine.end(int(request["session"]), reason)}
 
     def _stats(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"sessions": self._engine.stats()}
+        return {"sessions": self._engine.stats(), "schedule": self._engine.schedule()}
+
+    def _policy(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if name := request.get("policy"):
+            self._engine.set_policy(str(name))
+        return {"policy": self._engine.policy()}
 
     def _shutdown(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         self.stopping = True
@@ -169,7 +181,10 @@ class Executor:
     def _send_stats(self) -> None:
         sessions = self._engine.stats()
         if sessions:
-            self._channel.send({"event": "stats", "sessions": sessions}, important=False)
+            self._channel.send(
+                {"event": "stats", "sessions": sessions, "schedule": self._engine.schedule()},
+                important=False,
+            )
 
     def _report(self, event: EngineEvent) -> None:
         message: dict[str, Any] = {"event": event.kind, "session": event.session}
@@ -198,7 +213,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--driver", type=Path, help="driver library, if not the usual one")
     parser.add_argument("--state", type=Path, help="folder that outlives the process")
     parser.add_argument("--log-level", default="info")
-    parser.add_argument("--policy", default="fifo", help="how launches are scheduled")
+    parser.add_argument("--policy", default="tally", help="how launches are scheduled")
     parser.add_argument("--turnaround-us-max", type=float, default=0.0)
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
@@ -243,7 +258,25 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         soft_dry=options.soft_dry,
         event_timing=options.event_timing,
         soft_compile=compiler,
+        rewrite=install(options.state / "rewritten" if options.state else None),
     )
+
+
+def _schedule(engine: Engine, options: argparse.Namespace) -> None:
+    default_us = SOFT_TURNAROUND_US if options.device == "soft" else GPU_TURNAROUND_US
+    bound_ns = round((options.turnaround_us_max or default_us) * 1000)
+    scale = max(1.0, bound_ns / (GPU_TURNAROUND_US * 1000))
+    limits = Limits.default()
+    engine.set_limits(
+        dataclasses.replace(
+            limits,
+            turnaround_ns_max=bound_ns,
+            hysteresis_ns=round(limits.hysteresis_ns * min(scale, HYSTERESIS_SCALE_MAX)),
+            quantum_ns=round(limits.quantum_ns * scale),
+            timeslice_ns=round(limits.timeslice_ns * scale),
+        )
+    )
+    engine.set_policy(options.policy)
 
 
 def _shm_prefix(options: argparse.Namespace) -> str:
@@ -274,6 +307,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         os.environ.setdefault("TALLY_LIBZMQ", str(libzmq))
     _refuse_shim()
     engine = Engine(_engine_config(options))
+    _schedule(engine, options)
     info, name, version = engine.device()
     channel.send(
         {

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
 from tally.errors import NoDeviceError, RefusedError
+from tally.scheduler.core import Limits
+from tally.scheduler.plans import PlanRecord
 
 from .executor_stats import session_stats
 
 ERROR_BYTES = 512
 SESSIONS_MAX = 128
+PLANS_BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class EngineConfig:
     soft_dry: bool = False
     event_timing: bool = False
     soft_compile: int = 0  # address of a softgpu_compile_fn; 0: none
+    rewrite: Any = None  # a tally_rewrite_fn; None: kernels run whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class SessionConfig:
     gid: int
     high: bool
     priority: int = 0
+    weight: int = 1
     slot_count: int = 16
     slot_bytes: int = 1 << 20
     memory_limit_bytes: int = 0
@@ -71,6 +77,16 @@ def _text(native: Any) -> str:
     return raw.decode(errors="replace")
 
 
+def _percentile(histogram: Any, share: float) -> int:
+    """Upper edge of the bucket in which the share of all values lies at or below."""
+    wanted, seen = share * histogram.count, 0
+    for bucket in range(lib.TALLY_SCHED_BUCKETS - 1):
+        seen += histogram.buckets[bucket]
+        if histogram.count and seen >= wanted:
+            return min(int(lib.tally_sched_bucket_floor(bucket + 1)), int(histogram.max))
+    return int(histogram.max)
+
+
 class Engine:
     """One device and its sessions. Not for several threads at once. Close it in the end."""
 
@@ -90,6 +106,7 @@ class Engine:
         native.soft_memory_bytes = config.soft_memory_bytes
         native.soft_dry = config.soft_dry
         native.soft_compile = ffi.cast("void *", config.soft_compile)
+        native.rewrite = config.rewrite or ffi.NULL
         error = ffi.new("char[]", ERROR_BYTES)
         self._engine = lib.tally_engine_create(native, error, ERROR_BYTES)
         if not self._engine:
@@ -121,6 +138,7 @@ class Engine:
                 "gid": config.gid,
                 "high": config.high,
                 "priority": config.priority,
+                "weight": config.weight,
                 "slot_count": config.slot_count,
                 "slot_bytes": config.slot_bytes,
                 "memory_limit_bytes": config.memory_limit_bytes,
@@ -160,6 +178,57 @@ class Engine:
                 reason=_text(native.reason),
                 stats=session_stats(native.stats),
             )
+
+    def set_policy(self, name: str) -> None:
+        """Switch to the policy of that name. ValueError if there is none."""
+        for policy in range(lib.tally_sched_policy_count()):
+            if _text(lib.tally_sched_policy_name(policy)) == name:
+                lib.tally_engine_set_policy(self._engine, policy)
+                return
+        raise ValueError(f"there is no policy {name!r}")
+
+    def policy(self) -> str:
+        """The name of the policy in force."""
+        return _text(lib.tally_sched_policy_name(lib.tally_engine_policy(self._engine)))
+
+    def set_limits(self, limits: Limits) -> None:
+        """Set the scheduler's bounds. ValueError if they make no sense."""
+        native = ffi.new("struct tally_sched_limits *", dataclasses.asdict(limits))
+        if lib.tally_engine_set_limits(self._engine, native) != 0:
+            raise ValueError("the scheduler's limits make no sense")
+
+    def schedule(self) -> dict[str, Any]:
+        """What the scheduler saw: turnaround in ns, estimated and measured."""
+        native = ffi.new("struct tally_sched_stats *")
+        lib.tally_engine_schedule(self._engine, native)
+        turnaround = native.turnaround_ns
+        return {
+            "policy": self.policy(),
+            "turnaround": {
+                "count": turnaround.count,
+                "sum_ns": turnaround.sum,
+                "max_ns": turnaround.max,
+                "p50_ns": _percentile(turnaround, 0.50),
+                "p99_ns": _percentile(turnaround, 0.99),
+                "unmet": native.turnaround_unmet,
+                "estimated_sum_ns": native.turnaround_estimated_ns,
+                "error_sum_ns": native.turnaround_error_ns,
+            },
+            "oversized": native.oversized,
+        }
+
+    def export_plans(self, *, everything: bool = False) -> list[PlanRecord]:
+        """Plans that changed since the last call, or all."""
+        native = ffi.new("struct tally_plan_record[]", PLANS_BATCH)
+        count = lib.tally_engine_export_plans(self._engine, native, PLANS_BATCH, everything)
+        return [PlanRecord.read(native[i]) for i in range(count)]
+
+    def import_plans(self, records: Sequence[PlanRecord]) -> int:
+        """Put kept plans back; returns how many were taken."""
+        native = ffi.new("struct tally_plan_record[]", max(1, len(records)))
+        for i, record in enumerate(records):
+            native[i] = record.write()[0]
+        return int(lib.tally_engine_import_plans(self._engine, native, len(records)))
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Statistics of the open sessions, by session number as text (JSON's keys are texts)."""

@@ -13,7 +13,7 @@
 
 #include "engine/guard.h"
 #include "engine/image.h"
-#include "engine/session.h"
+#include "engine/schedule.h"
 #include "engine/timing.h"
 #include "engine/watch.h"
 
@@ -30,6 +30,8 @@ struct tally_engine {
     CUcontext context;
     void *zmq;
     struct image_cache *images;
+    struct schedule *schedule;
+    CUstream urgent; /* real devices: where flags of guarded launches are raised */
     struct watcher *watcher;
     struct tally_device_info info;
     int32_t driver_version;
@@ -54,6 +56,8 @@ const struct tally_engine_config *engine_config(const struct tally_engine *engin
 void *engine_zmq(struct tally_engine *engine) { return engine->zmq; }
 CUcontext engine_context(const struct tally_engine *engine) { return engine->context; }
 struct image_cache *engine_images(struct tally_engine *engine) { return engine->images; }
+struct schedule *engine_schedule(struct tally_engine *engine) { return engine->schedule; }
+CUstream engine_urgent_stream(const struct tally_engine *engine) { return engine->urgent; }
 int tally_engine_event_fd(const struct tally_engine *engine) { return engine->event_fd; }
 
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest)
@@ -160,8 +164,9 @@ static void on_launch_done(void *user, const struct softgpu_launch_times *times)
 {
     struct tally_engine *engine = user;
     struct session *session = times->tenant < TALLY_TENANTS_MAX ? atomic_load(&engine->tenants[times->tenant]) : NULL;
-    if (session)
-        timing_launch_done(session, times);
+    uint64_t arrived_ns = schedule_report(engine->schedule, times);
+    if (session && arrived_ns)
+        timing_launch_done(session, times, arrived_ns);
 }
 
 /* ---- sessions ---- */
@@ -252,8 +257,10 @@ uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session
     uint32_t count = 0;
     pthread_mutex_lock(&engine->lock);
     for (uint32_t i = 0; i < SESSIONS_MAX && count < max; i++)
-        if (engine->sessions[i])
+        if (engine->sessions[i]) {
+            schedule_count(engine->sessions[i]);
             tally_stats_read(&engine->sessions[i]->stats, &stats[count++]);
+        }
     pthread_mutex_unlock(&engine->lock);
     return count;
 }
@@ -351,12 +358,16 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
                  driver_error_text(&engine->driver, result, text, sizeof text));
         return false;
     }
+    int least, greatest;
+    engine_stream_priorities(engine, &least, &greatest);
+    engine->driver.cu.cuStreamCreateWithPriority(&engine->urgent, CU_STREAM_NON_BLOCKING, greatest);
     engine->images = image_cache_create();
+    engine->schedule = schedule_create(engine);
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->images && engine->event_fd >= 0 && engine->watcher && guard_install())
+    if (engine->images && engine->schedule && engine->urgent && engine->event_fd >= 0 && engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
     return false;
@@ -410,8 +421,12 @@ void tally_engine_destroy(struct tally_engine *engine)
         tally_zmq.ctx_term(engine->zmq);
     if (engine->images)
         image_cache_destroy(engine->images);
+    if (engine->urgent)
+        engine->driver.cu.cuStreamDestroy_v2(engine->urgent);
     if (engine->context)
         engine->driver.cu.cuDevicePrimaryCtxRelease_v2(engine->device);
+    if (engine->schedule)
+        schedule_destroy(engine->schedule);
     if (engine->event_fd >= 0)
         close(engine->event_fd);
     pthread_mutex_destroy(&engine->lock);
@@ -419,6 +434,37 @@ void tally_engine_destroy(struct tally_engine *engine)
     free((char *)engine->config.runtime_dir);
     free((char *)engine->config.shm_prefix);
     free(engine);
+}
+
+void *tally_engine_buffer(size_t bytes) { return calloc(1, bytes ? bytes : 1); }
+
+int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy)
+{
+    return schedule_set_policy(engine->schedule, policy);
+}
+
+uint32_t tally_engine_policy(struct tally_engine *engine) { return schedule_policy(engine->schedule); }
+
+int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits)
+{
+    return schedule_set_limits(engine->schedule, limits);
+}
+
+void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats)
+{
+    schedule_read(engine->schedule, stats);
+}
+
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
+                                   uint32_t all)
+{
+    return schedule_export_plans(engine->schedule, records, max, all != 0);
+}
+
+uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
+                                   uint32_t count)
+{
+    return schedule_import_plans(engine->schedule, records, count);
 }
 
 int tally_engine_die_with_parent(int parent, int signal)

@@ -10,9 +10,18 @@
 #include <stdint.h>
 
 #include "engine/stats.h"
+#include "tally/plan.h"
 #include "tally/protocol.h"
 
 #define TALLY_REASON_BYTES 256u
+
+/* A module image as PTX with guarded and sub-grid forms of its kernels beside them (names end in
+ * TALLY_GUARDED_SUFFIX, TALLY_SUBGRID_SUFFIX); made with tally_engine_buffer, *text_bytes without the NUL.
+ * NULL: the image has no PTX, or it cannot be rewritten. Called on session threads. */
+typedef void *(*tally_rewrite_fn)(const void *image, size_t bytes, size_t *text_bytes);
+#define TALLY_GUARDED_SUFFIX "__tallyguard"
+#define TALLY_SUBGRID_SUFFIX "__tallysub"
+void *tally_engine_buffer(size_t bytes); /* malloc, zeroed */
 
 struct tally_engine;
 
@@ -26,6 +35,7 @@ struct tally_engine_config {
     uint32_t soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
     void *soft_compile; /* softgpu_compile_fn; NULL: no PTX */
+    tally_rewrite_fn rewrite; /* NULL: kernels run whole */
 };
 
 struct tally_session_config {
@@ -33,6 +43,7 @@ struct tally_session_config {
     uint32_t pid, uid, gid; /* the only peer that may connect; files are readable and owned by it */
     uint32_t high;          /* class */
     int32_t priority;       /* inside the class */
+    uint32_t weight;        /* share among best-effort sessions; 0: 1 */
     uint32_t slot_count, slot_bytes; /* of the segment; multiples of a page */
     uint64_t memory_limit_bytes;     /* device memory; 0: the device's */
 };
@@ -72,6 +83,17 @@ int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_eve
 
 /* Statistics of up to `max` open sessions; returns how many were written. */
 uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats, uint32_t max);
+
+/* The scheduler. -1: there is no such policy, or the limits make no sense. */
+int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
+uint32_t tally_engine_policy(struct tally_engine *engine);
+int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
+void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
+/* Plans that changed since the last export (all: every one), to be kept; and back, at the next start. */
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
+                                   uint32_t all);
+uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
+                                   uint32_t count);
 
 /* The kernel sends this process `signal` when its parent dies. 0, or -1 if that is not possible or the
  * parent is not `parent` any more. */

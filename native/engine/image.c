@@ -15,6 +15,7 @@
 
 struct image_cache {
     pthread_mutex_t lock;
+    pthread_mutex_t rewrite_lock; /* one image at a time: a second session waits for the first one's result */
     struct image *images;
     uint64_t bytes;
 };
@@ -22,13 +23,16 @@ struct image_cache {
 struct image_cache *image_cache_create(void)
 {
     struct image_cache *cache = calloc(1, sizeof *cache);
-    if (cache)
+    if (cache) {
         pthread_mutex_init(&cache->lock, NULL);
+        pthread_mutex_init(&cache->rewrite_lock, NULL);
+    }
     return cache;
 }
 
 static void image_free(struct image *image)
 {
+    free(image->rewritten);
     free(image->bytes);
     free(image);
 }
@@ -40,6 +44,7 @@ void image_cache_destroy(struct image_cache *cache)
         cache->images = image->next;
         image_free(image);
     }
+    pthread_mutex_destroy(&cache->rewrite_lock);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -119,6 +124,18 @@ static struct image *add(struct image_cache *cache, uint8_t *bytes, size_t count
 struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count)
 {
     return add(cache, bytes, count, NULL);
+}
+
+const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite)
+{
+    pthread_mutex_lock(&cache->rewrite_lock);
+    if (!image->rewrite_tried) {
+        size_t text_bytes = 0;
+        image->rewritten = rewrite(image->bytes, image->count, &text_bytes);
+        image->rewrite_tried = true;
+    }
+    pthread_mutex_unlock(&cache->rewrite_lock);
+    return image->rewritten;
 }
 
 void image_release(struct image_cache *cache, struct image *image)

@@ -7,7 +7,7 @@
 
 #include "engine/session.h"
 
-/* Immutable once made. `bytes` is followed by a NUL, which PTX needs. */
+/* Immutable once made, but for the rewritten form. `bytes` is followed by a NUL, which PTX needs. */
 struct image {
     struct image *next; /* of the cache, newest use first */
     uint8_t *bytes;
@@ -15,6 +15,8 @@ struct image {
     uint8_t hash[32];
     uint64_t file[7]; /* dev, inode, mtime, ctime (ns), offset, bytes; all 0: from no file */
     uint32_t refs;
+    char *rewritten;    /* see image_rewritten */
+    bool rewrite_tried; /* the cache's rewrite lock */
 };
 
 struct image_cache;
@@ -28,6 +30,9 @@ struct image *image_by_hash(struct image_cache *cache, const uint8_t hash[32]);
 struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count);
 /* A range of a regular file that the session's peer may read. CUDA_ERROR_FILE_NOT_FOUND, ... */
 CUresult image_of_file(struct session *session, const char *path, uint64_t offset, uint64_t count, struct image **out);
+/* The image as PTX with rewritten kernels beside the original ones, or NULL where that cannot be had. Made
+ * once, when first asked for. Lives as long as the image. */
+const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite);
 void image_release(struct image_cache *cache, struct image *image);
 
 #endif

@@ -1,8 +1,8 @@
-/* Kernel launches. op_launch checks a launch and makes it whole; submit_launch is where a scheduler
- * decides when and how it reaches the device. */
+/* Kernel launches: checked and made whole by op_launch, given to the scheduler, and taken to the device by
+ * launch_range when, and in the parts that, the scheduler says. */
 #include <string.h>
 
-#include "engine/session.h"
+#include "engine/schedule.h"
 #include "engine/timing.h"
 
 enum attribute_rule attribute_rule(CUlaunchAttributeID id)
@@ -43,13 +43,30 @@ static bool read_attributes(struct launch *launch, struct tally_reader *tail, ui
     return true;
 }
 
-static CUresult start(struct session *session, const struct launch *launch, void **params, void **extra)
+/* What goes to the driver: the launch as it came, or a variant of its kernel with one parameter more. */
+struct shape {
+    CUfunction function;
+    uint32_t grid[3];
+    const uint8_t *params;
+    size_t param_bytes;
+    const struct function *layout;
+};
+
+static CUresult start(struct session *session, const struct launch *launch, const struct shape *shape)
 {
     const struct tally_driver *cu = &session->driver->cu;
-    const uint32_t *grid = launch->grid, *block = launch->block;
+    const uint32_t *grid = shape->grid, *block = launch->block;
+    size_t bytes = shape->param_bytes;
+    void *params[TALLY_PARAMS_MAX + 1];
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)shape->params, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+                     CU_LAUNCH_PARAM_END};
+    bool known = shape->layout->params_known;
+    for (uint32_t i = 0; known && i < shape->layout->param_count; i++)
+        params[i] = (void *)(shape->params + shape->layout->params[i].offset);
     if (launch->attribute_count == 0)
-        return cu->cuLaunchKernel(launch->function->driver, grid[0], grid[1], grid[2], block[0], block[1], block[2],
-                                  launch->dynamic_shared_bytes, launch->stream->driver, params, extra);
+        return cu->cuLaunchKernel(shape->function, grid[0], grid[1], grid[2], block[0], block[1], block[2],
+                                  launch->dynamic_shared_bytes, launch->stream->driver, known ? params : NULL,
+                                  known ? NULL : extra);
     if (!cu->cuLaunchKernelEx)
         return CUDA_ERROR_NOT_SUPPORTED;
     CUlaunchConfig config = {
@@ -64,22 +81,70 @@ static CUresult start(struct session *session, const struct launch *launch, void
         .attrs = launch->attributes,
         .numAttrs = launch->attribute_count,
     };
-    return cu->cuLaunchKernelEx(&config, launch->function->driver, params, extra);
+    return cu->cuLaunchKernelEx(&config, shape->function, known ? params : NULL, known ? NULL : extra);
 }
 
-CUresult submit_launch(struct session *session, const struct launch *launch)
+/* The variant's last parameter is ours; the program's own come before it, laid out as they were. */
+static CUresult start_variant(struct session *session, const struct launch *launch, struct function *variant,
+                              const uint32_t grid[3], const void *value, size_t value_bytes)
+{
+    _Alignas(16) uint8_t params[TALLY_PARAM_BYTES_MAX + 64];
+    uint32_t offset = variant->params[variant->param_count - 1].offset;
+    memcpy(params, launch->params, launch->param_bytes < offset ? launch->param_bytes : offset);
+    memcpy(params + offset, value, value_bytes);
+    if (launch->dynamic_shared_bytes > variant->dynamic_shared_bytes) {
+        session->driver->cu.cuFuncSetAttribute(variant->driver, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                               (int)launch->dynamic_shared_bytes);
+        variant->dynamic_shared_bytes = launch->dynamic_shared_bytes;
+    }
+    struct shape shape = {.function = variant->driver, .grid = {grid[0], grid[1], grid[2]}, .params = params,
+                          .param_bytes = offset + value_bytes, .layout = variant};
+    return start(session, launch, &shape);
+}
+
+static CUresult start_form(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
+                           uint32_t hi)
+{
+    struct function *function = launch->function;
+    if (form == LAUNCH_GUARDED)
+        return start_variant(session, launch, function->guarded, launch->grid, &session->control.address,
+                             sizeof session->control.address);
+    if (form == LAUNCH_SUBGRID)
+        return start_variant(session, launch, function->subgrid, (uint32_t[3]){hi - lo, 1, 1},
+                             (uint32_t[4]){lo, launch->grid[0], launch->grid[1], launch->grid[2]}, 16);
+    struct shape shape = {.function = function->driver, .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
+                          .params = launch->params, .param_bytes = launch->param_bytes, .layout = function};
+    return start(session, launch, &shape);
+}
+
+CUresult launch_range(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
+                      uint32_t hi, uint64_t tag)
+{
+    struct timing_sample *sample = timing_begin(session, launch, tag);
+    CUresult result = start_form(session, launch, form, lo, hi);
+    timing_end(session, launch, sample, result);
+    if (result == CUDA_SUCCESS && tag && !timing_is_reported(session))
+        result = completion_add(session, launch->stream, form, tag);
+    return result;
+}
+
+/* Grids beyond 32 bits of blocks, and launches whose blocks work together, are one piece. */
+static void describe(struct launch *launch)
 {
     const struct function *function = launch->function;
-    void *params[TALLY_PARAMS_MAX];
-    size_t bytes = launch->param_bytes;
-    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)launch->params, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
-                     CU_LAUNCH_PARAM_END};
-    for (uint32_t i = 0; i < function->param_count; i++)
-        params[i] = (void *)(launch->params + function->params[i].offset);
-    struct timing_sample *sample = timing_begin(session, launch);
-    CUresult result = function->params_known ? start(session, launch, params, NULL) : start(session, launch, NULL, extra);
-    timing_end(session, launch, sample, result);
-    return result;
+    uint64_t blocks = (uint64_t)launch->grid[0] * launch->grid[1];
+    bool countable = blocks <= INT32_MAX && blocks * launch->grid[2] <= INT32_MAX && blocks > 0;
+    launch->blocks = countable ? (uint32_t)(blocks * launch->grid[2]) : 1;
+    launch->abilities = 0;
+    if (countable && launch->attribute_count == 0 && function->params_known)
+        launch->abilities = (function->guarded ? TALLY_PLAN_CAN_GUARD : 0u) |
+                            (function->subgrid ? TALLY_PLAN_CAN_SLICE : 0u);
+    uint64_t hash = function->code;
+    const uint32_t parts[] = {launch->grid[0],  launch->grid[1],  launch->grid[2], launch->block[0],
+                              launch->block[1], launch->block[2], launch->dynamic_shared_bytes};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        hash = (hash ^ parts[i]) * 0x9e3779b97f4a7c15ull, hash ^= hash >> 29;
+    launch->signature = hash;
 }
 
 static CUresult launch_checked(struct session *session, struct launch *launch)
@@ -89,8 +154,11 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
     if (launch->function->params_known && launch->param_bytes < launch->function->param_bytes)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = stream_enter(session, launch->stream);
-    if (result == CUDA_SUCCESS)
-        result = submit_launch(session, launch);
+    describe(launch);
+    if (result == CUDA_SUCCESS && launch->stream->queue != QUEUE_NONE && launch->blocks > 0)
+        result = schedule_launch(session, launch);
+    else if (result == CUDA_SUCCESS)
+        result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
     if (result == CUDA_SUCCESS)
         tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);
     return result;
@@ -106,6 +174,7 @@ bool op_launch(struct session *session, const struct message *message)
         return false;
     CUlaunchAttribute attributes[TALLY_ATTRIBUTES_MAX + 1];
     struct launch launch = {
+        .session = session,
         .attributes = attributes,
         .function = table_get(&session->functions, op.function),
         .stream = stream_find(session, op.stream),

@@ -1,4 +1,5 @@
 /* Modules, functions and globals. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,16 @@ static void module_put(struct module *module)
 {
     if (--module->refs == 0)
         free(module);
+}
+
+static void function_free(struct function *function)
+{
+    if (!function)
+        return;
+    function_free(function->guarded);
+    function_free(function->subgrid);
+    module_put(function->module);
+    free(function);
 }
 
 static void forget_uploads(struct session *session, uint64_t id)
@@ -27,10 +38,7 @@ static void forget_uploads(struct session *session, uint64_t id)
 void modules_close(struct session *session)
 {
     for (uint32_t i = 0; i < session->functions.room; i++) {
-        struct function *function = session->functions.items[i];
-        if (function)
-            module_put(function->module);
-        free(function);
+        function_free(session->functions.items[i]);
     }
     for (uint32_t i = 0; i < session->modules.room; i++) {
         struct module *module = session->modules.items[i];
@@ -90,7 +98,32 @@ static CUresult find_image(struct session *session, const struct tally_op_module
     }
 }
 
-static CUresult load_image(struct session *session, const struct image *image, uint64_t handle, char *log,
+static CUresult load_bytes(struct session *session, CUmodule *module, const void *bytes, char *log, size_t log_bytes)
+{
+    CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)log_bytes};
+    return session->driver->cu.cuModuleLoadDataEx(module, bytes, 2, options, values);
+}
+
+/* Best-effort code is loaded with the rewritten forms of its kernels beside them, in one module: so they
+ * share its variables. Where the driver refuses that, as it came. */
+static CUresult load_rewritten(struct session *session, struct image *image, struct module *module, char *log,
+                               size_t log_bytes)
+{
+    tally_rewrite_fn rewrite = engine_config(session->engine)->rewrite;
+    const char *text = NULL;
+    if (rewrite && !session->config.high)
+        text = image_rewritten(engine_images(session->engine), image, rewrite);
+    module->rewritten = text && load_bytes(session, &module->driver, text, log, log_bytes) == CUDA_SUCCESS;
+    if (module->rewritten)
+        return CUDA_SUCCESS;
+    if (text)
+        tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
+    memset(log, 0, log_bytes);
+    return load_bytes(session, &module->driver, image->bytes, log, log_bytes);
+}
+
+static CUresult load_image(struct session *session, struct image *image, uint64_t handle, char *log,
                            size_t log_bytes)
 {
     const struct tally_driver *cu = &session->driver->cu;
@@ -99,9 +132,7 @@ static CUresult load_image(struct session *session, const struct image *image, u
     struct module *module = calloc(1, sizeof *module);
     if (!module)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
-    void *values[] = {log, (void *)(uintptr_t)log_bytes};
-    CUresult result = cu->cuModuleLoadDataEx(&module->driver, image->bytes, 2, options, values);
+    CUresult result = load_rewritten(session, image, module, log, log_bytes);
     if (result != CUDA_SUCCESS) {
         free(module);
         return result;
@@ -185,8 +216,7 @@ bool op_module_unload(struct session *session, const struct message *message)
         if (!function || function->module != module)
             continue;
         session->functions.items[i] = NULL;
-        module_put(module);
-        free(function);
+        function_free(function);
     }
     pthread_mutex_lock(&session->memory.lock);
     ranges_remove_owner(&session->memory.ranges, module);
@@ -231,6 +261,34 @@ static struct function *function_new(struct session *session, struct module *mod
     return function;
 }
 
+static struct function *form_of(struct session *session, struct module *module, const char *name, const char *suffix)
+{
+    char full[TALLY_NAME_BYTES_MAX + 32];
+    CUfunction driver = NULL;
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    if (session->driver->cu.cuModuleGetFunction(&driver, module->driver, full) != CUDA_SUCCESS)
+        return NULL;
+    struct function *form = function_new(session, module, driver);
+    if (form && form->params_known && form->param_count > 0)
+        return form;
+    function_free(form);
+    return NULL;
+}
+
+/* What the scheduler knows a kernel by, and the rewritten forms that its module has. */
+static void add_forms(struct session *session, struct function *function, const char *name)
+{
+    uint64_t hash = 0;
+    memcpy(&hash, function->module->hash, sizeof hash);
+    for (const char *at = name; *at; at++)
+        hash = (hash ^ (uint8_t)*at) * 0x100000001b3ull;
+    function->code = hash;
+    if (!function->module->rewritten)
+        return;
+    function->guarded = form_of(session, function->module, name, TALLY_GUARDED_SUFFIX);
+    function->subgrid = form_of(session, function->module, name, TALLY_SUBGRID_SUFFIX);
+}
+
 static void read_attributes(const struct tally_driver *cu, CUfunction function, int32_t *attributes)
 {
     for (int i = 0; i < CU_FUNC_ATTRIBUTE_MAX && i < (int)TALLY_FUNCTION_ATTRIBUTES; i++) {
@@ -267,9 +325,10 @@ bool op_get_function(struct session *session, const struct message *message)
         result = session->driver->cu.cuModuleGetFunction(&driver, module->driver, name);
     if (result == CUDA_SUCCESS && !(function = function_new(session, module, driver)))
         result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (function)
+        add_forms(session, function, name);
     if (function && !table_set(&session->functions, op.function, function)) {
-        module_put(module);
-        free(function);
+        function_free(function);
         function = NULL;
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
@@ -313,6 +372,12 @@ bool op_get_global(struct session *session, const struct message *message)
     return true;
 }
 
+static bool ends_with(const char *name, const char *suffix)
+{
+    size_t length = strlen(name), tail = strlen(suffix);
+    return length >= tail && strcmp(name + length - tail, suffix) == 0;
+}
+
 /* Names, one after the other, each with its NUL; as many as fit into one message. */
 static CUresult list(struct session *session, const struct module *module, char *names, size_t room,
                      struct tally_reply_list_functions *reply)
@@ -331,6 +396,8 @@ static CUresult list(struct session *session, const struct module *module, char 
     for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
         const char *name = NULL;
         result = cu->cuFuncGetName(&name, functions[i]);
+        if (result == CUDA_SUCCESS && (ends_with(name, TALLY_GUARDED_SUFFIX) || ends_with(name, TALLY_SUBGRID_SUFFIX)))
+            continue; /* ours, not the program's */
         size_t bytes = result == CUDA_SUCCESS ? strlen(name) + 1 : 0;
         if (bytes > room - reply->name_bytes)
             break;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/session.h"
+#include "engine/schedule.h"
 
 /* A client that does not read its replies for so long is not served any further. */
 #define REPLY_WAIT_MS 100
@@ -101,6 +101,7 @@ void session_note(struct session *session, CUresult result)
         return;
     __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
     __atomic_store_n(&session->segment.page->sticky_error, (uint32_t)result, __ATOMIC_RELEASE);
+    schedule_session_failed(session);
     engine_fault(session, result);
 }
 

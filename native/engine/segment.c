@@ -108,15 +108,20 @@ void segment_mark(struct session *session, struct stream *stream, uint32_t slot,
         segment->stream_writes = false;
     }
     struct wait_item *item = wait_item_new(mark_later, 1);
-    if (item && event_pool_get(session, &item->events[0]) == CUDA_SUCCESS) {
-        item->event_count = 1;
-        session->driver->cu.cuEventRecord(item->events[0], stream->driver);
-        item->a = slot;
-        item->b = sequence;
-        waiter_add(&session->waits, item);
+    if (!item) {
+        session_end(session, "the executor is short of memory");
         return;
     }
-    if (item)
+    CUresult result = event_pool_get(session, &item->events[0]);
+    if (result != CUDA_SUCCESS) { /* the session has failed: nothing of it will run */
         wait_item_free(session, item);
-    session_end(session, "the executor is short of memory");
+        session_note(session, result);
+        shared_store(session, done, sequence);
+        return;
+    }
+    item->event_count = 1;
+    session->driver->cu.cuEventRecord(item->events[0], stream->driver);
+    item->a = slot;
+    item->b = sequence;
+    waiter_add(&session->waits, item);
 }

@@ -1,5 +1,5 @@
 /* A session's life: made by the engine's caller, run by its own thread, torn down by that thread. */
-#include "engine/session.h"
+#include "engine/schedule.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -17,6 +17,7 @@
 #define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
 #define DRAIN_MESSAGES_MAX 4096
 #define BYE_WAIT_MS 50
+#define COMPLETION_THREADS 2
 
 /* ---- ending ---- */
 
@@ -35,6 +36,7 @@ void session_end(struct session *session, const char *format, ...)
     if (session->waker)
         tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
     pthread_mutex_unlock(&session->wake_lock);
+    schedule_wake(session);
 }
 
 void session_enter_thread(struct session *session)
@@ -95,6 +97,8 @@ static void stop_work(struct session *session)
         streams_release(session);
     waiter_stop(&session->waits);
     waiter_stop(&session->reaper);
+    waiter_stop(&session->completions);
+    schedule_session_close(session);
     for (struct stream *stream = session->stream_list; stream && !session->tenant_made; stream = stream->next)
         session->driver->cu.cuStreamSynchronize(stream->driver);
 }
@@ -118,6 +122,7 @@ static void tear_down(struct session *session)
     if (session->client_gone)
         look_for_bye(session);
     timing_close(session);
+    control_close(session);
     events_close(session);
     streams_close(session);
     table_clear(&session->streams);
@@ -130,6 +135,7 @@ static void tear_down(struct session *session)
     engine_release(session); /* last: with the tenant's number go its address ranges, which are free by now */
     pthread_mutex_destroy(&session->memory.lock);
     pthread_cond_destroy(&session->memory.freed);
+    pthread_cond_destroy(&session->turn);
     pthread_mutex_destroy(&session->request.lock);
 }
 
@@ -236,6 +242,7 @@ static void init_locks(struct session *session)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&session->memory.freed, &monotonic);
+    pthread_cond_init(&session->turn, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&session->memory.lock, NULL);
     pthread_mutex_init(&session->replies.lock, NULL);
@@ -245,6 +252,7 @@ static void init_locks(struct session *session)
     pthread_mutex_init(&session->events_free.lock, NULL);
     waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
     waiter_init(&session->reaper, session, "tally-reap", 1);
+    waiter_init(&session->completions, session, "tally-ends", COMPLETION_THREADS);
 }
 
 static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
@@ -270,6 +278,10 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
     if (session->tenant_made)
         session->driver->soft.tenant_region(session->tenant, &reply->device_region_base, &reply->device_region_bytes);
     engine_attach(session);
+    if (!schedule_session_open(session)) {
+        snprintf(error, error_bytes, "the scheduler has no room for one more session");
+        return false;
+    }
     return true;
 }
 

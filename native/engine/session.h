@@ -50,9 +50,12 @@ struct stream {
     bool dirty;           /* blocking: has work that the legacy stream did not wait for */
     bool active;          /* was given work since it was last seen idle */
     uint64_t legacy_seen; /* blocking: legacy work up to this count is ahead of what comes now */
+    uint32_t queue;       /* the scheduler's number for it, or QUEUE_NONE: launches go unscheduled */
     struct value_wait *waits; /* waits for values in memory since it was last seen idle (stream_value.c) */
     uint32_t wait_count, wait_room;
 };
+#define SESSION_QUEUES_MAX 256u
+#define QUEUE_NONE UINT32_MAX
 
 /* A client's event. The driver's event is replaced, not reused, while a waiter still looks at it. */
 struct shared_event {
@@ -68,11 +71,15 @@ struct module {
     uint8_t hash[32];
     uint32_t refs; /* the handle and its functions; session thread only */
     bool unloaded;
+    bool rewritten; /* has rewritten forms of its kernels */
 };
 
 struct function {
     CUfunction driver;
     struct module *module;
+    uint64_t code; /* hash of the image and the name */
+    struct function *guarded, *subgrid; /* rewritten forms, or NULL */
+    uint32_t dynamic_shared_bytes; /* of a rewritten form: what it was last allowed */
     uint32_t param_count, param_bytes;
     bool params_known; /* false: the driver cannot tell, launch with one buffer */
     struct tally_param params[];
@@ -84,8 +91,9 @@ struct upload {
     uint8_t *bytes; /* total + 1, zeroed */
 };
 
-/* A launch as the scheduler will see it: complete, and valid until `submit_launch` returns. */
+/* A launch as the scheduler sees it: complete, and valid until schedule_launch returns. */
 struct launch {
+    struct session *session;
     struct function *function;
     struct stream *stream;
     uint32_t grid[3], block[3];
@@ -95,6 +103,10 @@ struct launch {
     const uint8_t *params;
     uint32_t param_bytes;
     uint64_t arrived_ns;
+    uint64_t signature;
+    uint32_t blocks;    /* 1 where the grid is one piece */
+    uint32_t abilities; /* enum tally_plan_ability */
+    uint32_t resident;  /* blocks that the device holds at once; 0: not known */
 };
 
 /* ---- the parts of a session ---- */
@@ -138,6 +150,14 @@ struct request {
     pthread_mutex_t lock;
     uint64_t started_ns; /* 0: idle */
     uint64_t work;       /* ops that gave the device work so far */
+};
+
+/* Of guarded launches, see control.c. */
+struct control {
+    CUdeviceptr address;
+    uint32_t room; /* blocks */
+    uint32_t epoch;
+    uint32_t started; /* as the completion thread read it; real devices only */
 };
 
 /* The watcher's, under its lock. */
@@ -184,6 +204,11 @@ struct session {
     int priority;             /* driver's, of all streams */
     struct upload uploads[UPLOADS_MAX];
     struct tally_session_stats stats;
+    pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */
+    bool scheduled;      /* the scheduler knows the session; its lock */
+    struct control control;
+    struct waiter completions; /* of starts, where the driver does not report them by itself */
+    uint64_t queues_used[SESSION_QUEUES_MAX / 64];
     struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
 };
 
@@ -202,6 +227,8 @@ void engine_release(struct session *session); /* destroys the tenant */
 void engine_watch(struct session *session);   /* looks for disconnections from now on */
 void engine_unwatch(struct session *session); /* and no more, once this returns */
 struct image_cache *engine_images(struct tally_engine *engine);
+struct schedule *engine_schedule(struct tally_engine *engine);
+CUstream engine_urgent_stream(const struct tally_engine *engine);
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
 
 /* ---- session.c ---- */
@@ -290,8 +317,26 @@ int shm_create(struct session *session, const char *name, size_t bytes);
 enum attribute_rule { ATTRIBUTE_PASS, ATTRIBUTE_DROP, ATTRIBUTE_REFUSE };
 enum attribute_rule attribute_rule(CUlaunchAttributeID id);
 
-/* The scheduler's place: takes the launch to the device, now. */
-CUresult submit_launch(struct session *session, const struct launch *launch);
+enum launch_form { LAUNCH_WHOLE, LAUNCH_GUARDED, LAUNCH_SUBGRID };
+
+/* Takes blocks [lo, hi) of the launch to the device, now; its end is reported with the tag, if not 0. */
+CUresult launch_range(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
+                      uint32_t hi, uint64_t tag);
+
+/* ---- control.c ---- */
+
+/* A fresh epoch for a launch of so many blocks. Session thread; false: short of device memory. */
+bool control_prepare(struct session *session, uint32_t blocks);
+void control_raise(struct session *session);
+void control_lower(struct session *session);
+uint32_t control_read(struct session *session); /* blocks that ran in this epoch */
+void control_fetch(struct session *session);    /* real devices: before the report of a guarded start */
+void control_close(struct session *session);
+
+/* ---- completion.c ---- */
+
+/* Reports the end of what the stream has now, with the tag. */
+CUresult completion_add(struct session *session, struct stream *stream, enum launch_form form, uint64_t tag);
 
 /* ---- request.c ---- */
 

@@ -28,6 +28,11 @@ enum tally_counter {
     TALLY_COUNT_MODULES,
     TALLY_COUNT_ERRORS,      /* ops that failed */
     TALLY_COUNT_UNSUPPORTED, /* ops that the driver or the engine does not know */
+    TALLY_COUNT_REWRITES_REFUSED, /* modules that the driver took only as they came */
+    TALLY_COUNT_STARTS,           /* times that a launch went to the device: whole, slices, resumptions */
+    TALLY_COUNT_PREEMPTIONS,      /* launches stopped before all their blocks had run */
+    TALLY_COUNT_WAITED_NS,        /* launches: from their arrival to their first start */
+    TALLY_COUNT_SCHEDULED_NS,     /* device time by the scheduler's books; of best-effort: harvested */
     TALLY_COUNT_OUTPUT_LOST_BYTES,
     TALLY_COUNT_MEMORY_BYTES, /* allocated now */
     TALLY_COUNT_MEMORY_PEAK_BYTES,

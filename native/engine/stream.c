@@ -8,6 +8,26 @@
 
 #include "engine/session.h"
 
+/* A number for the scheduler; a session with more streams than numbers has some that are not scheduled. */
+static uint32_t queue_take(struct session *session)
+{
+    for (uint32_t i = 0; i < SESSION_QUEUES_MAX; i++) {
+        uint64_t bit = 1ull << (i % 64);
+        if (session->queues_used[i / 64] & bit)
+            continue;
+        session->queues_used[i / 64] |= bit;
+        return session->index * SESSION_QUEUES_MAX + i;
+    }
+    return QUEUE_NONE;
+}
+
+static void queue_give(struct session *session, uint32_t queue)
+{
+    uint32_t i = queue % SESSION_QUEUES_MAX;
+    if (queue != QUEUE_NONE)
+        session->queues_used[i / 64] &= ~(1ull << (i % 64));
+}
+
 static CUresult stream_new(struct session *session, bool blocking, struct stream **out)
 {
     struct stream *stream = calloc(1, sizeof *stream);
@@ -21,6 +41,7 @@ static CUresult stream_new(struct session *session, bool blocking, struct stream
     }
     stream->blocking = blocking;
     stream->legacy_seen = 0;
+    stream->queue = queue_take(session);
     stream->next = session->stream_list;
     session->stream_list = stream;
     *out = stream;
@@ -112,6 +133,7 @@ CUresult stream_query(struct session *session, struct stream *stream)
 static void stream_free(struct session *session, struct stream *stream)
 {
     session->driver->cu.cuStreamDestroy_v2(stream->driver);
+    queue_give(session, stream->queue);
     free(stream->waits);
     free(stream);
 }

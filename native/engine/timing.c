@@ -117,12 +117,12 @@ static bool tie_clocks(struct session *session, struct timing *timing)
     return true;
 }
 
-struct timing_sample *timing_begin(struct session *session, const struct launch *launch)
+struct timing_sample *timing_begin(struct session *session, const struct launch *launch, uint64_t tag)
 {
     struct timing *timing = session->timing;
     if (!timing) {
         if (session->tenant_made)
-            session->driver->soft.launch_tag(launch->arrived_ns);
+            session->driver->soft.launch_tag(tag);
         return NULL;
     }
     if (launch->arrived_ns < timing->next_ns)
@@ -150,7 +150,12 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
         sample->pending = session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
 }
 
-void timing_launch_done(struct session *session, const struct softgpu_launch_times *times)
+bool timing_is_reported(const struct session *session)
+{
+    return session->tenant_made && !engine_config(session->engine)->event_timing;
+}
+
+void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns)
 {
     struct tally_session_stats *stats = &session->stats;
     uint64_t device_ns = times->end_ns > times->start_ns ? times->end_ns - times->start_ns : 0;
@@ -160,5 +165,5 @@ void timing_launch_done(struct session *session, const struct softgpu_launch_tim
     tally_stats_add(stats, TALLY_COUNT_BLOCKS, times->blocks);
     tally_histogram_add(&stats->timings[TALLY_TIME_DEVICE], device_ns);
     tally_histogram_add(&stats->timings[TALLY_TIME_QUEUE_DELAY],
-                        times->start_ns > times->tag ? times->start_ns - times->tag : 0);
+                        times->start_ns > arrived_ns ? times->start_ns - arrived_ns : 0);
 }

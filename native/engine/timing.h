@@ -11,9 +11,11 @@ struct timing_sample;
 bool timing_open(struct session *session);
 void timing_close(struct session *session);
 /* Around the driver's launch call. */
-struct timing_sample *timing_begin(struct session *session, const struct launch *launch);
+struct timing_sample *timing_begin(struct session *session, const struct launch *launch, uint64_t tag);
 void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample, CUresult result);
+/* Whether the driver reports the end of launches, by their tags, without being asked. */
+bool timing_is_reported(const struct session *session);
 /* softgpu's report; from its worker threads. */
-void timing_launch_done(struct session *session, const struct softgpu_launch_times *times);
+void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns);
 
 #endif

@@ -26,12 +26,14 @@ struct tally_engine_config {
     uint32_t device, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
     void *soft_compile;
+    void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     ...;
 };
 struct tally_session_config {
     uint64_t session;
     uint32_t pid, uid, gid, high;
     int32_t priority;
+    uint32_t weight;
     uint32_t slot_count, slot_bytes;
     uint64_t memory_limit_bytes;
     ...;
@@ -54,3 +56,13 @@ int tally_engine_event_fd(const struct tally_engine *engine);
 int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_event *event);
 uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats, uint32_t max);
 int tally_engine_die_with_parent(int parent, int signal);
+void *tally_engine_buffer(size_t bytes);
+extern "Python" void *tally_rewrite(const void *image, size_t bytes, size_t *text_bytes);
+int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
+uint32_t tally_engine_policy(struct tally_engine *engine);
+int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
+void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
+                                   uint32_t all);
+uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
+                                   uint32_t count);

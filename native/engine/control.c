@@ -1,0 +1,92 @@
+/* The control block of a session's guarded launches (layout: scheduler/ptx/guard.py). One is enough: a
+ * session has at most one guarded launch that is not all run. It lies in device memory that the program
+ * does not know of; a kernel that overwrites it spoils its own launch only.
+ *
+ * softgpu's device memory can be read and stored to from here. With a real device the flag goes up by a
+ * write on the engine's urgent stream, and what the block says afterwards is read by the session's
+ * completion thread, before it reports. */
+#include "engine/session.h"
+
+#include <string.h>
+
+#define HEAD_BYTES 64u
+#define WORD_FLAG 0u
+#define WORD_STARTED 4u
+
+static uint32_t *words(struct session *session) { return (uint32_t *)(uintptr_t)session->control.address; }
+
+static bool write_head(struct session *session, const uint32_t head[5])
+{
+    if (session->driver->is_soft) {
+        for (uint32_t i = 0; i < 5; i++)
+            __atomic_store_n(&words(session)[i], head[i], __ATOMIC_RELEASE);
+        return true;
+    }
+    return session->driver->cu.cuMemcpyHtoD_v2(session->control.address, head, 5 * sizeof *head) == CUDA_SUCCESS;
+}
+
+static bool grow(struct session *session, uint32_t blocks)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    struct control *control = &session->control;
+    if (blocks <= control->room)
+        return true;
+    uint32_t room = blocks < 1024 ? 1024 : blocks;
+    CUdeviceptr address = 0;
+    if (cu->cuMemAlloc_v2(&address, HEAD_BYTES + (size_t)room * 4) != CUDA_SUCCESS)
+        return false;
+    if (control->address)
+        cu->cuMemFree_v2(control->address);
+    *control = (struct control){.address = address, .room = room};
+    return cu->cuMemsetD8_v2(address, 0, HEAD_BYTES + (size_t)room * 4) == CUDA_SUCCESS;
+}
+
+bool control_prepare(struct session *session, uint32_t blocks)
+{
+    struct control *control = &session->control;
+    if (!grow(session, blocks))
+        return false;
+    if (++control->epoch == 0) { /* the marks of four billion launches ago would count */
+        if (session->driver->cu.cuMemsetD8_v2(control->address, 0, HEAD_BYTES + (size_t)control->room * 4))
+            return false;
+        control->epoch = 1;
+    }
+    return write_head(session, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
+}
+
+void control_raise(struct session *session)
+{
+    CUdeviceptr flag = session->control.address + WORD_FLAG * 4;
+    if (session->driver->is_soft)
+        __atomic_store_n(&words(session)[WORD_FLAG], 1, __ATOMIC_RELEASE);
+    else if (session->driver->cu.cuStreamWriteValue32_v2)
+        session->driver->cu.cuStreamWriteValue32_v2(engine_urgent_stream(session->engine), flag, 1, 0);
+}
+
+void control_lower(struct session *session)
+{
+    if (session->driver->is_soft)
+        __atomic_store_n(&words(session)[WORD_FLAG], 0, __ATOMIC_RELEASE);
+}
+
+uint32_t control_read(struct session *session)
+{
+    if (session->driver->is_soft)
+        return __atomic_load_n(&words(session)[WORD_STARTED], __ATOMIC_ACQUIRE);
+    return session->control.started;
+}
+
+void control_fetch(struct session *session)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    struct control *control = &session->control;
+    cu->cuMemcpyDtoH_v2(&control->started, control->address + WORD_STARTED * 4, sizeof control->started);
+    cu->cuMemsetD32_v2(control->address + WORD_FLAG * 4, 0, 1);
+}
+
+void control_close(struct session *session)
+{
+    if (session->control.address)
+        session->driver->cu.cuMemFree_v2(session->control.address);
+    session->control = (struct control){0};
+}

@@ -1,0 +1,585 @@
+#include "engine/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/timing.h"
+
+#define LAUNCHES_MAX 16384u
+#define STARTS_MAX 16384u
+#define SESSION_LAUNCHES_MAX 1024u
+#define PLANS_MAX 65536u
+#define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
+#define INSTRUCTIONS_MAX 64u
+#define NONE UINT32_MAX
+
+/* A launch that the core knows. */
+struct pending {
+    struct session *session;
+    uint32_t next_free;
+    uint32_t blocks;
+    uint64_t signature;
+    bool used, told; /* told: the core has had its LAUNCH event */
+    bool owned;      /* its session thread is still in schedule_launch, and will free it */
+    bool over, dropped;
+    CUresult error; /* of a start that the device gave up */
+    struct tally_sched_instruction todo[TODO_MAX];
+    uint32_t todo_count;
+    uint32_t reported; /* blocks that earlier, preempted starts ran */
+    uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
+};
+
+/* One start in flight. Its tag comes back with the device's report. */
+struct start {
+    uint32_t next_free;
+    uint32_t generation;
+    uint32_t launch;
+    uint32_t lo, hi, flags;
+    uint64_t arrived_ns;
+    struct session *session; /* NULL: free */
+    bool early;              /* it ended before the core was told that it began */
+    struct softgpu_launch_times times;
+};
+
+struct schedule {
+    struct tally_engine *engine;
+    struct tally_sched *core;
+    struct tally_plans *plans;
+    pthread_mutex_t lock;
+    pthread_cond_t timer_set;
+    pthread_t timer;
+    bool timer_runs, stopping;
+    uint64_t timer_ns, turnaround_ns_max;
+    struct pending *pendings;
+    struct start *starts;
+    uint32_t pending_free, start_free;
+    _Atomic bool high_at_once;
+};
+
+/* ---- carrying out instructions, under the lock ------------------------------------------------- */
+
+/* Softgpu's device memory is ours to store to; with a real device the raised flag is written by whoever
+ * holds no lock: see raise_flags. */
+static void raise_flag(struct pending *pending, uint64_t now_ns)
+{
+    pending->flag_ns = now_ns;
+    control_raise(pending->session);
+}
+
+static void carry_out(struct schedule *s, const struct tally_sched_instruction *in, uint64_t now_ns)
+{
+    struct pending *pending = &s->pendings[in->launch];
+    switch (in->type) {
+    case TALLY_SCHED_START:
+        pending->todo[pending->todo_count++] = *in;
+        pthread_cond_broadcast(&pending->session->turn);
+        break;
+    case TALLY_SCHED_PREEMPT:
+        raise_flag(pending, now_ns);
+        break;
+    case TALLY_SCHED_COMPLETE:
+    case TALLY_SCHED_DROPPED:
+        pending->over = true;
+        pending->dropped = in->type == TALLY_SCHED_DROPPED;
+        pthread_cond_broadcast(&pending->session->turn);
+        if (!pending->owned) {
+            pending->used = false;
+            pending->next_free = s->pending_free;
+            s->pending_free = in->launch;
+        }
+        break;
+    case TALLY_SCHED_SET_TIMER:
+        s->timer_ns = in->time_ns;
+        pthread_cond_signal(&s->timer_set);
+        break;
+    default: /* CLOSED: session_close asks the core itself */
+        break;
+    }
+}
+
+/* 0, or the core's error. */
+static int feed(struct schedule *s, const struct tally_sched_event *event)
+{
+    struct tally_sched_instruction out[INSTRUCTIONS_MAX];
+    static const struct tally_sched_event go_on = {.type = TALLY_SCHED_CONTINUE};
+    int count;
+    do {
+        uint64_t now_ns = engine_now_ns();
+        count = tally_sched_handle(s->core, event, now_ns, out, INSTRUCTIONS_MAX);
+        for (int i = 0; i < count; i++)
+            carry_out(s, &out[i], now_ns);
+        event = &go_on;
+    } while (count == (int)INSTRUCTIONS_MAX);
+    return count < 0 ? count : 0;
+}
+
+/* ---- books, under the lock --------------------------------------------------------------------- */
+
+static uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch)
+{
+    uint32_t index = s->pending_free;
+    if (index == NONE)
+        return NONE;
+    s->pending_free = s->pendings[index].next_free;
+    s->pendings[index] = (struct pending){
+        .session = session, .used = true, .owned = true, .blocks = launch->blocks, .signature = launch->signature};
+    return index;
+}
+
+static void pending_give(struct schedule *s, uint32_t index)
+{
+    s->pendings[index].used = false;
+    s->pendings[index].next_free = s->pending_free;
+    s->pending_free = index;
+}
+
+static uint64_t start_take(struct schedule *s, struct session *session, uint32_t launch, uint32_t lo, uint32_t hi,
+                           uint32_t flags, uint64_t arrived_ns)
+{
+    uint32_t index = s->start_free;
+    if (index == NONE)
+        return 0;
+    struct start *start = &s->starts[index];
+    s->start_free = start->next_free;
+    uint32_t generation = start->generation + 1;
+    *start = (struct start){.generation = generation ? generation : 1, .launch = launch, .lo = lo, .hi = hi,
+                            .flags = flags, .arrived_ns = arrived_ns, .session = session};
+    return (uint64_t)start->generation << 32 | index;
+}
+
+static struct start *start_of(struct schedule *s, uint64_t tag)
+{
+    uint32_t index = (uint32_t)tag;
+    if (tag == 0 || index >= STARTS_MAX)
+        return NULL;
+    struct start *start = &s->starts[index];
+    return start->session && start->generation == (uint32_t)(tag >> 32) ? start : NULL;
+}
+
+static void start_give(struct schedule *s, struct start *start)
+{
+    start->session = NULL;
+    start->next_free = s->start_free;
+    s->start_free = (uint32_t)(start - s->starts);
+}
+
+/* ---- reports from the device ------------------------------------------------------------------- */
+
+static void measure(struct schedule *s, const struct pending *pending, const struct start *start, bool stopped,
+                    uint64_t now_ns)
+{
+    uint64_t ns = start->times.end_ns - start->times.start_ns;
+    if (stopped) {
+        tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, now_ns - pending->flag_ns);
+        return;
+    }
+    if (start->flags & TALLY_SCHED_START_RESUMED)
+        return;
+    enum tally_plan_measurement what = start->flags & TALLY_SCHED_START_PREEMPTIBLE ? TALLY_PLAN_GUARDED
+                                       : start->hi - start->lo < pending->blocks    ? TALLY_PLAN_SLICE
+                                                                                    : TALLY_PLAN_WHOLE;
+    if (pending->flag_ns == 0)
+        tally_plans_measure(s->plans, pending->signature, what, start->hi - start->lo, ns);
+}
+
+static void end_start(struct schedule *s, struct start *start)
+{
+    struct pending *pending = &s->pendings[start->launch];
+    uint64_t now_ns = engine_now_ns();
+    struct tally_sched_event event = {
+        .type = TALLY_SCHED_FINISHED,
+        .launch = start->launch,
+        .lo = start->lo,
+        .hi = start->hi,
+        .gpu_ns = start->times.end_ns - start->times.start_ns,
+    };
+    if (start->times.error) {
+        event.type = TALLY_SCHED_FAILED;
+        pending->error = (CUresult)start->times.error;
+    } else if (start->flags & TALLY_SCHED_START_PREEMPTIBLE) {
+        uint32_t ran = control_read(pending->session);
+        ran = ran < pending->blocks ? ran : pending->blocks;
+        if (ran < pending->blocks && ran >= pending->reported && pending->flag_ns) {
+            event.type = TALLY_SCHED_PREEMPTED;
+            event.blocks = ran - pending->reported;
+            pending->reported = ran;
+        }
+        measure(s, pending, start, event.type == TALLY_SCHED_PREEMPTED, now_ns);
+        control_lower(pending->session); /* before the core may start it again */
+        pending->flag_ns = 0;
+    } else {
+        measure(s, pending, start, false, now_ns);
+    }
+    start_give(s, start);
+    if (feed(s, &event) != 0 && event.type != TALLY_SCHED_FAILED) {
+        event.type = TALLY_SCHED_FAILED;
+        feed(s, &event);
+    }
+}
+
+uint64_t schedule_report(struct schedule *s, const struct softgpu_launch_times *times)
+{
+    uint64_t arrived_ns = 0;
+    pthread_mutex_lock(&s->lock);
+    struct start *start = start_of(s, times->tag);
+    if (start) {
+        arrived_ns = start->arrived_ns;
+        start->times = *times;
+        if (start->launch == NONE)
+            start_give(s, start);
+        else if (s->pendings[start->launch].told)
+            end_start(s, start);
+        else
+            start->early = true;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return arrived_ns;
+}
+
+/* ---- launches ---------------------------------------------------------------------------------- */
+
+static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
+{
+    return (struct tally_sched_event){
+        .type = TALLY_SCHED_LAUNCH,
+        .session = launch->session->index,
+        .queue = launch->stream->queue,
+        .launch = index,
+        .blocks = launch->blocks,
+    };
+}
+
+/* High, where the policy lets it: to the device first, to the books then. What does not fit into the books
+ * runs all the same. */
+static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t index = pending_take(s, session, launch);
+    uint64_t tag = start_take(s, session, index, 0, launch->blocks, TALLY_SCHED_START_FINAL, launch->arrived_ns);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
+    struct tally_sched_event event = launch_event(launch, index);
+    event.started = 1;
+    pthread_mutex_lock(&s->lock);
+    struct start *start = start_of(s, tag);
+    bool known = index != NONE && tag && result == CUDA_SUCCESS && start && feed(s, &event) == 0;
+    if (known) {
+        s->pendings[index].told = true;
+        s->pendings[index].owned = false;
+        if (start->early)
+            end_start(s, start);
+    } else {
+        if (index != NONE)
+            pending_give(s, index);
+        if (start && (result != CUDA_SUCCESS || start->early))
+            start_give(s, start);
+        else if (start)
+            start->launch = NONE; /* its report only frees it */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+/* Under the lock, which is released around the driver's call. */
+static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    struct tally_sched_instruction in = pending->todo[0];
+    memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
+    enum launch_form form = in.flags & TALLY_SCHED_START_PREEMPTIBLE ? LAUNCH_GUARDED
+                            : in.hi - in.lo < launch->blocks         ? LAUNCH_SUBGRID
+                                                                     : LAUNCH_WHOLE;
+    uint64_t tag = start_take(s, session, index, in.lo, in.hi, in.flags, launch->arrived_ns);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&s->lock);
+    if (result == CUDA_SUCCESS)
+        return result;
+    struct start *start = start_of(s, tag);
+    if (start)
+        start_give(s, start);
+    if (!pending->over)
+        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
+    return result;
+}
+
+/* Until the launch is with the device to its end. Under the lock. */
+static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    CUresult result = CUDA_SUCCESS;
+    bool with_device = false;
+    while (!pending->over && !with_device && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
+        if (pending->todo_count == 0) {
+            pthread_cond_wait(&session->turn, &s->lock);
+            continue;
+        }
+        with_device = pending->todo[0].flags & TALLY_SCHED_START_FINAL;
+        result = carry_start(s, session, launch, index);
+    }
+    if (pending->over && pending->dropped && result == CUDA_SUCCESS && !atomic_load(&session->ending))
+        result = pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
+    pending->owned = false;
+    if (pending->over)
+        pending_give(s, index);
+    return result;
+}
+
+static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
+{
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&s->lock);
+    while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
+        pthread_cond_wait(&session->turn, &s->lock);
+    uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
+    if (index != NONE) {
+        struct tally_sched_event event = launch_event(launch, index);
+        tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
+        tally_plans_plan(s->plans, launch->signature, s->turnaround_ns_max, &event.plan);
+        bool guarded = event.plan.kind == TALLY_SCHED_PREEMPTIBLE;
+        if (guarded) {
+            pthread_mutex_unlock(&s->lock);
+            bool ready = control_prepare(session, launch->blocks);
+            pthread_mutex_lock(&s->lock);
+            if (!ready)
+                event.plan.kind = TALLY_SCHED_WHOLE;
+        }
+        s->pendings[index].told = true;
+        if (feed(s, &event) == 0)
+            result = see_through(s, session, launch, index);
+        else
+            pending_give(s, index);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+CUresult schedule_launch(struct session *session, struct launch *launch)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
+        return launch_at_once(s, session, launch);
+    return launch_in_turn(s, session, launch);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------------- */
+
+bool schedule_session_open(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    struct tally_sched_event event = {
+        .type = TALLY_SCHED_SESSION_OPEN,
+        .session = session->index,
+        .class_ = session->config.high ? TALLY_SCHED_HIGH : TALLY_SCHED_BEST_EFFORT,
+        .priority = session->config.priority,
+        .weight = session->config.weight ? session->config.weight : 1,
+    };
+    pthread_mutex_lock(&s->lock);
+    int result = feed(s, &event);
+    pthread_mutex_unlock(&s->lock);
+    session->scheduled = result == 0;
+    return result == 0;
+}
+
+/* Every start and launch of the session leaves the books. Under the lock. */
+static void forget(struct schedule *s, struct session *session)
+{
+    for (uint32_t i = 0; i < STARTS_MAX; i++)
+        if (s->starts[i].session == session)
+            start_give(s, &s->starts[i]);
+    for (uint32_t i = 0; i < LAUNCHES_MAX; i++)
+        if (s->pendings[i].used && s->pendings[i].session == session && s->pendings[i].told && !s->pendings[i].over)
+            feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = i});
+}
+
+void schedule_session_failed(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    pthread_mutex_lock(&s->lock);
+    if (session->scheduled)
+        forget(s, session);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Under the lock. */
+static void count(struct schedule *s, struct session *session)
+{
+    struct tally_sched_session_stats stats;
+    if (!session->scheduled || tally_sched_read_session(s->core, session->index, &stats) != 0)
+        return;
+    tally_stats_set(&session->stats, TALLY_COUNT_STARTS, stats.starts);
+    tally_stats_set(&session->stats, TALLY_COUNT_PREEMPTIONS, stats.preemptions);
+    tally_stats_set(&session->stats, TALLY_COUNT_WAITED_NS, stats.waited_ns);
+    tally_stats_set(&session->stats, TALLY_COUNT_SCHEDULED_NS, stats.gpu_ns);
+}
+
+void schedule_session_close(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    pthread_mutex_lock(&s->lock);
+    if (session->scheduled) {
+        count(s, session);
+        forget(s, session);
+        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
+        session->scheduled = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void schedule_wake(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    pthread_mutex_lock(&s->lock);
+    pthread_cond_broadcast(&session->turn);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- settings and figures ---------------------------------------------------------------------- */
+
+int schedule_set_policy(struct schedule *s, uint32_t policy)
+{
+    pthread_mutex_lock(&s->lock);
+    int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
+    atomic_store(&s->high_at_once, tally_sched_high_at_once(s->core));
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+uint32_t schedule_policy(struct schedule *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t policy = tally_sched_policy(s->core);
+    pthread_mutex_unlock(&s->lock);
+    return policy;
+}
+
+int schedule_set_limits(struct schedule *s, const struct tally_sched_limits *limits)
+{
+    pthread_mutex_lock(&s->lock);
+    int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
+    if (result == 0)
+        s->turnaround_ns_max = limits->turnaround_ns_max;
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+void schedule_read(struct schedule *s, struct tally_sched_stats *stats)
+{
+    pthread_mutex_lock(&s->lock);
+    tally_sched_read_stats(s->core, stats);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void schedule_count(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    pthread_mutex_lock(&s->lock);
+    count(s, session);
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *records, uint32_t max, bool all)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t count = tally_plans_export(s->plans, records, max, all);
+    pthread_mutex_unlock(&s->lock);
+    return count;
+}
+
+uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_record *records, uint32_t count)
+{
+    uint32_t taken = 0;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < count; i++)
+        taken += tally_plans_import(s->plans, &records[i]);
+    pthread_mutex_unlock(&s->lock);
+    return taken;
+}
+
+/* ---- start and end ----------------------------------------------------------------------------- */
+
+static void *run_timer(void *argument)
+{
+    struct schedule *s = argument;
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping) {
+        if (s->timer_ns == TALLY_SCHED_NEVER) {
+            pthread_cond_wait(&s->timer_set, &s->lock);
+            continue;
+        }
+        uint64_t now_ns = engine_now_ns();
+        if (now_ns >= s->timer_ns) {
+            s->timer_ns = TALLY_SCHED_NEVER;
+            feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_TIMER});
+            continue;
+        }
+        struct timespec until = {.tv_sec = (time_t)(s->timer_ns / 1000000000ull),
+                                 .tv_nsec = (long)(s->timer_ns % 1000000000ull)};
+        pthread_cond_timedwait(&s->timer_set, &s->lock, &until);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static bool make(struct schedule *s)
+{
+    struct tally_sched_config config;
+    tally_sched_config_default(&config);
+    config.sessions_max = SESSIONS_MAX;
+    config.queues_max = SESSIONS_MAX * SESSION_QUEUES_MAX;
+    config.launches_max = LAUNCHES_MAX;
+    config.session_launches_max = SESSION_LAUNCHES_MAX;
+    s->turnaround_ns_max = config.limits.turnaround_ns_max;
+    s->core = tally_sched_create(&config);
+    s->plans = tally_plans_create(PLANS_MAX);
+    s->pendings = calloc(LAUNCHES_MAX, sizeof *s->pendings);
+    s->starts = calloc(STARTS_MAX, sizeof *s->starts);
+    if (!s->core || !s->plans || !s->pendings || !s->starts)
+        return false;
+    for (uint32_t i = 0; i < LAUNCHES_MAX; i++)
+        s->pendings[i].next_free = i + 1 < LAUNCHES_MAX ? i + 1 : NONE;
+    for (uint32_t i = 0; i < STARTS_MAX; i++)
+        s->starts[i].next_free = i + 1 < STARTS_MAX ? i + 1 : NONE;
+    atomic_store(&s->high_at_once, tally_sched_high_at_once(s->core));
+    s->timer_runs = pthread_create(&s->timer, NULL, run_timer, s) == 0;
+    return s->timer_runs;
+}
+
+struct schedule *schedule_create(struct tally_engine *engine)
+{
+    struct schedule *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->engine = engine;
+    s->timer_ns = TALLY_SCHED_NEVER;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->timer_set, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&s->lock, NULL);
+    if (make(s))
+        return s;
+    schedule_destroy(s);
+    return NULL;
+}
+
+void schedule_destroy(struct schedule *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->timer_set);
+    pthread_mutex_unlock(&s->lock);
+    if (s->timer_runs)
+        pthread_join(s->timer, NULL);
+    if (s->core)
+        tally_sched_destroy(s->core);
+    if (s->plans)
+        tally_plans_destroy(s->plans);
+    free(s->pendings);
+    free(s->starts);
+    pthread_cond_destroy(&s->timer_set);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}

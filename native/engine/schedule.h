@@ -1,0 +1,49 @@
+/* The scheduler core (native/sched) at work in an engine: events in from sessions and from the device,
+ * instructions carried out.
+ *
+ * Who does what:
+ *   session thread   submits its launches one by one, carries out their starts, and while a launch has
+ *                    not all been started it takes no further op: so everything behind it is deferred,
+ *                    and the ops left in the socket are the flow control.
+ *   device's report  softgpu's worker threads, or the completion threads of a session: the end of a start.
+ *   timer thread     the core's timer.
+ * All of them call the core under schedule.lock, the innermost lock of the engine. Under it nothing calls
+ * the driver: the flag of a guarded launch is raised by a store (softgpu) or a stream write that is made
+ * after the lock is released (a real device). */
+#ifndef TALLY_ENGINE_SCHEDULE_H
+#define TALLY_ENGINE_SCHEDULE_H
+
+#include "engine/session.h"
+#include "tally/plan.h"
+#include "tally/sched.h"
+
+struct schedule;
+
+struct schedule *schedule_create(struct tally_engine *engine);
+void schedule_destroy(struct schedule *schedule);
+
+/* Before the session's first launch, and when its thread ends: after session_close no report of the
+ * session's launches is expected any more. */
+bool schedule_session_open(struct session *session);
+void schedule_session_close(struct session *session);
+/* The session is ending: a thread that waits for its turn gives up. Any thread. */
+void schedule_wake(struct session *session);
+/* A sticky error: what the session has outstanding will not run. */
+void schedule_session_failed(struct session *session);
+
+/* Runs a launch as the policy wants it. Session thread; returns when the launch is with the device to its
+ * end, or has all been run. */
+CUresult schedule_launch(struct session *session, struct launch *launch);
+/* softgpu's report of a start; gives the launch's time of arrival back. 0: not one of ours. */
+uint64_t schedule_report(struct schedule *schedule, const struct softgpu_launch_times *times);
+
+int schedule_set_policy(struct schedule *schedule, uint32_t policy);
+uint32_t schedule_policy(struct schedule *schedule);
+int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limits *limits);
+void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
+/* Brings the session's counters up to what the core knows. */
+void schedule_count(struct session *session);
+uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max, bool all);
+uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
+
+#endif
