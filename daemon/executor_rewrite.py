@@ -1,7 +1,9 @@
-"""What the engine calls to get rewritten kernels: the passes of tally.scheduler.ptx, cached on disk.
+"""What the engine calls to get rewritten kernels: the passes of tally.scheduler.ptx, cached on
+disk.
 
-The cache is keyed by the image's content and the version of the passes; a file is written under another
-name and renamed, so a reader sees a whole one. Any failure means that the kernels run whole.
+The cache is keyed by the image's content and the version of the passes; a file is written under
+another name and renamed, so a reader sees a whole one. Any failure means that the kernels run
+whole.
 """
 
 from __future__ import annotations

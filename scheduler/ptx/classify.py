@@ -45,7 +45,7 @@ _GRID_SYNC = re.compile(r"cudaCGSynchronizeGrid|cooperative_groups.*grid_group.*
 
 
 def _text(module: Module, entry: Function) -> str:
-    parts = []
+    parts: list[str] = []
     for function in module.reachable(entry):
         parts.extend(s.bare for s in module.statements[function.header : function.close])
     return "\n".join(parts)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 _FATBIN_MAGIC = 0xBA55ED50
 _HEADER = struct.Struct("<IHHQ")  # magic, version, header bytes, bytes of all entries
-# kind, version, header bytes, payload bytes, -, compressed bytes, -, -, sm, bits, -, flags, -, raw bytes
+# kind, version, header bytes, payload bytes, -, compressed bytes, -, -, sm, bits, -, flags, -, raw
+# bytes
 _ENTRY = struct.Struct("<HHIIIIIIIIIQQQ")
 _KIND_PTX = 1
 _LZ4, _ZSTD = 0x2000, 0x8000
@@ -47,7 +48,9 @@ def _entries(image: bytes) -> list[_Entry]:
             raise ImageError("an unknown kind of fatbin")
         end = min(at + left, len(image))
         while at + _ENTRY.size <= end:
-            kind, _, head, size, _, packed, _, _, sm, _, _, flags, _, raw = _ENTRY.unpack_from(image, at)
+            kind, _, head, size, _, packed, _, _, sm, _, _, flags, _, raw = _ENTRY.unpack_from(
+                image, at
+            )
             if head < _ENTRY.size or at + head + size > end:
                 raise ImageError("the fatbin is truncated")
             if kind == _KIND_PTX:

@@ -21,7 +21,9 @@ SUBGRID = "__tallysub"
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """The module's text with all forms; per kernel how it may be treated, and why some have no form."""
+    """The module's text with all forms; per kernel how it may be treated, and why some have no
+    form.
+    """
 
     text: str
     verdicts: dict[str, Verdict]
@@ -29,7 +31,9 @@ class Variants:
 
 
 def run(text: str) -> Variants:
-    """Add the forms that the kernels' classes allow. Raises RewriteError if nothing can be rewritten."""
+    """Add the forms that the kernels' classes allow. Raises RewriteError if nothing can be
+    rewritten.
+    """
     try:
         module = Module.parse(text)
     except ReadError as error:
@@ -49,8 +53,8 @@ def run(text: str) -> Variants:
     if not copies:
         raise RewriteError("no kernel may be stopped or sliced")
     statements = list(module.statements)
-    statements.insert(_end(module), Statement(copies[0].kind, "\n" + copies[0].lead, copies[0].text, 0))
-    statements[_end(module) + 1 : _end(module) + 1] = copies[1:]
+    at = _end(module)
+    statements[at:at] = copies
     guarded = guard.run(Module(statements), names[GUARDED])
     sliced = subgrid.run(guarded.module, names[SUBGRID])
     refused = {name.removesuffix(SUBGRID): reason for name, reason in sliced.refused.items()}
@@ -74,7 +78,9 @@ def _end(module: Module) -> int:
 
 
 def _without(module: Module, names: set[str]) -> Module:
-    """The module without kernels that a pass refused: they would be the original under another name."""
+    """The module without kernels that a pass refused: they would be the original under another
+    name.
+    """
     if not names:
         return module
     gone = [range(f.header, f.close + 1) for f in module.entries if f.name in names]

@@ -39,7 +39,8 @@ def ptxas() -> Path:
 def assemble(text: str, architecture: str, tmp_path: Path) -> None:
     source = tmp_path / "module.ptx"
     source.write_text(text)
-    command = [ptxas(), f"-arch={architecture}", source, "-o", tmp_path / "module.cubin"]
+    output = tmp_path / "module.cubin"
+    command = [str(ptxas()), f"-arch={architecture}", str(source), "-o", str(output)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -61,13 +61,14 @@ class Supervised:
             runtime_dir.close()
 
     async def _supervise(self) -> None:
-        original, supervisor.executor_command = supervisor.executor_command, self._command
+        names = vars(supervisor)
+        original, names["executor_command"] = names["executor_command"], self._command
         try:
             self.loop = asyncio.get_running_loop()
             devices = Devices("soft", self._count, "a test", None)
             self.supervisor = supervisor.Supervisor(self.config, devices)
         finally:
-            supervisor.executor_command = original
+            names["executor_command"] = original
         running = self.loop.create_task(self.supervisor.run())
         await asyncio.sleep(0)  # run() has bound its sockets after its first step
         self._started.set()
