@@ -11,6 +11,7 @@ struct entry {
 #define SOFT(field, symbol) {symbol, offsetof(struct driver_soft, field)}
 static const struct entry soft_entries[] = {
     SOFT(configure, "softgpuConfigure"),
+    SOFT(set_part, "softgpuSetPart"),
     SOFT(set_compiler, "softgpuSetCompiler"),
     SOFT(set_output, "softgpuSetOutput"),
     SOFT(set_launch_done, "softgpuSetLaunchDone"),

@@ -279,6 +279,8 @@ static CUresult set_up_soft(struct tally_engine *engine)
     const struct tally_engine_config *config = &engine->config;
     CUresult result = soft->configure(config->soft_devices, config->soft_workers, config->soft_memory_bytes,
                                       (int)config->soft_dry);
+    if (!result)
+        result = soft->set_part(config->device);
     if (!result && config->soft_compile)
         result = soft->set_compiler((softgpu_compile_fn)config->soft_compile, NULL);
     if (!result)

@@ -21,8 +21,8 @@ bool memory_open(struct session *session, char *error, size_t error_bytes)
         snprintf(error, error_bytes, "no address range is left for one more session");
         return false;
     }
-    memory->region_base = TALLY_PINNED_BASE + region * TALLY_TENANT_BYTES;
-    memory->region_bytes = TALLY_TENANT_BYTES;
+    memory->region_base = TALLY_PINNED_BASE(engine_config(session->engine)->device) + region * TALLY_PINNED_BYTES;
+    memory->region_bytes = TALLY_PINNED_BYTES;
     CUresult result = CUDA_SUCCESS;
     if (session->tenant_made)
         result = session->driver->soft.tenant_set_pinned(session->tenant, memory->region_base, memory->region_bytes);

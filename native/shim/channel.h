@@ -57,6 +57,9 @@ bool shim_channel_close(struct shim_channel *channel);
 CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
                                size_t tail_bytes);
 
+/* In the region of its device's addresses, if that is known. */
+bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);
+
 /* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */
 bool shim_channel_lost(struct shim_channel *channel);
 

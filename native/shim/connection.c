@@ -18,8 +18,8 @@
 #define HELLO_TIMEOUT_MS 2000
 #define OPEN_TIMEOUT_MS 10000 /* an executor may be starting */
 
-/* What one process knows of its session. Written under state_lock; `phase` and `generation` are read
- * without it. */
+/* What one process knows of its session. Written under state_lock; `phase`, `generation` and
+ * `channels` are read without it. */
 enum phase { PHASE_NEW, PHASE_READY, PHASE_EXITED };
 static struct {
     _Atomic int phase;
@@ -29,7 +29,7 @@ static struct {
     uint32_t sequence;
     struct tally_hello_reply hello;
     struct tally_device_info devices[TALLY_DEVICES_MAX];
-    struct shim_channel *channels[TALLY_DEVICES_MAX];
+    struct shim_channel *_Atomic channels[TALLY_DEVICES_MAX];
 } state;
 static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
@@ -88,7 +88,8 @@ static void forked(void)
     if (phase == PHASE_READY)
         atomic_store(&state.phase, PHASE_NEW);
     state.zmq = state.control = NULL;
-    memset(state.channels, 0, sizeof state.channels);
+    for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
+        atomic_store(&state.channels[i], NULL);
     shim_handle_forget();
     for (int i = 0; i < atomic_load(&fork_hook_count) && i < SHIM_FORK_HOOKS_MAX; i++)
         if (fork_hooks[i])
@@ -305,12 +306,25 @@ CUresult shim_channel_open(int device, struct shim_channel **channel)
         return CUDA_ERROR_INVALID_DEVICE;
     pthread_mutex_lock(&state_lock);
     result = shim_ready();
-    if (!result && !state.channels[device])
-        result = open_device(device, &state.channels[device]);
+    if (!result && !state.channels[device]) {
+        struct shim_channel *opened = NULL;
+        result = open_device(device, &opened);
+        atomic_store(&state.channels[device], opened);
+    }
     if (!result)
         *channel = state.channels[device];
     pthread_mutex_unlock(&state_lock);
     return result;
+}
+
+bool shim_is_device_address(uint64_t address)
+{
+    for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++) {
+        const struct shim_channel *channel = atomic_load_explicit(&state.channels[i], memory_order_acquire);
+        if (channel && shim_channel_is_device_address(channel, address))
+            return true;
+    }
+    return false;
 }
 
 CUresult shim_unsupported(const char *symbol, uint64_t *calls)

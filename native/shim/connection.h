@@ -53,7 +53,8 @@ CUresult shim_unsupported(const char *symbol, uint64_t *calls);
 /* ---- channel ---------------------------------------------------------------------------------- */
 
 int shim_channel_device(const struct shim_channel *channel);
-bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address); /* region, if known */
+/* Whether the address can only be device memory: in the region of an open channel whose region is known. */
+bool shim_is_device_address(uint64_t address);
 
 /* What every call of the API starts with: CUDA_SUCCESS, the sticky error of the context, or
  * CUDA_ERROR_DEVICE_UNAVAILABLE when the executor is gone, CUDA_ERROR_NOT_INITIALIZED in a forked child. */

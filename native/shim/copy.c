@@ -3,6 +3,7 @@
  *   pageable -> device                in the message up to TALLY_INLINE_BYTES_MAX, else through slots
  *   device -> pageable                through slots, several calls under way, so that the executor fills
  *                                     one slot while this thread empties another
+ * Where a side is memory of another device than the stream's: copy_across.c.
  * A box that does not fit a slot goes in pieces of whole rows, or of parts of one row. */
 #include "copy.h"
 
@@ -30,9 +31,11 @@ static bool extent(const struct shim_side *side, const struct shim_box *box, uin
            !__builtin_add_overflow(rows, slices, bytes) && !__builtin_add_overflow(*bytes, box->width, bytes);
 }
 
+/* `owner`: the channel of device memory, else NULL. Another device's pinned memory is pageable to this one. */
 static CUresult locate(const struct shim_channel *channel, const struct shim_side *side, const struct shim_box *box,
-                       enum place *place)
+                       enum place *place, struct shim_channel **owner)
 {
+    *owner = NULL;
     uint64_t bytes;
     if (!side->address || !extent(side, box, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
@@ -40,11 +43,13 @@ static CUresult locate(const struct shim_channel *channel, const struct shim_sid
     bool known = shim_range_find(side->address, &range);
     if (!known || range.kind == SHIM_RANGE_REGISTERED) {
         *place = PLACE_PAGEABLE;
-        bool device = side->claim == SHIM_SIDE_DEVICE || shim_channel_is_device_address(channel, side->address);
+        bool device = side->claim == SHIM_SIDE_DEVICE || shim_is_device_address(side->address);
         return device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
     }
-    *place = range.kind == SHIM_RANGE_PINNED ? PLACE_PINNED : PLACE_DEVICE;
-    bool inside = range.channel == channel && bytes <= range.bytes - (side->address - range.base);
+    bool pinned = range.kind == SHIM_RANGE_PINNED, own = range.channel == channel;
+    *place = !pinned ? PLACE_DEVICE : own ? PLACE_PINNED : PLACE_PAGEABLE;
+    *owner = pinned ? NULL : range.channel;
+    bool inside = bytes <= range.bytes - (side->address - range.base);
     return inside ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -328,11 +333,14 @@ CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, stru
     if (!box.width || !box.height || !box.depth)
         return shim_channel_check(ref->channel);
     enum place dst_place, src_place;
-    CUresult result = locate(ref->channel, &dst, &box, &dst_place);
+    struct shim_channel *dst_owner, *src_owner;
+    CUresult result = locate(ref->channel, &dst, &box, &dst_place, &dst_owner);
     if (!result)
-        result = locate(ref->channel, &src, &box, &src_place);
+        result = locate(ref->channel, &src, &box, &src_place, &src_owner);
     if (result)
         return result;
+    if ((dst_owner && dst_owner != ref->channel) || (src_owner && src_owner != ref->channel))
+        return shim_copy_across(ref, dst, dst_owner, src, src_owner, box);
     collapse(&dst, &src, &box);
     if (dst_place == PLACE_PAGEABLE && src_place == PLACE_PAGEABLE)
         return copy_host(ref, &dst, &src, &box);

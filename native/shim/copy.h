@@ -27,6 +27,11 @@ struct shim_box {
 CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_side src, struct shim_box box,
                    bool sync);
 
+/* The same where device memory of either side is not the stream's device's. A side's channel is NULL where
+ * this process has the memory. */
+CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_channel *dst_channel,
+                          struct shim_side src, struct shim_channel *src_channel, struct shim_box box);
+
 /* One row: `bytes` bytes. */
 CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst, enum shim_side_claim dst_claim,
                           uint64_t src, enum shim_side_claim src_claim, uint64_t bytes, bool sync);

@@ -3,13 +3,18 @@
 #include "generated/custom.h"
 #include "modules.h"
 
+/* What is asked or set through the wire goes to the current context's device, which so has to know it. */
 static CUresult find(const void *handle, struct shim_function **out)
 {
     CUresult result = shim_ready();
     if (result)
         return result;
     *out = shim_function_get((uintptr_t)handle);
-    return *out ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    if (!*out)
+        return CUDA_ERROR_INVALID_HANDLE;
+    struct shim_channel *channel;
+    bool elsewhere = (*out)->module->library && shim_current(NULL, &channel) == CUDA_SUCCESS;
+    return elsewhere ? shim_function_on(*out, channel) : CUDA_SUCCESS;
 }
 
 static CUresult get_attribute(int *value, CUfunction_attribute attribute, const void *handle)

@@ -19,6 +19,7 @@ size_t shim_text_bytes(const void *at, size_t available); /* PTX, without its NU
 struct shim_image {
     const uint8_t *data;
     size_t bytes;
+    bool lasting; /* stays there while the module lives: the program has promised it */
 };
 
 /* Finds the image that a program means by a pointer: wrapper, fatbin, ELF or text. Reads only memory that

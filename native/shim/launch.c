@@ -176,9 +176,11 @@ static CUresult launch_on(bool per_thread, CUfunction f, CUstream stream, const 
     CUresult result = shim_stream_resolve(per_thread, stream, &ref);
     if (result)
         return result;
-    const struct shim_function *function = shim_function_get((uintptr_t)f);
-    if (!function || function->channel != ref.channel)
+    struct shim_function *function = shim_function_get((uintptr_t)f);
+    if (!function)
         return CUDA_ERROR_INVALID_HANDLE;
+    if (function->channel != ref.channel && (result = shim_function_on(function, ref.channel)) != CUDA_SUCCESS)
+        return result;
     struct params params;
     result = check(function, launch);
     if (!result)

@@ -12,6 +12,7 @@
 #define HOST_REGISTER_FLAGS                                                                                            \
     (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |                        \
      CU_MEMHOSTREGISTER_READ_ONLY)
+#define ASIDE_MAX 32u
 #define PITCH_ALIGNMENT 512u /* what current GPUs give */
 
 bool shim_memory_holds(const struct shim_channel *channel, uint64_t address, uint64_t bytes)
@@ -29,6 +30,52 @@ static CUresult send_free(struct shim_channel *channel, uint16_t code, uint64_t 
     return shim_send(channel, &op, sizeof op, NULL, 0);
 }
 
+/* One allocation that the table of ranges knows, or CUDA_ERROR_ALREADY_MAPPED with its address in *address. */
+static CUresult allocate_once(struct shim_context *context, struct shim_channel *channel, size_t bytes,
+                              uint64_t *address)
+{
+    struct tally_op_mem_alloc op = {.op.code = TALLY_OP_MEM_ALLOC, .bytes = bytes};
+    struct tally_reply_mem_alloc reply;
+    CUresult result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
+    if (result)
+        return result;
+    *address = reply.address;
+    result = shim_range_add((struct shim_range){
+        .base = reply.address,
+        .bytes = bytes,
+        .kind = SHIM_RANGE_DEVICE,
+        .channel = channel,
+        .context = context,
+    });
+    if (result && result != CUDA_ERROR_ALREADY_MAPPED)
+        send_free(channel, TALLY_OP_MEM_FREE, reply.address);
+    return result;
+}
+
+/* An address means one device, but the drivers of two executors do not know of each other's: an allocation at
+ * an address of another device is put aside until there is one elsewhere. */
+static CUresult allocate(struct shim_context *context, struct shim_channel *channel, size_t bytes, CUdeviceptr *dptr)
+{
+    uint64_t aside[ASIDE_MAX], address;
+    uint32_t count = 0;
+    CUresult result = allocate_once(context, channel, bytes, &address);
+    while (result == CUDA_ERROR_ALREADY_MAPPED && count < ASIDE_MAX) {
+        aside[count++] = address;
+        if (count < ASIDE_MAX)
+            result = allocate_once(context, channel, bytes, &address);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        send_free(channel, TALLY_OP_MEM_FREE, aside[i]);
+    if (result == CUDA_SUCCESS)
+        *dptr = address;
+    if (result == CUDA_ERROR_ALREADY_MAPPED || (result == CUDA_ERROR_OUT_OF_MEMORY && count)) {
+        static uint64_t calls;
+        shim_unsupported("cuMemAlloc(at addresses of another device)", &calls);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return result;
+}
+
 CUresult shim_cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 {
     struct shim_context *context;
@@ -38,24 +85,7 @@ CUresult shim_cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
         return result;
     if (!dptr || !bytesize)
         return CUDA_ERROR_INVALID_VALUE;
-    struct tally_op_mem_alloc op = {.op.code = TALLY_OP_MEM_ALLOC, .bytes = bytesize};
-    struct tally_reply_mem_alloc reply;
-    result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
-    if (result)
-        return result;
-    result = shim_range_add((struct shim_range){
-        .base = reply.address,
-        .bytes = bytesize,
-        .kind = SHIM_RANGE_DEVICE,
-        .channel = channel,
-        .context = context,
-    });
-    if (result) {
-        send_free(channel, TALLY_OP_MEM_FREE, reply.address);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    *dptr = reply.address;
-    return CUDA_SUCCESS;
+    return allocate(context, channel, bytesize, dptr);
 }
 
 CUresult shim_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "handles.h"
+#include "memory.h"
 #include "module_send.h"
 #include "ranges.h"
 
@@ -19,7 +20,7 @@ struct shim_function *shim_function_get(uint64_t handle)
 
 /* ---- loading and unloading ------------------------------------------------------------------------------ */
 
-/* A library needs no context; CUDA loads it into each as needed. We have one device to load it to. */
+/* A library needs no context; CUDA loads it into each as needed. Errors in it are told now all the same. */
 static CUresult find_channel(bool library, struct shim_context **context, struct shim_channel **channel)
 {
     CUresult result = shim_current(context, channel);
@@ -28,6 +29,32 @@ static CUresult find_channel(bool library, struct shim_context **context, struct
     if (library)
         *context = NULL;
     return result;
+}
+
+static uint32_t device_bit(const struct shim_channel *channel)
+{
+    _Static_assert(TALLY_DEVICES_MAX <= 32, "one bit each");
+    return 1u << shim_channel_device(channel);
+}
+
+/* For other devices later. The program may overwrite an image once it is loaded, unless it said otherwise. */
+static bool keep_image(struct shim_module *module, const struct shim_image *image)
+{
+    module->image = *image;
+    if (image->lasting)
+        return true;
+    uint8_t *copy = malloc(image->bytes);
+    if (copy)
+        module->image.data = memcpy(copy, image->data, image->bytes);
+    return copy != NULL;
+}
+
+static void module_free(struct shim_module *module)
+{
+    if (!module->image.lasting)
+        free((void *)module->image.data);
+    free(module->globals);
+    free(module);
 }
 
 CUresult shim_module_load(const struct shim_image *image, const struct shim_image_file *file, bool library,
@@ -44,6 +71,11 @@ CUresult shim_module_load(const struct shim_image *image, const struct shim_imag
     module->channel = channel;
     module->context = context;
     module->library = library;
+    module->devices = device_bit(channel);
+    if (library && shim_device_count() > 1 && !keep_image(module, image)) {
+        free(module);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     pthread_mutex_init(&module->lock, NULL);
     module->handle = shim_handle_add(TALLY_KIND_MODULE, module);
     result = module->handle ? shim_module_send(channel, module->handle, image, file, log) : CUDA_ERROR_OUT_OF_MEMORY;
@@ -53,7 +85,7 @@ CUresult shim_module_load(const struct shim_image *image, const struct shim_imag
     }
     if (shim_handle_remove(TALLY_KIND_MODULE, module->handle))
         shim_handle_release(TALLY_KIND_MODULE, module->handle);
-    free(module);
+    module_free(module);
     return result;
 }
 
@@ -78,8 +110,7 @@ static void release(struct shim_module *module)
         struct shim_range range;
         shim_range_remove(module->globals[i], SHIM_RANGE_GLOBAL, &range);
     }
-    free(module->globals);
-    free(module);
+    module_free(module);
 }
 
 CUresult shim_module_unload(struct shim_module *module)
@@ -87,8 +118,15 @@ CUresult shim_module_unload(struct shim_module *module)
     uint64_t handle = module->handle;
     if (!shim_handle_remove(TALLY_KIND_MODULE, handle)) /* another thread was faster */
         return CUDA_ERROR_INVALID_HANDLE;
-    struct tally_op_module_unload op = {.op.code = TALLY_OP_MODULE_UNLOAD, .module = handle};
-    CUresult result = shim_send(module->channel, &op, sizeof op, NULL, 0);
+    CUresult result = CUDA_SUCCESS;
+    for (int device = 0; device < (int)TALLY_DEVICES_MAX; device++) {
+        struct shim_channel *channel;
+        if (!(module->devices >> device & 1) || shim_channel_open(device, &channel) != CUDA_SUCCESS)
+            continue;
+        struct tally_op_module_unload op = {.op.code = TALLY_OP_MODULE_UNLOAD, .module = handle};
+        CUresult sent = shim_send(channel, &op, sizeof op, NULL, 0);
+        result = result ? result : sent;
+    }
     release(module);
     shim_handle_release(TALLY_KIND_MODULE, handle);
     return result;
@@ -109,6 +147,20 @@ static void close_context(struct shim_context *context)
 __attribute__((constructor)) static void register_hook(void)
 {
     shim_context_on_close(close_context);
+}
+
+/* Under the module's lock: sends a library to a device that does not have it. */
+static CUresult module_on(struct shim_module *module, struct shim_channel *channel)
+{
+    if (module->devices & device_bit(channel))
+        return CUDA_SUCCESS;
+    if (!module->library)
+        return CUDA_ERROR_INVALID_HANDLE;
+    struct shim_module_log log = {0};
+    CUresult result = shim_module_send(channel, module->handle, &module->image, NULL, &log);
+    if (!result)
+        module->devices |= device_bit(channel);
+    return result;
 }
 
 /* ---- functions ----------------------------------------------------------------------------------------------- */
@@ -150,6 +202,7 @@ static CUresult function_new(struct shim_module *module, uint64_t handle, const 
     *function = (struct shim_function){
         .handle = handle,
         .channel = module->channel,
+        .devices = device_bit(module->channel),
         .module = module,
         .param_count = reply->param_count,
         .param_bytes = reply->param_bytes,
@@ -161,29 +214,40 @@ static CUresult function_new(struct shim_module *module, uint64_t handle, const 
     return CUDA_SUCCESS;
 }
 
-/* Asks the executor. The handle is minted without a record at first: nobody can use it before it is whole. */
-static CUresult fetch_function(struct shim_module *module, const char *name, size_t name_bytes,
-                               struct shim_function **out)
+/* `reply` and what follows it in *params (malloc'ed). */
+static CUresult ask_function(const struct shim_module *module, struct shim_channel *channel, uint64_t handle,
+                             const char *name, struct tally_reply_get_function *reply, void **params,
+                             size_t *params_bytes)
 {
-    uint64_t handle = shim_handle_add(TALLY_KIND_FUNCTION, NULL);
-    if (!handle)
-        return CUDA_ERROR_OUT_OF_MEMORY;
     struct tally_op_get_function op = {
         .op.code = TALLY_OP_GET_FUNCTION,
         .module = module->handle,
         .function = handle,
-        .name_bytes = (uint32_t)name_bytes,
+        .name_bytes = (uint32_t)strlen(name),
     };
+    struct shim_call call = {.reply = reply, .reply_bytes = sizeof *reply, .keep_tail = true};
+    CUresult result = shim_call_begin(channel, &call, &op, sizeof op, name, op.name_bytes);
+    if (!result)
+        result = shim_call_end(channel, &call);
+    *params = call.tail;
+    *params_bytes = call.tail_bytes;
+    return result;
+}
+
+/* Asks the executor. The handle is minted without a record at first: nobody can use it before it is whole. */
+static CUresult fetch_function(struct shim_module *module, const char *name, struct shim_function **out)
+{
+    uint64_t handle = shim_handle_add(TALLY_KIND_FUNCTION, NULL);
+    if (!handle)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     struct tally_reply_get_function reply;
-    struct shim_call call = {.reply = &reply, .reply_bytes = sizeof reply, .keep_tail = true};
-    CUresult result = shim_call_begin(module->channel, &call, &op, sizeof op, name, name_bytes);
-    if (!result) {
-        result = shim_call_end(module->channel, &call);
-        if (result)
-            free(call.tail);
-        else
-            result = function_new(module, handle, name, &reply, call.tail, call.tail_bytes, out);
-    }
+    void *params;
+    size_t params_bytes;
+    CUresult result = ask_function(module, module->channel, handle, name, &reply, &params, &params_bytes);
+    if (result)
+        free(params);
+    else
+        result = function_new(module, handle, name, &reply, params, params_bytes, out);
     if (result)
         shim_handle_release(TALLY_KIND_FUNCTION, handle);
     else
@@ -203,7 +267,7 @@ CUresult shim_module_function(struct shim_module *module, const char *name, stru
         function = function->next;
     CUresult result = CUDA_SUCCESS;
     if (!function) {
-        result = fetch_function(module, name, name_bytes, &function);
+        result = fetch_function(module, name, &function);
         if (!result) {
             function->next = module->buckets[bucket];
             module->buckets[bucket] = function;
@@ -215,16 +279,39 @@ CUresult shim_module_function(struct shim_module *module, const char *name, stru
     return result;
 }
 
+CUresult shim_function_on(struct shim_function *function, struct shim_channel *channel)
+{
+    if (atomic_load_explicit(&function->devices, memory_order_acquire) & device_bit(channel))
+        return CUDA_SUCCESS;
+    struct shim_module *module = function->module;
+    pthread_mutex_lock(&module->lock);
+    CUresult result = module_on(module, channel);
+    if (!result && !(atomic_load(&function->devices) & device_bit(channel))) {
+        struct tally_reply_get_function reply;
+        void *params;
+        size_t params_bytes;
+        result = ask_function(module, channel, function->handle, function->name, &reply, &params, &params_bytes);
+        free(params);
+        if (!result)
+            atomic_fetch_or(&function->devices, device_bit(channel));
+    }
+    pthread_mutex_unlock(&module->lock);
+    return result;
+}
+
 /* ---- globals and names ------------------------------------------------------------------------------------------- */
 
-/* Known to the table of ranges from now on, so that copies to and from it pass. Under the module's lock. */
-static void remember_global(struct shim_module *module, uint64_t address, uint64_t bytes)
+/* Known to the table of ranges from now on, so that copies to and from it pass. Under the module's lock.
+ * CUDA_ERROR_NOT_SUPPORTED where the address also means memory of another device: the drivers of two
+ * executors do not know of each other, and a copy could not tell what is meant. */
+static CUresult remember_global(struct shim_module *module, struct shim_channel *channel, uint64_t address,
+                                uint64_t bytes)
 {
     if (module->global_count == module->global_capacity) {
         uint32_t capacity = module->global_capacity ? 2 * module->global_capacity : 16;
         uint64_t *grown = realloc(module->globals, capacity * sizeof *grown);
         if (!grown)
-            return;
+            return CUDA_ERROR_OUT_OF_MEMORY;
         module->globals = grown;
         module->global_capacity = capacity;
     }
@@ -232,11 +319,18 @@ static void remember_global(struct shim_module *module, uint64_t address, uint64
         .base = address,
         .bytes = bytes,
         .kind = SHIM_RANGE_GLOBAL,
-        .channel = module->channel,
+        .channel = channel,
         .context = module->context,
     };
-    if (shim_range_add(range) == CUDA_SUCCESS) /* else it was asked for before */
+    CUresult result = shim_range_add(range);
+    if (result == CUDA_SUCCESS)
         module->globals[module->global_count++] = address;
+    if (result != CUDA_ERROR_ALREADY_MAPPED)
+        return result;
+    if (shim_memory_holds(channel, address, bytes)) /* it was asked for before */
+        return CUDA_SUCCESS;
+    static uint64_t calls;
+    return shim_unsupported("cuModuleGetGlobal(at an address of another device)", &calls);
 }
 
 CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes)
@@ -244,17 +338,29 @@ CUresult shim_module_global(struct shim_module *module, const char *name, uint64
     size_t name_bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
     if (!name_bytes || name_bytes > TALLY_NAME_BYTES_MAX)
         return CUDA_ERROR_NOT_FOUND;
+    struct shim_channel *channel = module->channel, *current;
+    CUresult result = CUDA_SUCCESS;
+    if (module->library && shim_current(NULL, &current) == CUDA_SUCCESS && current != channel) {
+        channel = current;
+        pthread_mutex_lock(&module->lock);
+        result = module_on(module, channel);
+        pthread_mutex_unlock(&module->lock);
+        if (result)
+            return result;
+    }
     struct tally_op_get_global op = {
         .op.code = TALLY_OP_GET_GLOBAL, .module = module->handle, .name_bytes = (uint32_t)name_bytes};
     struct tally_reply_get_global reply;
-    CUresult result = shim_call(module->channel, &op, sizeof op, name, name_bytes, &reply, sizeof reply);
+    result = shim_call(channel, &op, sizeof op, name, name_bytes, &reply, sizeof reply);
     if (result)
         return result;
     if (reply.address && reply.bytes) {
         pthread_mutex_lock(&module->lock);
-        remember_global(module, reply.address, reply.bytes);
+        result = remember_global(module, channel, reply.address, reply.bytes);
         pthread_mutex_unlock(&module->lock);
     }
+    if (result)
+        return result;
     *address = reply.address;
     *bytes = reply.bytes;
     return CUDA_SUCCESS;

@@ -1,5 +1,7 @@
 /* Modules and libraries, functions and kernels. To the executor a library is a module and a kernel a
- * function, and here the handles are the same too: a CUkernel may be passed wherever a CUfunction may. */
+ * function, and here the handles are the same too: a CUkernel may be passed wherever a CUfunction may.
+ * A library is for every device: another executor is sent it, under the same handles, when it is first used
+ * there. */
 #ifndef TALLY_SHIM_MODULES_H
 #define TALLY_SHIM_MODULES_H
 
@@ -15,7 +17,8 @@
 
 struct shim_function {
     uint64_t handle;
-    struct shim_channel *channel;
+    struct shim_channel *channel; /* where it was first asked for */
+    _Atomic uint32_t devices;     /* a bit for each that knows it */
     struct shim_module *module;
     struct shim_function *next; /* in its bucket */
     int32_t attributes[TALLY_FUNCTION_ATTRIBUTES]; /* by CUfunction_attribute */
@@ -30,7 +33,9 @@ struct shim_module {
     struct shim_channel *channel;
     struct shim_context *context; /* NULL: a library, which outlives contexts */
     bool library;
-    pthread_mutex_t lock; /* the fields below */
+    struct shim_image image;       /* a library's, while there are several devices; else empty */
+    pthread_mutex_t lock;          /* the fields below */
+    uint32_t devices;              /* a bit for each that has it */
     struct shim_function *buckets[SHIM_MODULE_BUCKETS];
     uint64_t *globals; /* addresses that the table of ranges knows because of this module */
     uint32_t global_count, global_capacity;
@@ -54,6 +59,9 @@ CUresult shim_module_unload(struct shim_module *module);
 
 /* The function of that name, the same one each time it is asked for. */
 CUresult shim_module_function(struct shim_module *module, const char *name, struct shim_function **out);
+/* Sees to it that ops of this channel may name the function. CUDA_ERROR_INVALID_HANDLE: it is another device's. */
+CUresult shim_function_on(struct shim_function *function, struct shim_channel *channel);
+/* A library's variable is the one on the current context's device. */
 CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes);
 
 /* Names of all kernels, NUL-terminated one after the other, malloc'ed. */

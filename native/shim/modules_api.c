@@ -47,7 +47,7 @@ static void write_options(unsigned int count, const CUjit_option *options, void 
 
 /* ---- loading ------------------------------------------------------------------------------------------------ */
 
-static CUresult load_memory(const void *pointer, bool library, unsigned int count, CUjit_option *options,
+static CUresult load_memory(const void *pointer, bool library, bool lasting, unsigned int count, CUjit_option *options,
                             void **values, struct shim_module **out)
 {
     CUresult result = shim_ready();
@@ -62,6 +62,7 @@ static CUresult load_memory(const void *pointer, bool library, unsigned int coun
         result = shim_image_find(pointer, &image);
     if (result)
         return result;
+    image.lasting = lasting;
     struct shim_image_file file;
     bool in_file = shim_image_in_file(&image, &file);
     result = shim_module_load(&image, in_file ? &file : NULL, library, &log, out);
@@ -116,7 +117,7 @@ CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned i
     struct shim_module *loaded;
     if (!module)
         return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = load_memory(image, false, numOptions, options, optionValues, &loaded);
+    CUresult result = load_memory(image, false, false, numOptions, options, optionValues, &loaded);
     if (!result)
         *module = (CUmodule)(uintptr_t)loaded->handle;
     return result;
@@ -143,7 +144,15 @@ CUresult shim_cuModuleLoad(CUmodule *module, const char *fname)
     return result;
 }
 
-/* Library options only tell CUDA what it need not copy; here everything is sent or named at once. */
+/* Of the options, one matters: what need not be copied. */
+static bool image_lasts(const CUlibraryOption *options, void *const *values, unsigned int count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (options[i] == CU_LIBRARY_BINARY_IS_PRESERVED)
+            return values && values[i];
+    return false;
+}
+
 CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions,
                                 void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions,
                                 void **libraryOptionValues, unsigned int numLibraryOptions)
@@ -151,7 +160,8 @@ CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_opti
     struct shim_module *loaded;
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = load_memory(code, true, numJitOptions, jitOptions, jitOptionsValues, &loaded);
+    bool lasting = image_lasts(libraryOptions, libraryOptionValues, numLibraryOptions);
+    CUresult result = load_memory(code, true, lasting, numJitOptions, jitOptions, jitOptionsValues, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
     return result;

@@ -11,7 +11,7 @@ enum soft_place soft_address_place(struct soft_tenant *tenant, uint64_t address,
     if (address - tenant->pinned_base < tenant->pinned_bytes)
         return bytes <= tenant->pinned_bytes - (address - tenant->pinned_base) ? SOFT_PLACE_PINNED
                                                                                : SOFT_PLACE_BAD;
-    if (address < TALLY_ARENA_BASE + TALLY_ARENA_BYTES && end > TALLY_ARENA_BASE)
+    if (address < soft.arena_base + TALLY_ARENA_BYTES && end > soft.arena_base)
         return SOFT_PLACE_BAD;
     return SOFT_PLACE_PAGEABLE;
 }

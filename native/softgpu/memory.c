@@ -40,16 +40,16 @@ static uint32_t maps_limit(void)
 CUresult soft_memory_reserve(void)
 {
     soft.maps_max = maps_limit();
-    if (reserve(TALLY_ARENA_BASE, TALLY_ARENA_BYTES, MAP_FIXED_NOREPLACE) != 0)
+    if (reserve(soft.arena_base, TALLY_ARENA_BYTES, MAP_FIXED_NOREPLACE) != 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    madvise((void *)TALLY_ARENA_BASE, TALLY_ARENA_BYTES, MADV_DONTFORK);
+    madvise((void *)soft.arena_base, TALLY_ARENA_BYTES, MADV_DONTFORK);
     return CUDA_SUCCESS;
 }
 
 CUresult soft_memory_open(struct soft_tenant *tenant)
 {
     struct soft_memory *memory = &tenant->memory;
-    tenant->region_base = TALLY_ARENA_BASE + tenant->id * TALLY_TENANT_BYTES;
+    tenant->region_base = soft.arena_base + tenant->id * TALLY_TENANT_BYTES;
     tenant->region_bytes = TALLY_TENANT_BYTES;
     if (!memory->gaps) {
         pthread_mutex_init(&memory->lock, NULL);
@@ -285,7 +285,7 @@ CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint
     struct soft_memory *memory = &tenant->memory;
     if (!address || !bytes || address + bytes < address)
         return CUDA_ERROR_INVALID_VALUE;
-    if (address < TALLY_ARENA_BASE + TALLY_ARENA_BYTES && address + bytes > TALLY_ARENA_BASE)
+    if (address < soft.arena_base + TALLY_ARENA_BYTES && address + bytes > soft.arena_base)
         return CUDA_ERROR_INVALID_VALUE;
     charge(tenant, &soft.devices[0], &range);
     pthread_mutex_lock(&memory->lock);

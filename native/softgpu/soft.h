@@ -147,6 +147,7 @@ struct soft_state {
     bool initialized, forked, dry;
     uint32_t device_count, worker_count;
     uint64_t memory_bytes;
+    uint64_t arena_base; /* of all tenants' device memory */
     uint32_t
         lookers_max; /* threads that may look for work, or wait for it, without sleeping: half the CPUs */
     struct soft_device devices[SOFT_DEVICES_MAX];

@@ -10,6 +10,7 @@
 struct soft_state soft = {
     .lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
     .account_lock = PTHREAD_MUTEX_INITIALIZER,
+    .arena_base = TALLY_ARENA_BASE(0u),
 };
 
 static uint32_t configured_devices, configured_workers;
@@ -51,6 +52,16 @@ SOFT_API CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t 
         configured_memory = memory_bytes;
         configured_dry = dry;
     }
+    soft_unlock();
+    return result;
+}
+
+SOFT_API CUresult softgpuSetPart(uint32_t device)
+{
+    soft_lock();
+    CUresult result = soft.initialized ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
+    if (result == CUDA_SUCCESS)
+        soft.arena_base = TALLY_ARENA_BASE(device);
     soft_unlock();
     return result;
 }

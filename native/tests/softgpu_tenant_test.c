@@ -135,7 +135,7 @@ static void test_pinned(void)
     struct fixture f;
     uint32_t tenant;
     CUstream stream;
-    uint64_t base = TALLY_PINNED_BASE;
+    uint64_t base = TALLY_PINNED_BASE(0u);
     int file = memfd_create("pinned", 0);
     CHECK(ftruncate(file, BYTES) == 0);
     CHECK(mmap((void *)base, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) !=

@@ -28,6 +28,10 @@ CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user);
  * are skipped). 0 keeps a default. */
 CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry);
 
+/* Before cuInit: which executor's part of the address space device memory lies in (tally/address.h; default:
+ * device 0's). Programs that use several executors tell their addresses apart. */
+CUresult softgpuSetPart(uint32_t device);
+
 /* Unlike in tenant 0, cuMemFree and cuMemHostUnregister do not wait for work: who made the tenant sees to it. */
 CUresult softgpuTenantCreate(uint32_t *tenant);
 CUresult softgpuTenantSet(uint32_t tenant); /* of the calling thread; 0: the default tenant */
