@@ -145,6 +145,14 @@ class Client:
         """What tallyd knows about its devices, executors and the calls that are unsupported."""
         return self.request("doctor")
 
+    def policy(self, name: str | None = None) -> str:
+        """The scheduling policy in force, after switching to the one named, on every device.
+
+        RefusedError if there is none of that name, or for a user who may not.
+        """
+        answer = self.request("policy", **({} if name is None else {"policy": name}))
+        return str(answer["policy"])
+
     def shutdown(self, drain: bool = False) -> None:
         """Ask tallyd to end: at once, or when the last session ends (no new ones are let in)."""
         self.request("drain" if drain else "shutdown")

@@ -10,7 +10,7 @@ import logging
 import os
 import pwd
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import zmq.asyncio
@@ -40,6 +40,8 @@ class Supervisor:
     def __init__(self, config: Config, devices: Devices):
         self.config = config
         self.devices = devices
+        self.policy = config.policy  # of every executor, also of those that come later
+        self.schedules: dict[int, Mapping[str, Any]] = {}  # by device: what its scheduler last saw
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self.children = [self._child(index) for index in range(devices.count)]
@@ -121,12 +123,26 @@ class Supervisor:
 
     # ---- executors' listener --------------------------------------------------------------------
 
+    def executor_ready(self, index: int) -> None:
+        """From an ExecutorChild: one that starts knows only the policy of the configuration."""
+        if self.policy != self.config.policy:
+            self.children[index].tell("policy", policy=self.policy)
+
     def executor_event(self, index: int, event: Any) -> None:
         """From an ExecutorChild."""
+        if event.get("event") == "stats":
+            self.update_schedule(index, event)
         self.sessions.executor_event(index, event)
+
+    def update_schedule(self, index: int, message: Mapping[str, Any]) -> None:
+        """Note what the device's scheduler saw, from a stats event or answer."""
+        schedule = message.get("schedule")
+        if isinstance(schedule, dict):
+            self.schedules[index] = schedule
 
     def executor_lost(self, index: int, reason: str) -> None:
         """From an ExecutorChild."""
+        self.schedules.pop(index, None)
         self.sessions.executor_lost(index, reason)
 
     # ---- control socket's handler ---------------------------------------------------------------

@@ -48,6 +48,9 @@ class ExecutorUnavailableError(Exception):
 class Listener(Protocol):
     """Who is told what happens in an executor."""
 
+    def executor_ready(self, index: int) -> None:
+        """A process, the first or one in place of another, can be asked."""
+
     def executor_event(self, index: int, event: Mapping[str, Any]) -> None:
         """closed, fault or stats."""
 
@@ -314,6 +317,7 @@ class ExecutorChild:
             seconds = time.monotonic() - life.started_s
             name = message.get("device_name", "unnamed device")
             log.info("device %d: %s, ready after %.1f s", self.index, name, seconds)
+            self._listener.executor_ready(self.index)
         elif kind == "failed":
             life.failure = str(message.get("reason", ""))[:REASON_CHARACTERS_MAX]
             log.error("device %d: executor failed: %s", self.index, life.failure)

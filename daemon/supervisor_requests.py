@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from tally.client.records import (
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
 )
+from tally.config import POLICIES
 
 from .control import ControlError, Peer
 from .processes import ProcessTable
@@ -26,6 +28,9 @@ from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
+log = logging.getLogger("tallyd")
+
+SWITCH_SECONDS_MAX = 3.0  # less than the time that clients wait for an answer
 STATS_SECONDS_MAX = 1.0  # an executor that is busier than this is reported as it last was
 ARGUMENTS_MAX = 32
 
@@ -43,6 +48,7 @@ class Requests:
             "jobs": self._jobs,
             "stats": self._stats,
             "doctor": self._doctor,
+            "policy": self._policy,
             "shutdown": self._shutdown,
             "drain": self._drain_request,
         }
@@ -95,7 +101,7 @@ class Requests:
             "pid": os.getpid(),
             "time_s": time.time(),
             "uptime_s": time.time() - self._started_s,
-            "policy": self._supervisor.config.policy,
+            "policy": self._supervisor.policy,
             "draining": self._supervisor.sessions.draining,
             "devices": [self._device(child) for child in self._supervisor.children],
             "jobs": self._job_list(ended=True),
@@ -106,6 +112,7 @@ class Requests:
         with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
             answer = await child.request("stats", timeout_s=STATS_SECONDS_MAX)
             self._supervisor.sessions.update_stats(child.index, answer.get("sessions", {}))
+            self._supervisor.update_schedule(child.index, answer)
 
     def _device(self, child: ExecutorChild) -> dict[str, Any]:
         ready = child.device or {}
@@ -120,6 +127,7 @@ class Requests:
             "sessions": sum(child.index in session.devices for session in sessions),
             "restarts": child.restarts,
             "last_failure": child.last_failure,
+            "schedule": self._supervisor.schedules.get(child.index),
         }
 
     async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
@@ -139,22 +147,54 @@ class Requests:
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
 
+    async def _policy(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        """The policy in force; with `policy`, another one on every executor, now and later."""
+        supervisor = self._supervisor
+        if "policy" in fields:
+            _require_owner(peer, "switch its policy")
+            name = fields["policy"]
+            if name not in POLICIES:
+                text = f"there is no policy {str(name)[:64]!r}: use {', '.join(POLICIES)}"
+                raise ControlError(Status.REFUSED, text)
+            if name != supervisor.policy:
+                log.info("policy: %s in place of %s", name, supervisor.policy)
+            supervisor.policy = str(name)
+            await asyncio.gather(*(self._switch(child, str(name)) for child in supervisor.children))
+        return {"policy": supervisor.policy}
+
+    async def _switch(self, child: ExecutorChild, name: str) -> None:
+        """On a running executor; one that is not ready is told when it is."""
+        if child.device is None:
+            return
+        try:
+            await child.request("policy", policy=name, timeout_s=SWITCH_SECONDS_MAX)
+        except ExecutorUnavailableError as error:
+            if child.device is None:
+                return  # it died meanwhile
+            text = f"device {child.index}: {error}"
+        except TimeoutError:
+            text = f"device {child.index}: the executor does not answer"
+        else:
+            return
+        raise ControlError(Status.UNAVAILABLE, text)
+
     async def _shutdown(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
-        _require_owner(peer)
+        _require_owner(peer, "stop it")
         # After the reply is on its way; a client that misses it learns as much from the silence.
         asyncio.get_running_loop().call_later(0.05, self._supervisor.stop)
         return {}
 
     async def _drain_request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
-        _require_owner(peer)
+        _require_owner(peer, "stop it")
         if self._drain is None:
             self._drain = asyncio.get_running_loop().create_task(self._supervisor.drain())
         return {"sessions": len(self._supervisor.sessions.table.sessions)}
 
 
-def _require_owner(peer: Peer) -> None:
+def _require_owner(peer: Peer, action: str) -> None:
     if peer.uid not in (0, os.geteuid()):
-        raise ControlError(Status.REFUSED, "only the user who runs tallyd, or root, may stop it")
+        text = f"only the user who runs tallyd, or root, may {action}"
+        raise ControlError(Status.REFUSED, text)
 
 
 def _text(fields: dict[str, Any], key: str, characters_max: int) -> str:

@@ -24,7 +24,8 @@ from .errors import ConfigError
 
 Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
 
-POLICIES = ("tally", "fifo", "timeslice", "kernel")
+# The core's table (native/sched/policies.c), which a test compares: settings load without native code.
+POLICIES = ("tally", "kernel", "timeslice", "priority", "fifo")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # TALLY_* variables that are no settings of tallyd: what `tally run` and developers set.
@@ -154,8 +155,10 @@ class Config:
     log_level: str = setting("info", "One of debug, info, warning, error.", one_of(*LOG_LEVELS))
     policy: str = setting(
         "tally",
-        "How launches are scheduled: `tally`, or a baseline to compare with: `fifo` (no "
-        "scheduling), `timeslice`, `kernel` (priority at kernel boundaries).",
+        "How launches are scheduled at the start; `tally policy` switches later. `tally`, or a "
+        "baseline to compare with: `kernel` (best-effort kernels give way at kernel boundaries "
+        "only), `timeslice` (one session at a time), `priority` (no scheduling, two stream "
+        "priorities), `fifo` (no scheduling).",
         one_of(*POLICIES),
     )
     turnaround_us_max: float = setting(

@@ -8,6 +8,7 @@ import pytest
 
 from tally import config, reference
 from tally.errors import ConfigError
+from tally.scheduler.core import policies
 
 
 def write(folder: Path, text: str) -> Path:
@@ -34,7 +35,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     [
         ("devcie = 'soft'", 'unknown setting "devcie"; did you mean "device"?'),
         ("zzz = 1", 'unknown setting "zzz"; valid are device,'),
-        ("policy = 'tallyy'", 'use one of tally, fifo, timeslice, kernel; did you mean "tally"?'),
+        ("policy = 'tallyy'", 'timeslice, priority, fifo; did you mean "tally"?'),
         ("device = 'soft:99'", "use auto, cuda, soft or soft:N"),
         ("sessions_max = 'many'", "sessions_max: expected an integer, got 'many'"),
         ("sessions_max = true", "sessions_max: expected an integer, got True"),
@@ -89,6 +90,10 @@ def test_default_file(tmp_path: Path) -> None:
     mine.parent.mkdir()
     mine.touch()
     assert config.default_file({"XDG_CONFIG_HOME": str(tmp_path)}) == mine
+
+
+def test_policies_are_the_cores() -> None:
+    assert tuple(policies()) == config.POLICIES
 
 
 def test_every_setting_has_help_and_a_sound_default() -> None:

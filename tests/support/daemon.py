@@ -77,6 +77,19 @@ class Daemon(LocalDaemon):
             errors="replace",
         )
 
+    def tally(self, *argv: str) -> str:
+        """A command of `tally` that must succeed; its standard output."""
+        done = subprocess.run(
+            [script("tally"), *argv],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def executor_pids(self) -> list[int]:
         """Process ids of the live executors."""
         return [int(device["pid"]) for device in self.stats()["devices"] if device["pid"]]

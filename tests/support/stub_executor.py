@@ -24,6 +24,7 @@ class StubExecutor:
     def __init__(self, endpoint: str, instance: str):
         self.instance = instance
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.in_force = "tally"
         context = zmq.Context()
         self.socket = context.socket(zmq.PAIR)
         self.socket.connect(endpoint)
@@ -92,7 +93,11 @@ class StubExecutor:
             self.send(event="closed", session=session, reason="asked to", stats=stats(2000))
 
     def stats(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "sessions": self.sessions}
+        return {"ok": True, "sessions": self.sessions, "schedule": schedule(self.in_force)}
+
+    def policy(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.in_force = request["policy"]
+        return {"ok": True, "policy": self.in_force}
 
     def shutdown(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True}
@@ -105,6 +110,20 @@ def stats(launches: int) -> dict[str, Any]:
         "gauges": {"memory_bytes": 1 << 20},
         "histograms": {"queue_delay": histogram},
     }
+
+
+def schedule(policy: str) -> dict[str, Any]:
+    turnaround = {
+        "count": 10,
+        "sum_ns": 100_000,
+        "max_ns": 30_000,
+        "p50_ns": 9_000,
+        "p99_ns": 29_000,
+        "unmet": 1,
+        "estimated_sum_ns": 110_000,
+        "error_sum_ns": 20_000,
+    }
+    return {"policy": policy, "turnaround": turnaround, "oversized": 2}
 
 
 def main() -> None:
