@@ -7,16 +7,21 @@ matmul and 2'` replays one. TALLY_PREEMPTION_SEEDS=N tries N seeds a kernel.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from support import toolchain
+from support.daemon import Daemon, script
 from support.soft_device import Array, Buffer, Module, soft_device
 
 from tally.scheduler.ptx import guard, variants
@@ -286,3 +291,60 @@ def test_without_its_barrier_a_guard_runs_blocks_in_part(ptx: str, barrier: bool
     counts = runs.read().reshape(blocks, threads)
     assert control.started == blocks
     assert bool((counts == 1).all()) is barrier, counts
+
+
+# ---- end to end ------------------------------------------------------------------------------
+
+
+@contextmanager
+def high_pulses(daemon: Daemon, builder: toolchain.Builder) -> Iterator[list[int]]:
+    """A high program that computes some milliseconds after its last time, over and over."""
+    program = subprocess.Popen(
+        daemon.command(builder.get("pulse"), job_class="high", name="pulse"),
+        env=daemon.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdin is not None and program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    over = threading.Event()
+    answers: list[int] = []
+
+    def drive(to: IO[str], back: IO[str]) -> None:
+        while not over.wait(0.004):
+            to.write("3\n")
+            to.flush()
+            assert back.readline() == "ok\n"
+            answers.append(1)
+
+    driver = threading.Thread(target=drive, args=(program.stdin, program.stdout))
+    driver.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        driver.join()
+        program.stdin.close()
+        assert program.wait(20) == 0
+        program.stdout.close()
+
+
+def test_program_that_is_preempted_gives_the_same_bytes(
+    daemon: Daemon, builder: toolchain.Builder
+) -> None:
+    """Own kernels and CUB's reduction, look-back scan and radix sort, beside a high program."""
+    program = builder.get("preempted")
+    arguments = (6, 200_000)  # rounds, and turns that make a launch some tens of ms long
+    alone = daemon.ok(program, *arguments, job_class="best-effort", name="alone")
+    with high_pulses(daemon, builder) as answers:
+        beside = daemon.ok(program, *arguments, job_class="best-effort", name="preempted")
+    assert len(answers) > 5
+    assert beside == alone
+    shown = subprocess.run(
+        [script("tally"), "stats", "--json"],
+        env=daemon.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    jobs = {job["name"]: job["stats"]["counters"] for job in json.loads(shown.stdout)["jobs"]}
+    assert jobs["alone"]["preemptions"] == 0
+    assert jobs["preempted"]["preemptions"] > 0

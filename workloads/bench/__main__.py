@@ -22,10 +22,10 @@ import tally
 from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
-from . import forwarding, kernels, startup
+from . import forwarding, isolation, kernels, startup
 from .result import Figure, Spread
 
-PARTS = ("startup", "forwarding", "kernels")
+PARTS = ("startup", "forwarding", "kernels", "isolation")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -48,6 +48,9 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
             "startup": lambda: startup.measure(daemon, folder, 3 if quick else 11),
             "forwarding": lambda: forwarding.measure(daemon, folder, 4 if quick else 24),
             "kernels": lambda: kernels.measure(daemon, 1 if quick else 4),
+            "isolation": lambda: isolation.measure(
+                options.device, 1.5 if quick else 5.0, 1 if quick else 9
+            ),
         }
         for name in options.only or PARTS:
             if name == "kernels" and (wanted := kernels.missing_pocl()):

@@ -54,7 +54,7 @@ def compare(
     unit: str,
     ours: Sequence[float],
     reference: Sequence[float],
-    target: float,
+    target: float | None,
     *,
     at_most: bool = True,
     inverse: bool = False,
