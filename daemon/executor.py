@@ -28,6 +28,7 @@ from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
+from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import install
 
 log = logging.getLogger("tallyd.executor")
@@ -81,11 +82,14 @@ class Channel:
 class Executor:
     """Serves one device until told to stop or tallyd is gone."""
 
-    def __init__(self, engine: Engine, channel: Channel, wake_fd: int):
+    def __init__(
+        self, engine: Engine, channel: Channel, wake_fd: int, profiles: Profiles | None = None
+    ):
         """wake_fd becomes readable when a signal has arrived."""
         self._engine = engine
         self._channel = channel
         self._wake_fd = wake_fd
+        self._profiles = profiles
         self._slot_bytes = slot_bytes()
         self.stopping = False
         self.lost = False
@@ -108,6 +112,7 @@ class Executor:
         ):
             poller.register(source, zmq.POLLIN)
         next_stats_s = time.monotonic() + STATS_SECONDS
+        next_save_s = time.monotonic() + SAVE_SECONDS
         while not self.stopping:
             wait_s = max(0.0, next_stats_s - time.monotonic())
             ready = dict(poller.poll(int(wait_s * 1000)))
@@ -121,6 +126,9 @@ class Executor:
             if time.monotonic() >= next_stats_s:
                 next_stats_s = time.monotonic() + STATS_SECONDS
                 self._send_stats()
+            if self._profiles and time.monotonic() >= next_save_s:
+                self._profiles.save()
+                next_save_s = time.monotonic() + SAVE_SECONDS
 
     # ---- requests -------------------------------------------------------------------------------
 
@@ -309,6 +317,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     engine = Engine(_engine_config(options))
     _schedule(engine, options)
     info, name, version = engine.device()
+    profiles = Profiles(engine, name, options.state) if options.state else None
     channel.send(
         {
             "event": "ready",
@@ -319,12 +328,14 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
             "kind": options.device,
         }
     )
-    executor = Executor(engine, channel, wake_fd)
+    executor = Executor(engine, channel, wake_fd, profiles)
     executor.run()
     if executor.lost:
         channel.close()
         _remove_shared_memory(options)
         os._exit(EXIT_LOST)  # a driver with a dead context may hang in an orderly end
+    if profiles:
+        profiles.close()
     engine.close()
     return 0
 

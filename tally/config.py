@@ -24,7 +24,7 @@ from .errors import ConfigError
 
 Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
 
-# The core's table (native/sched/policies.c), which a test compares: settings load without native code.
+# The core's table (native/sched/policies.c); a copy, as settings load without native code.
 POLICIES = ("tally", "kernel", "timeslice", "priority", "fifo")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -57,7 +57,7 @@ def _print_table(profiles: list[Profile]) -> None:
         row, record = _describe(profile), profile.record
         known = [ns if n else None for ns, n in zip(record.ns, record.count, strict=True)]
         table.add_row(
-            render.plain(profile.kernel),
+            render.plain(profile.kernel) or f"{record.signature:016x}",
             profile.shape,
             render.plain(profile.gpu),
             str(row["plan"]),

@@ -36,6 +36,6 @@ def test_every_executor_switches_and_so_do_later_ones() -> None:
 @pytest.mark.parametrize("name", ["fastest", "", 7, None, ["tally"]])
 def test_unknown_policies_are_refused(name: object) -> None:
     with Supervised() as running, running.client() as client:
-        with pytest.raises(RefusedError, match="there is no policy .* use tally, kernel"):
+        with pytest.raises(RefusedError, match=r"there is no policy .* use tally, kernel"):
             client.request("policy", policy=name)
         assert client.policy() == "tally"

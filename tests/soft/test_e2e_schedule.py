@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.daemon import Daemon, wait_until
+from support.toolchain import Builder
+
+from tally.scheduler.profiles import FILE_NAME
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,3 +38,41 @@ def test_policy_is_switched_live_and_outlives_an_executor() -> None:
         wait_until(lambda: policies_in_force(daemon) == ["kernel"] * 2, 10, "the policy is kept")
         marked = [line for line in daemon.tally("policy").splitlines() if line.startswith("*")]
         assert [line.split()[1] for line in marked] == ["kernel"]
+
+
+def profiles(daemon: Daemon) -> dict[str, dict[str, Any]]:
+    """What `tally profile show` lists, by signature."""
+    return {
+        entry["signature"]: entry for entry in json.loads(daemon.tally("profile", "show", "--json"))
+    }
+
+
+def test_profiles_outlive_tallyd(builder: Builder, tmp_path: Path) -> None:
+    environment = {"TALLY_STATE_DIR": str(tmp_path)}
+    with Daemon(env=environment) as daemon:
+        daemon.ok(builder.get("matmul"))
+    with Daemon(env=environment) as daemon:
+        first = profiles(daemon)
+        assert first, "saved when tallyd ended"
+        daemon.ok(builder.get("matmul"))
+        wait_until(lambda: runs(profiles(daemon)) > runs(first), 20, "saved while tallyd runs")
+        second = profiles(daemon)
+        assert second.keys() == first.keys(), "the same kernels have the same signatures"
+        for signature, entry in first.items():
+            assert runs({signature: second[signature]}) >= runs({signature: entry}), "it counts on"
+    assert "forgotten" in daemon.tally("profile", "clear")
+    assert profiles(daemon) == {}
+
+
+def runs(listed: dict[str, dict[str, Any]]) -> int:
+    """Measurements in all."""
+    kinds = ("whole", "guarded", "slice")
+    return sum(entry[f"{kind}_runs"] for entry in listed.values() for kind in kinds)
+
+
+def test_a_store_that_cannot_be_written_stops_nothing(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with Daemon(env={"TALLY_STATE_DIR": str(tmp_path)}) as daemon:
+        daemon.ok(builder.get("matmul"))
+        assert daemon.stats()["devices"][0]["restarts"] == 0
+        wait_until(lambda: "profiles are not kept" in daemon.log(), 20, "it is said")
