@@ -56,7 +56,59 @@ def _device_families(snapshot: Snapshot) -> Iterable[Metric]:
         restarts.add_metric(label, device["restarts"])
     yield up
     yield restarts
+    yield from _schedule_families(snapshot)
     yield GaugeMetricFamily("tally_uptime_seconds", "Since tallyd started", snapshot["uptime_s"])
+
+
+def _schedule_families(snapshot: Snapshot) -> Iterable[Metric]:
+    """What the devices' schedulers saw: the `schedule` of the snapshot's devices."""
+    policy = GaugeMetricFamily(
+        "tally_device_policy", "1 for the policy in force", labels=["device", "policy"]
+    )
+    oversized = CounterMetricFamily(
+        "tally_device_oversized_starts",
+        "Best-effort starts that could not stop within the turnaround bound",
+        labels=["device"],
+    )
+    turnaround = SummaryMetricFamily(
+        "tally_device_turnaround_ns",
+        "From a high launch's arrival until best-effort work has given way",
+        labels=["device"],
+    )
+    singles = {
+        "max_ns": ("tally_device_turnaround_max_ns", "Longest turnaround", GaugeMetricFamily),
+        "unmet": (
+            "tally_device_turnaround_unmet",
+            "High arrivals that met no best-effort work",
+            CounterMetricFamily,
+        ),
+        "estimated_sum_ns": (
+            "tally_device_turnaround_estimated_ns",
+            "Sum of the estimates of turnaround",
+            CounterMetricFamily,
+        ),
+        "error_sum_ns": (
+            "tally_device_turnaround_error_ns",
+            "Sum of the differences between estimated and measured turnaround",
+            CounterMetricFamily,
+        ),
+    }
+    families = {
+        key: make(name, text, labels=["device"]) for key, (name, text, make) in singles.items()
+    }
+    for device in snapshot["devices"]:
+        if not (schedule := device["schedule"]):
+            continue
+        index, times = str(device["index"]), schedule["turnaround"]
+        policy.add_metric([index, schedule["policy"]], 1.0)
+        oversized.add_metric([index], schedule["oversized"])
+        turnaround.add_metric([index], count_value=times["count"], sum_value=times["sum_ns"])
+        for quantile in (50, 99):
+            labels = {"device": index, "quantile": f"0.{quantile}"}
+            turnaround.add_sample(turnaround.name, labels, times[f"p{quantile}_ns"])
+        for key, family in families.items():
+            family.add_metric([index], times[key])
+    yield from (policy, oversized, turnaround, *families.values())
 
 
 def _job_families(snapshot: Snapshot) -> Iterable[Metric]:

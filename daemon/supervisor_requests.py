@@ -133,7 +133,12 @@ class Requests:
     async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         supervisor = self._supervisor
         total: dict[str, int] = {}
+        refused = modules = 0
         for job in supervisor.sessions.table.jobs.values():
+            if job.job_class == "best-effort":  # high jobs' kernels run as they are
+                counters = job.stats()["counters"]
+                refused += counters.get("rewrites_refused", 0)
+                modules += counters.get("modules", 0)
             for symbol, count in job.unsupported().items():
                 total[symbol] = total.get(symbol, 0) + count
         return {
@@ -144,6 +149,8 @@ class Requests:
             "kind": supervisor.devices.kind,
             "reason": supervisor.devices.reason,
             "devices": [self._device(child) for child in supervisor.children],
+            "modules": modules,
+            "rewrites_refused": refused,
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
 

@@ -116,9 +116,22 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
         )
     yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["devices"])
+    yield from _rewrites(report["modules"], report["rewrites_refused"])
     for symbol, count in report["unsupported"].items():
         times = "once" if count == 1 else f"{count} times"
         yield Finding("note", symbol, f"not supported by Tally, called {times}")
+
+
+def _rewrites(modules: int, refused: int) -> Iterator[Finding]:
+    """Modules of best-effort jobs that the driver did not take in their rewritten form."""
+    if refused:
+        text = (
+            f"{refused} of best-effort jobs' {modules} modules could not be rewritten: "
+            "their kernels run whole"
+        )
+        yield Finding("note", "rewriting", text)
+    elif modules:
+        yield _ok("rewriting", f"none of best-effort jobs' {modules} modules was refused")
 
 
 def _executor(executor: Mapping[str, Any]) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,22 @@ NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
     *("REQUESTS", "LATENCY p50", "p95 ", "p99 ", "MEMORY", "PEAK"),
 )
+SCHEDULE = (
+    *("LAUNCHES", "STARTS", "PER LAUNCH", "PREEMPTED"),
+    *("WAITED", "WAIT MEAN", "DEVICE TIME", "HARVESTED"),
+)
 
 
 @click.command(
     epilog="""\b
 Columns: DELAY is how long launches waited until their first block ran; LATENCY is how long requests
-took: from the first op after the job was idle until its blocking wait returned."""
+took: from the first op after the job was idle until its blocking wait returned.
+\b
+With --schedule: STARTS is how often launches went to the device, whole, in slices or to go on;
+PREEMPTED how often they were stopped before their end; WAITED the time from launches' arrival to
+their first start; HARVESTED the device time that best-effort jobs got."""
 )
+@click.option("--schedule", is_flag=True, help="What the scheduler did, in place of the latencies.")
 @click.option(
     "--json", "as_json", is_flag=True, help="The whole snapshot as JSON, one line a time."
 )
@@ -41,9 +50,12 @@ took: from the first op after the job was idle until its blocking wait returned.
 @click.argument("job", required=False)
 @click.pass_obj
 def command(
-    runtime_dir: Path, as_json: bool, watch: bool, interval: float, job: str | None
+    runtime_dir: Path, schedule: bool, as_json: bool, watch: bool, interval: float, job: str | None
 ) -> None:
     """Show what jobs did: launches, device time, queue delay, request latency, memory.
+
+    Each device's line has the scheduling policy and turnaround: how long best-effort work kept
+    high launches waiting, and how far off the estimates were that it was started by.
 
     JOB is the id or the name of one.
     """
@@ -51,9 +63,9 @@ def command(
         if as_json:
             _print_json(client, job, watch, interval)
         elif watch:
-            _watch(client, job, interval)
+            _watch(client, job, interval, schedule)
         else:
-            render.show(_tables(_snapshot(client, job)))
+            render.show(_tables(_snapshot(client, job), schedule))
 
 
 def _snapshot(client: Client, job: str | None) -> dict[str, Any]:
@@ -75,18 +87,25 @@ def _print_json(client: Client, job: str | None, watch: bool, interval: float) -
         time.sleep(interval)
 
 
-def _watch(client: Client, job: str | None, interval: float) -> None:
+def _watch(client: Client, job: str | None, interval: float, schedule: bool) -> None:
     from rich.live import Live
 
     with Live(console=render.console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_tables(_snapshot(client, job)), refresh=True)
+            live.update(_tables(_snapshot(client, job), schedule), refresh=True)
             time.sleep(interval)
 
 
-def _tables(snapshot: Mapping[str, Any]) -> RenderableType:
-    lines: list[RenderableType] = [_executor_line(entry) for entry in snapshot["devices"]]
-    return Group(*lines, "", _job_table(snapshot) if snapshot["jobs"] else "no jobs yet")
+def _tables(snapshot: Mapping[str, Any], schedule: bool) -> RenderableType:
+    lines: list[RenderableType] = []
+    for entry in snapshot["devices"]:
+        lines.append(_executor_line(entry))
+        if entry["schedule"]:
+            lines.append(f"  {_schedule_line(entry['schedule'])}")
+    columns, numbers = (SCHEDULE, _schedule_numbers) if schedule else (NUMBERS, _numbers)
+    if not snapshot["jobs"]:
+        return Group(*lines, "", "no jobs yet")
+    return Group(*lines, "", _job_table(snapshot, columns, numbers))
 
 
 def _executor_line(executor: Mapping[str, Any]) -> str:
@@ -100,15 +119,56 @@ def _executor_line(executor: Mapping[str, Any]) -> str:
     return text
 
 
-def _job_table(snapshot: Mapping[str, Any]) -> RenderableType:
-    table = render.table(("JOB", "NAME", "CLASS", "STATE", *NUMBERS), NUMBERS)
+def _schedule_line(schedule: Mapping[str, Any]) -> str:
+    turnaround = schedule["turnaround"]
+    text = f"policy {schedule['policy']}"
+    count = turnaround["count"]
+    if not count:
+        return f"{text}; no high launch has met best-effort work"
+    times = ", ".join(
+        f"{name} {render.time_ns(turnaround[f'{name}_ns'])}" for name in ("p50", "p99", "max")
+    )
+    mean, estimated, error = (
+        render.time_ns(turnaround[f"{name}_ns"] / count)
+        for name in ("sum", "estimated_sum", "error_sum")
+    )
+    text += f"; turnaround {times} of {count}; mean {mean}, estimated {estimated} (off by {error})"
+    if schedule["oversized"]:
+        text += f"; {schedule['oversized']} starts over the bound"
+    return text
+
+
+def _job_table(
+    snapshot: Mapping[str, Any],
+    columns: tuple[str, ...],
+    numbers: Callable[[Mapping[str, Any]], list[str]],
+) -> RenderableType:
+    table = render.table(("JOB", "NAME", "CLASS", "STATE", *columns), columns)
     for job in snapshot["jobs"]:
         name = render.plain(job["name"])
-        table.add_row(job["id"], name, job["class"], job["state"], *_numbers(job["stats"]))
+        table.add_row(job["id"], name, job["class"], job["state"], *numbers(job))
     return table
 
 
-def _numbers(stats: Mapping[str, Any]) -> list[str]:
+def _schedule_numbers(job: Mapping[str, Any]) -> list[str]:
+    counters = job["stats"]["counters"]
+    launches, starts = counters.get("launches", 0), counters.get("starts", 0)
+    waited, scheduled = counters.get("waited_ns", 0), counters.get("scheduled_ns", 0)
+    best_effort = job["class"] == "best-effort"
+    return [
+        str(launches),
+        str(starts),
+        f"{starts / launches:.2f}" if launches else "-",
+        str(counters.get("preemptions", 0)),
+        render.time_ns(waited),
+        render.time_ns(waited / launches if launches else None),
+        render.time_ns(scheduled),
+        render.time_ns(scheduled if best_effort else None),
+    ]
+
+
+def _numbers(job: Mapping[str, Any]) -> list[str]:
+    stats = job["stats"]
     counters, gauges = stats["counters"], stats["gauges"]
     delay = stats["histograms"].get("queue_delay", {})
     latency = stats["histograms"].get("request_latency", {})

@@ -314,6 +314,11 @@ def test_ps_and_stats(supervised: Supervised) -> None:
     done = run("tally", "stats", runtime_dir=supervised.runtime_dir)
     assert done.returncode == 0, done.stderr
     assert "device 0: stub device, ready" in done.stdout
+    assert "policy tally; turnaround p50 9us, p99 29us, max 30us of 10; mean 10us" in done.stdout
+    assert "estimated 11us (off by 2us); 2 starts over the bound" in done.stdout
+    done = run("tally", "stats", "--schedule", runtime_dir=supervised.runtime_dir)
+    assert done.returncode == 0, done.stderr
+    assert "PREEMPTED" in done.stdout and "[red]shown" in done.stdout
     done = run("tally", "stats", "--json", job, runtime_dir=supervised.runtime_dir)
     (entry,) = json.loads(done.stdout)["jobs"]
     assert entry["name"] == "[red]shown"

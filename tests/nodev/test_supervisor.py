@@ -139,7 +139,10 @@ def test_metrics_endpoint() -> None:
         text = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
         assert 'tally_executor_up{device="0"} 1.0' in text
         assert "tally_job_launches_total{" in text and 'name="odd\\"name"' in text
-        assert 'quantile="0.99"' in text
+        assert 'tally_device_policy{device="0",policy="tally"} 1.0' in text
+        assert 'tally_device_turnaround_ns{device="0",quantile="0.99"} 29000.0' in text
+        assert 'tally_device_turnaround_ns_count{device="0"} 10.0' in text
+        assert 'tally_device_turnaround_unmet_total{device="0"} 1.0' in text
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}/", timeout=5)
 

@@ -76,3 +76,20 @@ def test_a_store_that_cannot_be_written_stops_nothing(builder: Builder, tmp_path
         daemon.ok(builder.get("matmul"))
         assert daemon.stats()["devices"][0]["restarts"] == 0
         wait_until(lambda: "profiles are not kept" in daemon.log(), 20, "it is said")
+
+
+def test_the_schedulers_numbers(builder: Builder, tmp_path: Path) -> None:
+    with Daemon(env={"TALLY_STATE_DIR": str(tmp_path)}) as daemon:
+        daemon.ok(builder.get("matmul"), name="harvest")
+        (job,) = daemon.stats()["jobs"]
+        counters = job["stats"]["counters"]
+        assert counters["starts"] >= counters["launches"] > 0
+        assert counters["scheduled_ns"] > 0
+        assert counters["rewrites_refused"] == 0
+        table = daemon.tally("stats", "--schedule")
+        assert "policy tally" in table
+        row = next(line.split() for line in table.splitlines() if "harvest" in line)
+        assert row[4:6] == [str(counters["launches"]), str(counters["starts"])]
+        assert row[-1] == row[-2] != "-", "a best-effort job's device time is harvested"
+        report = daemon.run_tally("doctor").stdout
+        assert "modules was refused" in report

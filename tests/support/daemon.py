@@ -79,7 +79,13 @@ class Daemon(LocalDaemon):
 
     def tally(self, *argv: str) -> str:
         """A command of `tally` that must succeed; its standard output."""
-        done = subprocess.run(
+        done = self.run_tally(*argv)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run_tally(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """A command of `tally` to its end."""
+        return subprocess.run(
             [script("tally"), *argv],
             env=self.env,
             capture_output=True,
@@ -87,8 +93,6 @@ class Daemon(LocalDaemon):
             timeout=30,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def executor_pids(self) -> list[int]:
         """Process ids of the live executors."""
