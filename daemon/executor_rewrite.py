@@ -23,7 +23,7 @@ from tally.scheduler.ptx.module import RewriteError
 
 log = logging.getLogger("tallyd.rewrite")
 
-PASSES_VERSION = 1  # raise it with every change of what the passes write
+PASSES_VERSION = 2  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
 
 

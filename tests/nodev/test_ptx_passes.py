@@ -145,3 +145,18 @@ def test_spinning_in_a_called_function_counts() -> None:
     parsed = Module.parse(text)
     entry = next(e for e in parsed.entries if e.name == "through_a_function")
     assert classify(parsed, entry).treatment is Treatment.SLICE
+
+
+def test_unrolled_polling_counts() -> None:
+    poll = "ld.volatile.global.u32 %r1, [%rd1]; setp.ne.u32 %p1, %r1, 0; @%p1 bra out;\n\t"
+    text = (
+        SOURCE.replace("ld.volatile.global.u64 %rd1, [%rd1];", poll * 40)
+        .replace(
+            ".visible .entry walks(.param .u64 list)\n{",
+            ".visible .entry walks(.param .u64 list)\n{ .reg .b32 %r<2>;",
+        )
+        .replace("@%p1 bra next;\n", "@%p1 bra next;\nout:\n")
+    )
+    parsed = Module.parse(text)
+    entry = next(e for e in parsed.entries if e.name == "walks")
+    assert classify(parsed, entry).treatment is Treatment.SLICE
