@@ -171,12 +171,12 @@ class Requests:
 
     async def _switch(self, child: ExecutorChild, name: str) -> None:
         """On a running executor; one that is not ready is told when it is."""
-        if child.device is None:
+        if child.state != "ready":
             return
         try:
             await child.request("policy", policy=name, timeout_s=SWITCH_SECONDS_MAX)
         except ExecutorUnavailableError as error:
-            if child.device is None:
+            if child.state != "ready":
                 return  # it died meanwhile
             text = f"device {child.index}: {error}"
         except TimeoutError:

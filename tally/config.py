@@ -99,6 +99,11 @@ def between(least: float, most: float) -> Callable[[Value], None]:
     return check
 
 
+def _check_turnaround(value: Value) -> None:
+    if value != 0.0:
+        between(1.0, 1e6)(value)
+
+
 def _anything(value: Value) -> None:
     return
 
@@ -162,9 +167,11 @@ class Config:
         one_of(*POLICIES),
     )
     turnaround_us_max: float = setting(
-        31.6,
-        "Longest time in microseconds that best-effort work may keep a high launch waiting.",
-        between(1.0, 1e6),
+        0.0,
+        "Longest time in microseconds that best-effort work may keep a high launch waiting. 0: "
+        "what suits the device.",
+        _check_turnaround,
+        "0: 31.6 on a GPU, 1000 on softgpu, whose blocks take longer",
     )
     metrics_address: str = setting(
         "",

@@ -131,7 +131,7 @@ def _rewrites(modules: int, refused: int) -> Iterator[Finding]:
         )
         yield Finding("note", "rewriting", text)
     elif modules:
-        yield _ok("rewriting", f"none of best-effort jobs' {modules} modules was refused")
+        yield _ok("rewriting", f"best-effort jobs loaded {modules} modules, none refused")
 
 
 def _executor(executor: Mapping[str, Any]) -> Finding:
