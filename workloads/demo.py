@@ -1,7 +1,8 @@
 """`make demo`: one device, a latency-critical service and a trainer, alone and together.
 
 Starts a tallyd of its own, trains a digit classifier, serves it under Poisson arrivals, first alone
-and then beside a trainer that takes all it can get, and ends with a table and a plot.
+and then beside a trainer that takes all it can get: without scheduling (policy fifo, in a second
+tallyd) and with Tally's. Ends with a table and a plot.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
 WARM_SECONDS_MAX = 90.0
+TRAINER_BATCH = 1024  # long kernels, as trainers have them; the service answers one image at a time
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="tallyd's device: auto, cuda, soft")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for results")
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default 20)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load in each scenario")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of load in each scenario")
     parser.add_argument("--quick", action="store_true", help="a few seconds of everything")
     return parser.parse_args(argv)
 
@@ -92,7 +94,7 @@ class Demo:
         result = self.out / "train.json"
         process = self.start(
             "train_digits",
-            *("--steps", str(self.plan.steps), "--every", "0.3"),
+            *("--steps", str(self.plan.steps), "--every", "0.3", "--batch", str(TRAINER_BATCH)),
             *("--save", str(self.weights), "--json", str(result)),
             job_class="best-effort",
             name="train",
@@ -133,22 +135,22 @@ class Demo:
         self.progress.update(task, completed=self.plan.seconds, detail=words)
         return outcome
 
-    def together(self) -> Scenario:
+    def together(self, title: str, policy: str) -> Scenario:
         """The service beside a trainer that is well under way when the first request comes."""
         trainer = Trainer(
             self.start(
                 "train_digits",
-                *("--seconds", "0", "--every", "0.2"),
+                *("--seconds", "0", "--every", "0.2", "--batch", str(TRAINER_BATCH)),
                 job_class="best-effort",
                 name="trainer",
             )
         )
         try:
             trainer.wait_until_running()
-            service = self.serve("the service beside the trainer", "together.json")
+            service = self.serve(f"the service {title}", f"{policy}.json")
         finally:
             rate = trainer.stop(service_seconds=self.plan.seconds)
-        return Scenario("beside a trainer", service, rate)
+        return Scenario(title, service, rate)
 
 
 class Trainer:
@@ -217,7 +219,7 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    colors = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+    colors = ("tab:blue", "tab:red", "tab:green")
     for scenario, color in zip(scenarios, colors, strict=False):
         service = scenario.service
         latency = np.asarray(service["latency_ms"])
@@ -229,7 +231,7 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
     left.set(xlabel="arrival (s)", ylabel="latency (ms)", yscale="log", title="every request")
     right.set(xlabel="latency (ms), dotted: p99", ylabel="share", xscale="log", ylim=(0, 1.02))
     right.set_title("distribution")
-    left.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, frameon=False)
+    left.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=3, frameon=False)
     for axis in (left.yaxis, right.xaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter("{x:g}")
@@ -242,25 +244,29 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     seconds = 3.0 if options.quick else options.seconds
-    plan = Plan(100 if options.quick else 500, seconds, options.rate)
+    plan = Plan(100 if options.quick else 250, seconds, options.rate)
     options.out.mkdir(parents=True, exist_ok=True)
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description:<32}"),
+        TextColumn("{task.description:<35}"),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}", justify="left"),
     )
-    with LocalDaemon(device=options.device) as daemon:
-        with daemon.client() as client:
-            device = str(client.stats()["devices"][0]["name"])
-        console.print(Panel(f"tallyd runs on [bold]{device}[/]", expand=False))
-        with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console) as progress:
+        with LocalDaemon("--policy", "tally", device=options.device) as daemon:
+            with daemon.client() as client:
+                device = str(client.stats()["devices"][0]["name"])
+            console.print(Panel(f"tallyd runs on [bold]{device}[/]", expand=False))
             demo = Demo(daemon, plan, options.out, progress)
             trained = demo.train()
             alone = Scenario("alone", demo.serve("the service alone", "alone.json"), None)
-            together = demo.together()
-    scenarios = [alone, together]
+            scheduled = demo.together("beside a trainer, tally", "tally")
+        # A device has one tallyd at a time: the other policy's starts when this one has ended.
+        with LocalDaemon("--policy", "fifo", device=options.device) as daemon:
+            demo = Demo(daemon, plan, options.out, progress)
+            unscheduled = demo.together("beside a trainer, fifo", "fifo")
+    scenarios = [alone, unscheduled, scheduled]
     show(scenarios, trained["steps_per_second"], console)
     plot(scenarios, device, options.out / "demo.png")
     summary = {

@@ -28,12 +28,19 @@ def run(module: str, *flags: str) -> str:
 
 def test_demo(tmp_path: Path) -> None:
     out = run("demo", "--quick", "--device", "soft", "--out", str(tmp_path))
-    assert "beside a trainer" in out
+    assert "beside a trainer, fifo" in out
+    assert "beside a trainer, tally" in out
     result = json.loads((tmp_path / "demo.json").read_text())
-    alone, together = result["scenarios"]
-    assert alone["latency_ms"]["count"] == together["latency_ms"]["count"] > 20
-    assert together["trainer_steps_per_second"] > 0
-    assert min(alone["accuracy"], together["accuracy"]) > 0.8
+    alone, *together = result["scenarios"]
+    assert [scenario["title"][-5:] for scenario in result["scenarios"]] == [
+        "alone",
+        " fifo",
+        "tally",
+    ]
+    for scenario in together:
+        assert scenario["latency_ms"]["count"] == alone["latency_ms"]["count"] > 20
+        assert scenario["trainer_steps_per_second"] > 0
+    assert min(scenario["accuracy"] for scenario in result["scenarios"]) > 0.8
     assert (tmp_path / "demo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
