@@ -1,20 +1,61 @@
 /* How the end of a start is learnt from a driver that does not report it: an event behind it, and a thread
- * of the session that waits for that event. Items are served in the order in which they were added. */
+ * of the session that waits for that event. The starts of one queue make a lane, of which only the first is
+ * with the waiter: so they are reported in order, and no queue waits for another one. */
 #include "engine/schedule.h"
+
+#define LANE(queue) ((queue) % SESSION_QUEUES_MAX)
+
+/* What comes behind the lane's first item, which stays with its caller; NULL: nothing, the lane is empty. */
+static struct wait_item *advance(struct session *session, uint32_t lane)
+{
+    pthread_mutex_lock(&session->lanes_lock);
+    struct wait_item *next = session->lanes[lane].next;
+    if (next)
+        session->lanes[lane].next = next->next;
+    else
+        session->lanes[lane].busy = false;
+    pthread_mutex_unlock(&session->lanes_lock);
+    return next;
+}
 
 static void done(struct session *session, struct wait_item *item, CUresult result)
 {
-    if (result == CUDA_ERROR_DEINITIALIZED)
-        return; /* the session ends, and takes its launches out of the books itself */
-    if (item->b == LAUNCH_GUARDED && result == CUDA_SUCCESS)
-        control_fetch(session);
+    uint32_t lane = (uint32_t)(item->b >> 8);
+    struct wait_item *next;
+    if (result == CUDA_ERROR_DEINITIALIZED) {
+        while ((next = advance(session, lane))) /* the session takes its launches out of the books itself */
+            wait_item_free(session, next);
+        return;
+    }
+    if ((item->b & 255) == LAUNCH_GUARDED && result == CUDA_SUCCESS)
+        result = control_fetch(session);
+    uint64_t before_ns = session->lanes[lane].end_ns, end_ns = engine_now_ns();
+    session->lanes[lane].end_ns = end_ns; /* one item of a lane at a time */
     struct softgpu_launch_times times = {
         .tag = item->a,
-        .start_ns = item->c,
-        .end_ns = engine_now_ns(),
+        .start_ns = item->c > before_ns ? item->c : before_ns,
+        .end_ns = end_ns,
         .error = (int32_t)result,
     };
     schedule_report(engine_schedule(session->engine), &times);
+    if ((next = advance(session, lane)))
+        waiter_add(&session->completions, next);
+}
+
+static void add(struct session *session, uint32_t lane, struct wait_item *item)
+{
+    struct lane *at = &session->lanes[lane];
+    pthread_mutex_lock(&session->lanes_lock);
+    bool first = !at->busy;
+    at->busy = true;
+    if (!first) {
+        item->next = NULL;
+        *(at->next ? &at->last->next : &at->next) = item;
+        at->last = item;
+    }
+    pthread_mutex_unlock(&session->lanes_lock);
+    if (first)
+        waiter_add(&session->completions, item);
 }
 
 CUresult completion_add(struct session *session, struct stream *stream, enum launch_form form, uint64_t tag)
@@ -23,7 +64,7 @@ CUresult completion_add(struct session *session, struct stream *stream, enum lau
     if (!item)
         return CUDA_ERROR_OUT_OF_MEMORY;
     item->a = tag;
-    item->b = form;
+    item->b = (uint64_t)LANE(stream->queue) << 8 | form;
     item->c = engine_now_ns();
     CUresult result = event_pool_get(session, &item->events[0]);
     if (result == CUDA_SUCCESS) {
@@ -31,7 +72,7 @@ CUresult completion_add(struct session *session, struct stream *stream, enum lau
         result = session->driver->cu.cuEventRecord(item->events[0], stream->driver);
     }
     if (result == CUDA_SUCCESS)
-        waiter_add(&session->completions, item);
+        add(session, LANE(stream->queue), item);
     else
         wait_item_free(session, item);
     return result;

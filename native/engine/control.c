@@ -2,9 +2,10 @@
  * session has at most one guarded launch that is not all run. It lies in device memory that the program
  * does not know of; a kernel that overwrites it spoils its own launch only.
  *
- * softgpu's device memory can be read and stored to from here. With a real device the flag goes up by a
- * write on the engine's urgent stream, and what the block says afterwards is read by the session's
- * completion thread, before it reports. */
+ * softgpu's device memory can be read and stored to from here. With a real device all goes through the
+ * engine's urgent stream, so that a late rise of the flag cannot come after what lowers it: the head is
+ * written before a launch, the flag raised during it, and what the block says afterwards is read by the
+ * session's completion thread, before it reports. */
 #include "engine/session.h"
 
 #include <string.h>
@@ -22,7 +23,19 @@ static bool write_head(struct session *session, const uint32_t head[5])
             __atomic_store_n(&words(session)[i], head[i], __ATOMIC_RELEASE);
         return true;
     }
-    return session->driver->cu.cuMemcpyHtoD_v2(session->control.address, head, 5 * sizeof *head) == CUDA_SUCCESS;
+    const struct tally_driver *cu = &session->driver->cu;
+    CUstream urgent = engine_urgent_stream(session->engine);
+    return cu->cuMemcpyHtoDAsync_v2(session->control.address, head, 5 * sizeof *head, urgent) == CUDA_SUCCESS &&
+           cu->cuStreamSynchronize(urgent) == CUDA_SUCCESS;
+}
+
+static bool clear(struct session *session, CUdeviceptr address, uint32_t room)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    size_t bytes = HEAD_BYTES + (size_t)room * 4;
+    if (session->driver->is_soft)
+        return cu->cuMemsetD8_v2(address, 0, bytes) == CUDA_SUCCESS;
+    return cu->cuMemsetD8Async(address, 0, bytes, engine_urgent_stream(session->engine)) == CUDA_SUCCESS;
 }
 
 static bool grow(struct session *session, uint32_t blocks)
@@ -38,7 +51,7 @@ static bool grow(struct session *session, uint32_t blocks)
     if (control->address)
         cu->cuMemFree_v2(control->address);
     *control = (struct control){.address = address, .room = room};
-    return cu->cuMemsetD8_v2(address, 0, HEAD_BYTES + (size_t)room * 4) == CUDA_SUCCESS;
+    return clear(session, address, room);
 }
 
 bool control_prepare(struct session *session, uint32_t blocks)
@@ -47,7 +60,7 @@ bool control_prepare(struct session *session, uint32_t blocks)
     if (!grow(session, blocks))
         return false;
     if (++control->epoch == 0) { /* the marks of four billion launches ago would count */
-        if (session->driver->cu.cuMemsetD8_v2(control->address, 0, HEAD_BYTES + (size_t)control->room * 4))
+        if (!clear(session, control->address, control->room))
             return false;
         control->epoch = 1;
     }
@@ -56,11 +69,16 @@ bool control_prepare(struct session *session, uint32_t blocks)
 
 void control_raise(struct session *session)
 {
+    const struct tally_driver *cu = &session->driver->cu;
+    CUstream urgent = engine_urgent_stream(session->engine);
     CUdeviceptr flag = session->control.address + WORD_FLAG * 4;
-    if (session->driver->is_soft)
+    if (session->driver->is_soft) {
         __atomic_store_n(&words(session)[WORD_FLAG], 1, __ATOMIC_RELEASE);
-    else if (session->driver->cu.cuStreamWriteValue32_v2)
-        session->driver->cu.cuStreamWriteValue32_v2(engine_urgent_stream(session->engine), flag, 1, 0);
+        return;
+    }
+    cu->cuCtxSetCurrent(engine_context(session->engine)); /* whoever changes a policy may have none */
+    if (!cu->cuStreamWriteValue32_v2 || cu->cuStreamWriteValue32_v2(urgent, flag, 1, 0) != CUDA_SUCCESS)
+        cu->cuMemsetD32Async(flag, 1, 1, urgent);
 }
 
 void control_lower(struct session *session)
@@ -76,12 +94,18 @@ uint32_t control_read(struct session *session)
     return session->control.started;
 }
 
-void control_fetch(struct session *session)
+CUresult control_fetch(struct session *session)
 {
     const struct tally_driver *cu = &session->driver->cu;
     struct control *control = &session->control;
-    cu->cuMemcpyDtoH_v2(&control->started, control->address + WORD_STARTED * 4, sizeof control->started);
-    cu->cuMemsetD32_v2(control->address + WORD_FLAG * 4, 0, 1);
+    if (session->driver->is_soft)
+        return CUDA_SUCCESS; /* control_read looks for itself */
+    CUstream urgent = engine_urgent_stream(session->engine);
+    CUresult result = cu->cuMemcpyDtoHAsync_v2(&control->started, control->address + WORD_STARTED * 4,
+                                               sizeof control->started, urgent);
+    if (result == CUDA_SUCCESS)
+        result = cu->cuMemsetD32Async(control->address + WORD_FLAG * 4, 0, 1, urgent);
+    return result == CUDA_SUCCESS ? cu->cuStreamSynchronize(urgent) : result;
 }
 
 void control_close(struct session *session)

@@ -164,6 +164,11 @@ static void on_launch_done(void *user, const struct softgpu_launch_times *times)
 {
     struct tally_engine *engine = user;
     struct session *session = times->tenant < TALLY_TENANTS_MAX ? atomic_load(&engine->tenants[times->tenant]) : NULL;
+    if (times->tag == 0) {
+        if (session)
+            schedule_session_failed(session, (CUresult)times->error);
+        return;
+    }
     uint64_t arrived_ns = schedule_report(engine->schedule, times);
     if (session && arrived_ns)
         timing_launch_done(session, times, arrived_ns);
@@ -285,7 +290,7 @@ static CUresult set_up_soft(struct tally_engine *engine)
         result = soft->set_compiler((softgpu_compile_fn)config->soft_compile, NULL);
     if (!result)
         result = soft->set_output(on_output, engine);
-    if (!result && !config->event_timing)
+    if (!result) /* with events too: launches have no tags then, but failures are told */
         result = soft->set_launch_done(on_launch_done, engine);
     return result;
 }

@@ -155,7 +155,9 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = stream_enter(session, launch->stream);
     describe(launch);
-    if (result == CUDA_SUCCESS && launch->stream->queue != QUEUE_NONE && launch->blocks > 0)
+    /* Nothing may be held back that a later op has to let go: that op would wait behind it. */
+    bool scheduled = launch->stream->queue != QUEUE_NONE && launch->blocks > 0 && !streams_wait(session);
+    if (result == CUDA_SUCCESS && scheduled)
         result = schedule_launch(session, launch);
     else if (result == CUDA_SUCCESS)
         result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);

@@ -101,7 +101,7 @@ void session_note(struct session *session, CUresult result)
         return;
     __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
     __atomic_store_n(&session->segment.page->sticky_error, (uint32_t)result, __ATOMIC_RELEASE);
-    schedule_session_failed(session);
+    schedule_session_failed(session, result);
     engine_fault(session, result);
 }
 

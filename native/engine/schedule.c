@@ -12,17 +12,20 @@
 #define PLANS_MAX 65536u
 #define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
+#define BESIDE_NS 50000000ull /* how long a launch waits behind one of its own session, see launch_beside */
 #define NONE UINT32_MAX
 
 /* A launch that the core knows. */
 struct pending {
     struct session *session;
     uint32_t next_free;
+    uint32_t serial; /* of the launch that has this place now */
     uint32_t blocks;
     uint64_t signature;
     bool used, told; /* told: the core has had its LAUNCH event */
     bool owned;      /* its session thread is still in schedule_launch, and will free it */
     bool over, dropped;
+    bool begun; /* some start of it has gone to the device */
     CUresult error; /* of a start that the device gave up */
     struct tally_sched_instruction todo[TODO_MAX];
     uint32_t todo_count;
@@ -34,7 +37,7 @@ struct pending {
 struct start {
     uint32_t next_free;
     uint32_t generation;
-    uint32_t launch;
+    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place */
     uint32_t lo, hi, flags;
     uint64_t arrived_ns;
     struct session *session; /* NULL: free */
@@ -59,8 +62,8 @@ struct schedule {
 
 /* ---- carrying out instructions, under the lock ------------------------------------------------- */
 
-/* Softgpu's device memory is ours to store to; with a real device the raised flag is written by whoever
- * holds no lock: see raise_flags. */
+/* A store, or one call that waits for nothing; under the lock, so that flags go up and down in the order of
+ * the core's decisions. */
 static void raise_flag(struct pending *pending, uint64_t now_ns)
 {
     pending->flag_ns = now_ns;
@@ -122,8 +125,8 @@ static uint32_t pending_take(struct schedule *s, struct session *session, const 
     if (index == NONE)
         return NONE;
     s->pending_free = s->pendings[index].next_free;
-    s->pendings[index] = (struct pending){
-        .session = session, .used = true, .owned = true, .blocks = launch->blocks, .signature = launch->signature};
+    s->pendings[index] = (struct pending){.session = session, .serial = s->pendings[index].serial + 1, .used = true,
+                                          .owned = true, .blocks = launch->blocks, .signature = launch->signature};
     return index;
 }
 
@@ -143,8 +146,11 @@ static uint64_t start_take(struct schedule *s, struct session *session, uint32_t
     struct start *start = &s->starts[index];
     s->start_free = start->next_free;
     uint32_t generation = start->generation + 1;
+    session->starts_in_flight++;
     *start = (struct start){.generation = generation ? generation : 1, .launch = launch, .lo = lo, .hi = hi,
                             .flags = flags, .arrived_ns = arrived_ns, .session = session};
+    if (launch != NONE)
+        start->serial = s->pendings[launch].serial;
     return (uint64_t)start->generation << 32 | index;
 }
 
@@ -157,8 +163,21 @@ static struct start *start_of(struct schedule *s, uint64_t tag)
     return start->session && start->generation == (uint32_t)(tag >> 32) ? start : NULL;
 }
 
+/* NULL: the launch was dropped, or was never in the books; a report then only frees the start. */
+static struct pending *pending_of(struct schedule *s, const struct start *start)
+{
+    struct pending *pending = start->launch == NONE ? NULL : &s->pendings[start->launch];
+    return pending && pending->used && !pending->over && pending->serial == start->serial ? pending : NULL;
+}
+
+static bool is_guarded(uint32_t flags)
+{
+    return flags & (TALLY_SCHED_START_PREEMPTIBLE | TALLY_SCHED_START_RESUMED);
+}
+
 static void start_give(struct schedule *s, struct start *start)
 {
+    start->session->starts_in_flight--;
     start->session = NULL;
     start->next_free = s->start_free;
     s->start_free = (uint32_t)(start - s->starts);
@@ -183,6 +202,37 @@ static void measure(struct schedule *s, const struct pending *pending, const str
         tally_plans_measure(s->plans, pending->signature, what, start->hi - start->lo, ns);
 }
 
+/* Blocks are left though nobody asked for that: the flag was up for another reason, such as a write of it
+ * that came late. For the core the start goes on. */
+static void run_again(struct schedule *s, struct pending *pending, struct start *start)
+{
+    control_lower(pending->session);
+    pending->todo[pending->todo_count++] = (struct tally_sched_instruction){
+        .type = TALLY_SCHED_START,
+        .launch = start->launch,
+        .lo = start->lo,
+        .hi = start->hi,
+        .flags = start->flags | TALLY_SCHED_START_RESUMED,
+    };
+    start_give(s, start);
+    pthread_cond_broadcast(&pending->session->turn);
+}
+
+/* Every start and launch of the session leaves the books. Under the lock. */
+static void forget(struct schedule *s, struct session *session, CUresult error)
+{
+    for (uint32_t i = 0; i < STARTS_MAX; i++)
+        if (s->starts[i].session == session)
+            start_give(s, &s->starts[i]);
+    for (uint32_t i = 0; i < LAUNCHES_MAX; i++) {
+        struct pending *pending = &s->pendings[i];
+        if (!pending->used || pending->session != session || !pending->told || pending->over)
+            continue;
+        pending->error = error;
+        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = i});
+    }
+}
+
 static void end_start(struct schedule *s, struct start *start)
 {
     struct pending *pending = &s->pendings[start->launch];
@@ -195,11 +245,17 @@ static void end_start(struct schedule *s, struct start *start)
         .gpu_ns = start->times.end_ns - start->times.start_ns,
     };
     if (start->times.error) {
-        event.type = TALLY_SCHED_FAILED;
         pending->error = (CUresult)start->times.error;
-    } else if (start->flags & TALLY_SCHED_START_PREEMPTIBLE) {
+        forget(s, pending->session, pending->error); /* nothing of it will run any more */
+        return;
+    }
+    if (is_guarded(start->flags)) {
         uint32_t ran = control_read(pending->session);
         ran = ran < pending->blocks ? ran : pending->blocks;
+        if (ran < pending->blocks && !pending->flag_ns && pending->todo_count < TODO_MAX) {
+            run_again(s, pending, start);
+            return;
+        }
         if (ran < pending->blocks && ran >= pending->reported && pending->flag_ns) {
             event.type = TALLY_SCHED_PREEMPTED;
             event.blocks = ran - pending->reported;
@@ -212,7 +268,7 @@ static void end_start(struct schedule *s, struct start *start)
         measure(s, pending, start, false, now_ns);
     }
     start_give(s, start);
-    if (feed(s, &event) != 0 && event.type != TALLY_SCHED_FAILED) {
+    if (feed(s, &event) != 0) {
         event.type = TALLY_SCHED_FAILED;
         feed(s, &event);
     }
@@ -226,9 +282,10 @@ uint64_t schedule_report(struct schedule *s, const struct softgpu_launch_times *
     if (start) {
         arrived_ns = start->arrived_ns;
         start->times = *times;
-        if (start->launch == NONE)
+        struct pending *pending = pending_of(s, start);
+        if (!pending)
             start_give(s, start);
-        else if (s->pendings[start->launch].told)
+        else if (pending->told)
             end_start(s, start);
         else
             start->early = true;
@@ -287,9 +344,9 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     struct pending *pending = &s->pendings[index];
     struct tally_sched_instruction in = pending->todo[0];
     memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
-    enum launch_form form = in.flags & TALLY_SCHED_START_PREEMPTIBLE ? LAUNCH_GUARDED
-                            : in.hi - in.lo < launch->blocks         ? LAUNCH_SUBGRID
-                                                                     : LAUNCH_WHOLE;
+    enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
+                            : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
+                                                             : LAUNCH_WHOLE;
     uint64_t tag = start_take(s, session, index, in.lo, in.hi, in.flags, launch->arrived_ns);
     pthread_mutex_unlock(&s->lock);
     CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
@@ -304,18 +361,51 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     return result;
 }
 
+static void wait_turn(struct schedule *s, struct session *session, uint64_t until_ns)
+{
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
+    if (until_ns == TALLY_SCHED_NEVER)
+        pthread_cond_wait(&session->turn, &s->lock);
+    else
+        pthread_cond_timedwait(&session->turn, &s->lock, &until);
+}
+
+/* A kernel may wait for one of the same program in another stream: it must not be held back for ever by
+ * what it is to release. So behind a launch of its own that takes very long, it goes unscheduled. Under the
+ * lock, which is released around the driver's call. */
+static CUresult launch_beside(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
+    pending_give(s, index);
+    uint64_t tag = start_take(s, session, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL, launch->arrived_ns);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
+    pthread_mutex_lock(&s->lock);
+    struct start *start = start_of(s, tag);
+    if (start && result != CUDA_SUCCESS)
+        start_give(s, start);
+    return result;
+}
+
 /* Until the launch is with the device to its end. Under the lock. */
 static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
     CUresult result = CUDA_SUCCESS;
     bool with_device = false;
+    uint64_t beside_ns = engine_now_ns() + BESIDE_NS;
     while (!pending->over && !with_device && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
         if (pending->todo_count == 0) {
-            pthread_cond_wait(&session->turn, &s->lock);
+            uint64_t now_ns = engine_now_ns();
+            if (!pending->begun && now_ns >= beside_ns && session->starts_in_flight > 0)
+                return launch_beside(s, session, launch, index);
+            wait_turn(s, session, pending->begun ? TALLY_SCHED_NEVER
+                                  : now_ns < beside_ns ? beside_ns : now_ns + BESIDE_NS);
             continue;
         }
-        with_device = pending->todo[0].flags & TALLY_SCHED_START_FINAL;
+        pending->begun = true;
+        /* A guarded start has the session's control block until its end, whatever the core makes of it. */
+        with_device = pending->todo[0].flags & TALLY_SCHED_START_FINAL && !is_guarded(pending->todo[0].flags);
         result = carry_start(s, session, launch, index);
     }
     if (pending->over && pending->dropped && result == CUDA_SUCCESS && !atomic_load(&session->ending))
@@ -382,23 +472,12 @@ bool schedule_session_open(struct session *session)
     return result == 0;
 }
 
-/* Every start and launch of the session leaves the books. Under the lock. */
-static void forget(struct schedule *s, struct session *session)
-{
-    for (uint32_t i = 0; i < STARTS_MAX; i++)
-        if (s->starts[i].session == session)
-            start_give(s, &s->starts[i]);
-    for (uint32_t i = 0; i < LAUNCHES_MAX; i++)
-        if (s->pendings[i].used && s->pendings[i].session == session && s->pendings[i].told && !s->pendings[i].over)
-            feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = i});
-}
-
-void schedule_session_failed(struct session *session)
+void schedule_session_failed(struct session *session, CUresult error)
 {
     struct schedule *s = engine_schedule(session->engine);
     pthread_mutex_lock(&s->lock);
     if (session->scheduled)
-        forget(s, session);
+        forget(s, session, error);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -420,7 +499,7 @@ void schedule_session_close(struct session *session)
     pthread_mutex_lock(&s->lock);
     if (session->scheduled) {
         count(s, session);
-        forget(s, session);
+        forget(s, session, CUDA_ERROR_CONTEXT_IS_DESTROYED);
         feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
         session->scheduled = false;
     }
@@ -502,6 +581,7 @@ uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_recor
 static void *run_timer(void *argument)
 {
     struct schedule *s = argument;
+    engine_library(s->engine)->cu.cuCtxSetCurrent(engine_context(s->engine));
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
         if (s->timer_ns == TALLY_SCHED_NEVER) {

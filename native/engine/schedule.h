@@ -7,9 +7,9 @@
  *                    and the ops left in the socket are the flow control.
  *   device's report  softgpu's worker threads, or the completion threads of a session: the end of a start.
  *   timer thread     the core's timer.
- * All of them call the core under schedule.lock, the innermost lock of the engine. Under it nothing calls
- * the driver: the flag of a guarded launch is raised by a store (softgpu) or a stream write that is made
- * after the lock is released (a real device). */
+ * All of them call the core under schedule.lock, the innermost lock of the engine; softgpu takes it inside
+ * its own. Under it nothing calls softgpu: the flag of a guarded launch is raised by a store. With a real
+ * device it is one write on a stream of its own, which waits for nothing. */
 #ifndef TALLY_ENGINE_SCHEDULE_H
 #define TALLY_ENGINE_SCHEDULE_H
 
@@ -29,7 +29,7 @@ void schedule_session_close(struct session *session);
 /* The session is ending: a thread that waits for its turn gives up. Any thread. */
 void schedule_wake(struct session *session);
 /* A sticky error: what the session has outstanding will not run. */
-void schedule_session_failed(struct session *session);
+void schedule_session_failed(struct session *session, CUresult error);
 
 /* Runs a launch as the policy wants it. Session thread; returns when the launch is with the device to its
  * end, or has all been run. */

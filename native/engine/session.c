@@ -17,7 +17,6 @@
 #define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
 #define DRAIN_MESSAGES_MAX 4096
 #define BYE_WAIT_MS 50
-#define COMPLETION_THREADS 2
 
 /* ---- ending ---- */
 
@@ -135,8 +134,8 @@ static void tear_down(struct session *session)
     engine_release(session); /* last: with the tenant's number go its address ranges, which are free by now */
     pthread_mutex_destroy(&session->memory.lock);
     pthread_cond_destroy(&session->memory.freed);
-    pthread_cond_destroy(&session->turn);
     pthread_mutex_destroy(&session->request.lock);
+    pthread_mutex_destroy(&session->lanes_lock);
 }
 
 /* ---- the thread ---- */
@@ -249,10 +248,11 @@ static void init_locks(struct session *session)
     pthread_mutex_init(&session->replies.output_lock, NULL);
     pthread_mutex_init(&session->request.lock, NULL);
     pthread_mutex_init(&session->wake_lock, NULL);
+    pthread_mutex_init(&session->lanes_lock, NULL);
     pthread_mutex_init(&session->events_free.lock, NULL);
     waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
     waiter_init(&session->reaper, session, "tally-reap", 1);
-    waiter_init(&session->completions, session, "tally-ends", COMPLETION_THREADS);
+    waiter_init(&session->completions, session, "tally-ends", WAITER_THREADS_MAX);
 }
 
 static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
@@ -341,6 +341,7 @@ void session_destroy(struct session *session)
 
 void session_free(struct session *session)
 {
+    pthread_cond_destroy(&session->turn); /* like wake_lock: whoever ends a session uses it last */
     pthread_mutex_destroy(&session->wake_lock);
     free(session);
 }

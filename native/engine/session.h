@@ -205,9 +205,16 @@ struct session {
     struct upload uploads[UPLOADS_MAX];
     struct tally_session_stats stats;
     pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */
+    uint32_t starts_in_flight; /* the schedule's lock */
     bool scheduled;      /* the scheduler knows the session; its lock */
     struct control control;
     struct waiter completions; /* of starts, where the driver does not report them by itself */
+    pthread_mutex_t lanes_lock; /* completion.c */
+    struct lane {
+        struct wait_item *next, *last; /* behind the one that is with the waiter */
+        bool busy;
+        uint64_t end_ns; /* of what was reported last */
+    } lanes[SESSION_QUEUES_MAX];
     uint64_t queues_used[SESSION_QUEUES_MAX / 64];
     struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
 };
@@ -287,6 +294,8 @@ struct wait_item *streams_mark(struct session *session);
 void stream_answer_when_done(struct session *session, struct stream *stream, const struct message *message,
                              CUresult result);
 void streams_close(struct session *session);
+/* Whether a stream may be waiting for a value, which perhaps only a later op will write. */
+bool streams_wait(struct session *session);
 /* Real devices cannot drop what is queued: gives streams the values that they wait for, until none waits. */
 void streams_release(struct session *session);
 
@@ -330,7 +339,7 @@ bool control_prepare(struct session *session, uint32_t blocks);
 void control_raise(struct session *session);
 void control_lower(struct session *session);
 uint32_t control_read(struct session *session); /* blocks that ran in this epoch */
-void control_fetch(struct session *session);    /* real devices: before the report of a guarded start */
+CUresult control_fetch(struct session *session); /* real devices: before the report of a guarded start */
 void control_close(struct session *session);
 
 /* ---- completion.c ---- */

@@ -130,6 +130,14 @@ CUresult stream_query(struct session *session, struct stream *stream)
     return result;
 }
 
+bool streams_wait(struct session *session)
+{
+    for (struct stream *stream = session->stream_list; stream; stream = stream->next)
+        if (stream->wait_count && stream_query(session, stream) == CUDA_ERROR_NOT_READY)
+            return true;
+    return false;
+}
+
 static void stream_free(struct session *session, struct stream *stream)
 {
     session->driver->cu.cuStreamDestroy_v2(stream->driver);
@@ -314,17 +322,24 @@ bool op_stream_query(struct session *session, const struct message *message)
     return true;
 }
 
-bool op_ctx_sync(struct session *session, const struct message *message)
+/* Of all streams: an error first, then CUDA_ERROR_NOT_READY. */
+static CUresult streams_query(struct session *session)
 {
-    if (message->size != sizeof(struct tally_op))
-        return false;
-    sweep(session);
     CUresult result = CUDA_SUCCESS;
     for (struct stream *stream = session->stream_list; stream; stream = stream->next) {
         CUresult state = stream_query(session, stream);
         if (state != CUDA_SUCCESS && (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY))
             result = state;
     }
+    return result;
+}
+
+bool op_ctx_sync(struct session *session, const struct message *message)
+{
+    if (message->size != sizeof(struct tally_op))
+        return false;
+    sweep(session);
+    CUresult result = streams_query(session);
     struct wait_item *item = result == CUDA_ERROR_NOT_READY ? streams_mark(session) : NULL;
     if (item && item->event_count) {
         session_answer_later(session, item, message);
@@ -332,8 +347,8 @@ bool op_ctx_sync(struct session *session, const struct message *message)
     }
     if (item)
         wait_item_free(session, item);
-    if (result == CUDA_ERROR_NOT_READY)
-        result = item ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    if (result == CUDA_ERROR_NOT_READY) /* done meanwhile: well or not */
+        result = item ? streams_query(session) : CUDA_ERROR_OUT_OF_MEMORY;
     request_done(session, request_mark(session));
     session_finish(session, &message->op, result);
     return true;

@@ -152,7 +152,8 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
 
 bool timing_is_reported(const struct session *session)
 {
-    return session->tenant_made && !engine_config(session->engine)->event_timing;
+    const struct tally_engine_config *config = engine_config(session->engine);
+    return session->tenant_made && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
 }
 
 void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns)

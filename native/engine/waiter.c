@@ -77,7 +77,7 @@ void waiter_init(struct waiter *waiter, struct session *session, const char *nam
 /* Under the lock: one more thread if every thread has an item and this one would have to queue. */
 static void grow(struct waiter *waiter)
 {
-    if (waiter->queued <= waiter->idle || waiter->threads == waiter->threads_max)
+    if (waiter->queued <= waiter->idle || waiter->threads == waiter->threads_max || waiter->stopping)
         return;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);

@@ -59,7 +59,8 @@ void wait_item_free(struct session *session, struct wait_item *item); /* gives i
 void waiter_init(struct waiter *waiter, struct session *session, const char *name, uint32_t threads_max);
 /* Takes the item over. */
 void waiter_add(struct waiter *waiter, struct wait_item *item);
-/* Waits for the threads; items that nobody took get CUDA_ERROR_DEINITIALIZED. Nothing may be added later. */
+/* Waits for the threads; items that nobody took get CUDA_ERROR_DEINITIALIZED. Nothing may be added later,
+ * save by the items' own functions. */
 void waiter_stop(struct waiter *waiter);
 
 CUresult event_pool_get(struct session *session, CUevent *event);

@@ -104,9 +104,12 @@ SOFT_API CUresult softgpuTenantUsage(uint32_t id, uint64_t *busy_ns, uint64_t *b
 void soft_tenant_fail(struct soft_tenant *tenant, CUresult error)
 {
     int well = CUDA_SUCCESS;
-    atomic_compare_exchange_strong(&tenant->error, &well, (int)error);
+    bool first = atomic_compare_exchange_strong(&tenant->error, &well, (int)error);
     soft_drop(tenant);
     soft_interrupt_tenant(tenant);
+    if (first && soft.launch_done)
+        soft.launch_done(soft.launch_done_user,
+                         &(struct softgpu_launch_times){.tenant = tenant->id, .error = (int32_t)error});
 }
 
 /* A worker may have taken a block and not yet begun it when it was interrupted: so again, until all stopped. */

@@ -60,7 +60,8 @@ CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 
 /* Device time of launches without events: a launch that is made while the calling thread's tag is not 0
  * calls back when its last block has ended, on a worker thread, before the stream goes on. One that is
- * dropped because its tenant failed may not call back. The callback must be short and must not call cu*.
+ * dropped because its tenant failed may not call back; instead the failure itself is told, once, with tag 0,
+ * on any thread. The callback must be short and must not call cu* or softgpu*.
  * The tag stays until it is set again. */
 struct softgpu_launch_times {
     uint64_t tag;
