@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/guard.h"
 #include "engine/schedule.h"
 
 /* A client that does not read its replies for so long is not served any further. */
@@ -100,7 +101,7 @@ void session_note(struct session *session, CUresult result)
     if (!atomic_compare_exchange_strong(&session->sticky, &well, (int)result))
         return;
     __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
-    __atomic_store_n(&session->segment.page->sticky_error, (uint32_t)result, __ATOMIC_RELEASE);
+    shared_store(session, &session->segment.page->sticky_error, (uint32_t)result);
     schedule_session_failed(session, result);
     engine_fault(session, result);
 }

@@ -221,6 +221,7 @@ static void run_again(struct schedule *s, struct pending *pending, struct start 
 /* Every start and launch of the session leaves the books. Under the lock. */
 static void forget(struct schedule *s, struct session *session, CUresult error)
 {
+    session->failed = error;
     for (uint32_t i = 0; i < STARTS_MAX; i++)
         if (s->starts[i].session == session)
             start_give(s, &s->starts[i]);
@@ -435,8 +436,9 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
             if (!ready)
                 event.plan.kind = TALLY_SCHED_WHOLE;
         }
-        s->pendings[index].told = true;
-        if (feed(s, &event) == 0)
+        result = session->failed ? session->failed : CUDA_ERROR_OUT_OF_MEMORY;
+        s->pendings[index].told = !session->failed;
+        if (!session->failed && feed(s, &event) == 0)
             result = see_through(s, session, launch, index);
         else
             pending_give(s, index);

@@ -207,6 +207,7 @@ struct session {
     pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */
     uint32_t starts_in_flight; /* the schedule's lock */
     bool scheduled;      /* the scheduler knows the session; its lock */
+    CUresult failed;     /* what it would launch now would not run; the schedule's lock */
     struct control control;
     struct waiter completions; /* of starts, where the driver does not report them by itself */
     pthread_mutex_t lanes_lock; /* completion.c */

@@ -1,0 +1,213 @@
+"""The scheduler at work in an engine: sessions that fail, leave or are told new rules meanwhile."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.client import PINNED, Client, CudaError, ExecutorProcess, wait_until
+
+ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719
+BLOCKS = 300
+
+PTX = b"""
+.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry count(.param .u64 data, .param .u32 loops)
+{
+    .reg .u64 %d<2>;
+    .reg .u32 %r<4>;
+    .reg .pred %p0;
+    ld.param.u64 %d0, [data];
+    ld.param.u32 %r0, [loops];
+    mov.u32 %r1, %ctaid.x;
+    mul.wide.u32 %d1, %r1, 4;
+    add.u64 %d1, %d0, %d1;
+    red.global.add.u32 [%d1], 1;
+again:
+    sub.u32 %r0, %r0, 1;
+    xor.b32 %r2, %r2, %r0;
+    st.volatile.global.u32 [%d0+4096], %r2;
+    setp.ne.u32 %p0, %r0, 0;
+    @%p0 bra again;
+    ret;
+}
+.visible .entry spin(.param .u64 flag)
+{
+    .reg .u64 %d0;
+    .reg .u32 %r0;
+    .reg .pred %p0;
+    ld.param.u64 %d0, [flag];
+again:
+    ld.volatile.global.u32 %r0, [%d0];
+    setp.eq.u32 %p0, %r0, 0;
+    @%p0 bra again;
+    ret;
+}
+.visible .entry fail()
+{
+    trap;
+    ret;
+}
+"""
+
+
+@pytest.fixture(params=["soft", "events"])
+def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
+    options = {
+        "soft": ("--soft-memory-bytes=1073741824",),
+        "events": ("--event-timing",),
+    }[request.param]
+    with ExecutorProcess(*options) as process:
+        process.wait_event("ready")
+        yield process
+
+
+class Busy:
+    """A high session that keeps the device until it is let go."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.spin, _ = client.function(client.load(PTX), "spin")
+        self.flag = client.alloc(4)
+        self.streams = (client.stream(1), client.stream(1))
+
+    def hold(self) -> None:
+        self.client.write(self.flag, bytes(4), stream=self.streams[1])
+        self.client.sync(self.streams[1])
+        self.client.launch(self.spin, struct.pack("Q", self.flag), stream=self.streams[0])
+
+    def release(self) -> None:
+        self.client.write(self.flag, b"\1\0\0\0", stream=self.streams[1])
+        self.client.sync_all()
+
+
+def counters(executor: ExecutorProcess, session: int) -> dict[str, int]:
+    result: dict[str, int] = executor.stats()[str(session)]["counters"]
+    return result
+
+
+def counting(client: Client) -> tuple[int, int]:
+    """Kernel and zeroed memory."""
+    count, _ = client.function(client.load(PTX), "count")
+    data = client.alloc(8192)
+    client.write(data, bytes(8192))
+    client.sync()
+    return count, data
+
+
+def test_a_killed_session_does_not_wait_for_its_turn(executor: ExecutorProcess) -> None:
+    with executor.client(kind="high") as high:
+        busy = Busy(high)
+        opened = executor.open()
+        client = Client(opened)
+        count, data = counting(client)
+        busy.hold()
+        for _ in range(3):
+            client.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1))
+        waiting = client.begin("CTX_SYNC", "tally_op")
+        time.sleep(0.1)
+        assert not client.poll(waiting)
+        started_s = time.monotonic()
+        client.close(bye=False)
+        executor.wait_event("closed", opened["session"])
+        assert time.monotonic() - started_s < 2
+        busy.release()
+        with executor.client() as other:  # and others have their turn
+            count, data = counting(other)
+            other.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1))
+            other.sync()
+
+
+@pytest.mark.parametrize("policy", ["tally", "kernel", "fifo"])
+def test_every_block_runs_once_whatever_the_policy(executor: ExecutorProcess, policy: str) -> None:
+    with executor.client(kind="high") as high:
+        busy = Busy(high)
+        opened = executor.open()
+        client = Client(opened)
+        count, data = counting(client)
+        client.launch(count, struct.pack("QI", data, 3000000), grid=(BLOCKS, 1, 1))
+        wait_until(lambda: counters(executor, opened["session"])["starts"] >= 1, "the start")
+        time.sleep(0.05)
+        busy.hold()
+        wait_until(lambda: counters(executor, opened["session"])["preemptions"] >= 1, "the stop")
+        assert executor.request("policy", policy=policy)["ok"]
+        busy.release()
+        client.sync()
+        assert client.read(data, 4 * BLOCKS) == struct.pack("I", 1) * BLOCKS
+        client.close()
+        executor.wait_event("closed", opened["session"])
+
+
+def test_policies_change_under_load(executor: ExecutorProcess) -> None:
+    with executor.client(kind="high") as high, executor.client() as low:
+        kernels = [(client, *counting(client)) for client in (high, low)]
+        for policy in ["timeslice", "kernel", "fifo", "priority", "timeslice", "tally"] * 3:
+            for client, count, data in kernels:
+                for _ in range(20):
+                    client.launch(count, struct.pack("QI", data, 100), grid=(64, 1, 1))
+            assert executor.request("policy", policy=policy)["ok"]
+        for client, _, data in kernels:
+            client.sync()
+            assert client.read(data, 4 * 64) == struct.pack("I", 18 * 20) * 64
+
+
+def test_a_fault_ends_the_wait_for_a_turn(executor: ExecutorProcess) -> None:
+    with executor.client(kind="high") as high:
+        busy = Busy(high)
+        opened = executor.open()
+        victim = Client(opened)
+        count, data = counting(victim)
+        address, area = victim.host_alloc(1 << 20)
+        device = victim.alloc(1 << 20)
+        (name,) = [n for n in executor.shared_memory() if f"-s{opened['session']}-" in n]
+        area.close()
+        busy.hold()
+        os.truncate(f"/dev/shm/{name}", 0)
+        victim.raw(victim.copy(dst=device, src=address, src_place=PINNED, width=1 << 20))
+        victim.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1))
+        with pytest.raises(CudaError) as error:
+            victim.finish(victim.begin("CTX_SYNC", "tally_op"), timeout_s=5)
+        assert error.value.result == ILLEGAL_ADDRESS
+        victim.close()
+        executor.wait_event("closed", opened["session"])
+        busy.release()
+
+
+def test_a_fault_leaves_nothing_in_the_books(executor: ExecutorProcess) -> None:
+    with executor.client() as low:
+        count, data = counting(low)
+        opened = executor.open(kind="high")
+        victim = Client(opened)
+        module = victim.load(PTX)
+        kernels = [victim.function(module, name)[0] for name in ("fail", "count")]
+        scratch = victim.alloc(8192)
+        victim.launch(kernels[0])
+        for _ in range(50):  # nobody asks what became of them
+            victim.launch(kernels[1], struct.pack("QI", scratch, 1), grid=(8, 1, 1))
+        low.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1))
+        low.finish(low.begin("CTX_SYNC", "tally_op"), timeout_s=5)
+        with pytest.raises(CudaError) as error:
+            victim.sync()
+        assert error.value.result == LAUNCH_FAILED
+        victim.close()
+        executor.wait_event("closed", opened["session"])
+
+
+def test_what_waits_for_a_value_is_not_held_back(executor: ExecutorProcess) -> None:
+    with executor.client() as client:
+        count, data = counting(client)
+        flag = client.alloc(4)
+        client.write(flag, bytes(4))
+        client.sync()
+        waiting, other = client.stream(1), client.stream(1)
+        client.value(waiting, flag, 1, wait=True)
+        for stream in (waiting, waiting, other):
+            client.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1), stream=stream)
+        client.value(other, flag, 1)
+        client.finish(client.begin("CTX_SYNC", "tally_op"), timeout_s=5)
+        assert client.read(data, 32) == struct.pack("I", 3) * 8
