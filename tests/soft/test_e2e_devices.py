@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon
 from support.toolchain import Builder, compile_c
+
 from tally.client import paths
 
 pytestmark = pytest.mark.timeout(180)
