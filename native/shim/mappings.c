@@ -41,7 +41,7 @@ bool shim_mapping_find(const void *address, struct shim_mapping *mapping, size_t
             *mapping = here;
             end = here.end;
         } else if (end) {
-            if (here.start != end || !here.readable)
+            if (here.start != end || !here.readable || here.device != mapping->device || here.inode != mapping->inode)
                 break;
             end = here.end;
         }

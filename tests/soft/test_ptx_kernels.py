@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,10 @@ ILLEGAL_ADDRESS, MISALIGNED, TIMEOUT, FAILED = 700, 716, 702, 719
 
 
 @pytest.fixture(scope="module")
-def ptx(tmp_path_factory: pytest.TempPathFactory) -> str:
-    found = toolchain.toolkit()
-    if found is None:
+def ptx() -> str:
+    if toolchain.toolkit() is None:
         pytest.skip("no nvcc: pip install tally-gpu[test], and a C++ compiler")
-    target = tmp_path_factory.mktemp("ptx") / "kernels.ptx"
-    subprocess.run(
-        [str(found.nvcc), "-arch=compute_80", "-ptx", "-o", str(target), str(SOURCE)], check=True
-    )
-    return target.read_text()
+    return toolchain.compile_ptx(SOURCE).read_text()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
  * argv[2]: seed, argv[3]: how many random mutations. */
 #include "driver.h"
 
+#include <sys/mman.h>
+
 static uint32_t state;
 
 static uint32_t next_random(void)
@@ -24,6 +26,15 @@ static uint8_t *read_file(const char *path, size_t *bytes)
     data[*bytes] = 0;
     fclose(file);
     return data;
+}
+
+/* Pages, not heap: the size of an image is what it says of itself, so a wrong one has the driver look behind
+ * it, which an address sanitizer would call an overflow of the heap block. */
+static uint8_t *pages(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(at != MAP_FAILED, "no memory");
+    return at;
 }
 
 /* Text that is not even a PTX header: drivers have called it both. */
@@ -65,7 +76,7 @@ int main(int argc, char **argv)
     CUmodule module;
     CUfunction function;
     EXPECT(argc == 4, "usage");
-    uint8_t *good = read_file(argv[1], &bytes), *bad = malloc(bytes + 64);
+    uint8_t *good = read_file(argv[1], &bytes), *bad = pages(bytes + 64);
     state = (uint32_t)atoi(argv[2]) | 1;
     int loaded = 0, count = atoi(argv[3]);
     load_driver();
