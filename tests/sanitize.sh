@@ -22,7 +22,7 @@ mkdir -p "$build"
 export PATH="$bin:$PATH"
 
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export TSAN_OPTIONS=halt_on_error=1:exitcode=66:ignore_noninstrumented_modules=1:suppressions=$root/tests/tsan.supp
+export TSAN_OPTIONS=halt_on_error=1:exitcode=66:ignore_noninstrumented_modules=1:die_after_fork=0:suppressions=$root/tests/tsan.supp
 export ASAN_OPTIONS=abort_on_error=1
 
 # ThreadSanitizer of older compilers cannot place its shadow where the kernel randomises much.
