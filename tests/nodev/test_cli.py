@@ -336,8 +336,8 @@ def test_watch(supervised: Supervised) -> None:
     assert process.stdout is not None
     snapshots = [json.loads(process.stdout.readline()) for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    process.stdout.close()
     assert process.wait(10) == 130
+    process.stdout.close()
     assert snapshots[0]["time_s"] < snapshots[2]["time_s"]
 
 

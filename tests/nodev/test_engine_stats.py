@@ -23,7 +23,8 @@ def filled(*values_ns: int) -> Any:
 
 
 def bucket_of(value_ns: int) -> int:
-    (bucket,) = (index for index, count in enumerate(filled(value_ns).buckets) if count)
+    histogram = filled(value_ns)  # held: its buckets are a view
+    (bucket,) = (index for index, count in enumerate(histogram.buckets) if count)
     return int(bucket)
 
 

@@ -347,4 +347,6 @@ def test_program_that_is_preempted_gives_the_same_bytes(
     )  # fmt: skip
     jobs = {job["name"]: job["stats"]["counters"] for job in json.loads(shown.stdout)["jobs"]}
     assert jobs["alone"]["preemptions"] == 0
-    assert jobs["preempted"]["preemptions"] > 0
+    # Stopped, or in slices: whichever the measurements of these kernels make cheaper.
+    divided = jobs["preempted"]["starts"] - jobs["preempted"]["launches"]
+    assert jobs["preempted"]["preemptions"] > 0 or divided > 0
