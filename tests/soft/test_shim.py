@@ -13,6 +13,6 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @pytest.mark.parametrize("name", ["shim_memory", "shim_objects", "shim_processes"])
 def test_shim(daemon: Daemon, name: str) -> None:
-    # High: while a best-effort launch is held back or can be stopped, the program's later calls wait.
+    # High: behind a best-effort launch that can be stopped, the later calls of the program wait.
     done = daemon.ok(sys.executable, PROGRAMS / f"{name}.py", job_class="high")
     assert done.endswith("ok\n")
