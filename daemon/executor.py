@@ -317,7 +317,9 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     engine = Engine(_engine_config(options))
     _schedule(engine, options)
     info, name, version = engine.device()
-    profiles = Profiles(engine, name, options.state) if options.state else None
+    # What dry launches take says nothing, and would spoil the plans of the device's next real run.
+    keep = options.state and not options.soft_dry
+    profiles = Profiles(engine, name, options.state) if keep else None
     channel.send(
         {
             "event": "ready",

@@ -206,8 +206,8 @@ class Config:
     )
     soft_dry: bool = setting(
         False,
-        "Let a software GPU accept machine code and skip its launches: programs run, their results "
-        "are not computed. For testing API compatibility.",
+        "Let a software GPU accept machine code and skip every launch: programs run and memory is "
+        "copied, but no kernel computes anything. For testing API compatibility.",
     )
 
     def __post_init__(self) -> None:

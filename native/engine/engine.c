@@ -391,6 +391,8 @@ struct tally_engine *tally_engine_create(const struct tally_engine_config *confi
     engine->config.driver = strdup(config->driver);
     engine->config.runtime_dir = strdup(config->runtime_dir);
     engine->config.shm_prefix = strdup(config->shm_prefix);
+    if (config->soft && config->soft_dry)
+        engine->config.rewrite = NULL; /* a guarded kernel that is skipped would never have run its blocks */
     if (start(engine, config, error, error_bytes))
         return engine;
     tally_engine_destroy(engine);

@@ -129,7 +129,8 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
         return result;
     }
     fill_launch(op, function, shape);
-    op->total = function->kernel->entry ? blocks : 0; /* dry: nothing to run */
+    /* Dry: also kernels that could run are skipped, for their data may be what a skipped one never wrote. */
+    op->total = soft.dry ? 0 : blocks;
     op->cooperative = shape->cooperative;
     op->priority = shape->has_priority ? shape->priority : stream->priority;
     op->tag = launch_tag;

@@ -1,5 +1,6 @@
 /* Dry mode: machine code's own account of its kernels and variables, from the ELF's sections and symbols
- * (docs: NVIDIA's cuda-binary-utilities, and the layouts that nvdisasm prints). Nothing of it is run. */
+ * (docs: NVIDIA's cuda-binary-utilities, and the layouts that nvdisasm prints). Nothing of it is run, and in
+ * dry mode nothing else is (api_launch.c). */
 #include <stdlib.h>
 #include <string.h>
 

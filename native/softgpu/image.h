@@ -24,7 +24,7 @@ bool soft_lz4(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_byt
 bool soft_zstd_known(void);
 bool soft_zstd(const uint8_t *src, size_t src_bytes, uint8_t *dst, size_t dst_bytes);
 
-/* Dry mode: what machine code says of its kernels and variables; launches of them are skipped. */
+/* Dry mode: what machine code says of its kernels and variables. */
 struct soft_code *soft_dry_code(const uint8_t *elf, size_t bytes);
 void soft_dry_free(struct soft_code *code);
 

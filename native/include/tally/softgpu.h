@@ -24,8 +24,8 @@ typedef CUresult (*softgpu_compile_fn)(void *user, const char *ptx, size_t bytes
 CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user);
 
 /* Before cuInit: number of devices (default 1), worker threads a device (default: the CPUs),
- * device memory in bytes (default: a quarter of RAM), dry mode (machine code is accepted, launches of it
- * are skipped). 0 keeps a default. */
+ * device memory in bytes (default: a quarter of RAM), dry mode (machine code is accepted, and every launch is
+ * checked and skipped; copies and memsets are carried out). 0 keeps a default. */
 CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry);
 
 /* Before cuInit: which executor's part of the address space device memory lies in (tally/address.h; default:
