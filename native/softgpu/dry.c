@@ -44,6 +44,8 @@ struct dry {
     struct soft_code code;
     struct soft_kernel *kernels;
     struct soft_global *globals;
+    const uint8_t **sources; /* of the variables' initial bytes, while the ELF is there; NULL: zeros */
+    uint8_t *image;
 };
 
 static bool section_get(const struct elf *elf, uint32_t index, struct section *section)
@@ -165,10 +167,16 @@ static bool add_kernel(const struct elf *elf, struct dry *dry, const char *name)
     return true;
 }
 
-static bool add_global(struct dry *dry, const char *name, uint64_t bytes, bool is_const)
+/* initial: its bytes in the ELF; NULL: zeros. */
+static bool add_global(struct dry *dry, const char *name, const uint8_t *initial, uint64_t bytes, bool is_const)
 {
-    if (!bytes || bytes > TALLY_TENANT_BYTES)
+    if (!bytes || bytes > TALLY_TENANT_BYTES || dry->code.globals_bytes > TALLY_TENANT_BYTES)
         return true;
+    const uint8_t **sources = realloc(dry->sources, (dry->code.global_count + 1) * sizeof *sources);
+    if (!sources)
+        return false;
+    dry->sources = sources;
+    sources[dry->code.global_count] = initial;
     struct soft_global *grown = realloc(dry->globals, (dry->code.global_count + 1) * sizeof *grown);
     if (!grown)
         return false;
@@ -181,6 +189,14 @@ static bool add_global(struct dry *dry, const char *name, uint64_t bytes, bool i
     dry->code.global_count++;
     dry->code.globals_bytes += (bytes + 255) & ~255ull;
     return true;
+}
+
+/* Where the symbol's bytes are; NULL: they are zeros. */
+static const uint8_t *initial_bytes(const struct elf *elf, const struct section *home, const struct symbol *symbol)
+{
+    bool inside = home->type != SHT_NOBITS && symbol->value <= home->bytes &&
+                  symbol->bytes <= home->bytes - symbol->value;
+    return inside ? elf->data + home->offset + symbol->value : NULL;
 }
 
 static bool add_symbol(const struct elf *elf, struct dry *dry, const struct symbol *symbol, const char *name)
@@ -197,10 +213,27 @@ static bool add_symbol(const struct elf *elf, struct dry *dry, const struct symb
         return true;
     case STT_OBJECT:
         if (strncmp(home, ".nv.global", 10) == 0 || strcmp(home, ".nv.constant3") == 0)
-            return add_global(dry, name, symbol->bytes, home[4] == 'c');
+            return add_global(dry, name, initial_bytes(elf, &section, symbol), symbol->bytes, home[4] == 'c');
         return true;
     default: return true;
     }
+}
+
+/* Variables without initial values take no room here, however large they are. */
+static bool make_image(struct dry *dry)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < dry->code.global_count; i++)
+        any |= dry->sources[i] != NULL;
+    if (!any)
+        return true;
+    dry->code.globals_image = dry->image = calloc(1, dry->code.globals_bytes);
+    if (!dry->image)
+        return false;
+    for (uint32_t i = 0; i < dry->code.global_count; i++)
+        if (dry->sources[i])
+            memcpy(dry->image + dry->globals[i].offset, dry->sources[i], dry->globals[i].bytes);
+    return true;
 }
 
 struct soft_code *soft_dry_code(const uint8_t *data, size_t bytes)
@@ -223,6 +256,7 @@ struct soft_code *soft_dry_code(const uint8_t *data, size_t bytes)
             good = add_symbol(&elf, dry, &symbol, name);
         }
     }
+    good = good && make_image(dry);
     if (!good && dry)
         soft_dry_free(&dry->code);
     return good ? &dry->code : NULL;
@@ -239,5 +273,7 @@ void soft_dry_free(struct soft_code *code)
         free((void *)dry->globals[i].name);
     free(dry->kernels);
     free(dry->globals);
+    free(dry->sources);
+    free(dry->image);
     free(dry);
 }

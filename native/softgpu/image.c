@@ -102,9 +102,10 @@ static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
     CUresult result = scan(data, &ptx, &elf);
     if (result != CUDA_SUCCESS)
         return result;
-    if (!ptx.found && !(soft.dry && elf.found))
+    bool dry = soft.dry && elf.found; /* machine code says at once what PTX would have to be parsed for */
+    if (!ptx.found && !dry)
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
-    if (ptx.found) {
+    if (!dry) {
         size_t bytes;
         image->ptx = (char *)unpack(&ptx.entry, ptx.payload, &bytes);
         if (!image->ptx)
@@ -112,7 +113,7 @@ static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
         image->ptx_bytes = strnlen(image->ptx, bytes);
         image->ptx_arch = ptx.entry.arch;
     }
-    if (soft.dry && elf.found) {
+    if (dry) {
         image->elf = unpack(&elf.entry, elf.payload, &image->elf_bytes);
         if (!image->elf)
             return CUDA_ERROR_INVALID_IMAGE;

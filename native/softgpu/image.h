@@ -7,7 +7,7 @@
 #include "soft.h"
 
 struct soft_image {
-    char *ptx; /* NUL-terminated, or NULL */
+    char *ptx; /* NUL-terminated, or NULL: then there is machine code */
     size_t ptx_bytes;
     uint32_t ptx_arch; /* of the fatbin entry; 0: bare PTX */
     uint8_t *elf;      /* dry mode only, or NULL */

@@ -42,18 +42,14 @@ static CUresult compile(const struct soft_image *image, const struct soft_log *l
     return result;
 }
 
-/* Machine code only, or PTX that this device cannot be expected to take, beside machine code. */
+/* An image was opened as the one or the other. */
 static CUresult to_code(const struct soft_image *image, const struct soft_log *log,
                         const struct soft_code **code, bool *own)
 {
-    *own = false;
-    CUresult result = CUDA_ERROR_NO_BINARY_FOR_GPU;
-    if (image->ptx)
-        result = compile(image, log, code);
-    if (result == CUDA_SUCCESS || !image->elf)
-        return result;
+    *own = image->elf != NULL;
+    if (!*own)
+        return compile(image, log, code);
     *code = soft_dry_code(image->elf, image->elf_bytes);
-    *own = true;
     return *code ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
 }
 

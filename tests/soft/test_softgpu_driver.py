@@ -130,6 +130,9 @@ assert layout == [(0, 8), (8, 8), (16, 4)], layout
 address, size = ctypes.c_uint64(), ctypes.c_size_t()
 call("cuModuleGetGlobal_v2", ctypes.byref(address), ctypes.byref(size), module, b"table")
 assert size.value == 16
+table = (ctypes.c_int * 4)()
+call("cuMemcpyDtoH_v2", table, address, ctypes.c_size_t(16))
+assert list(table) == [1, 2, 3, 4], list(table)
 values = [ctypes.c_uint64(0), ctypes.c_uint64(0), ctypes.c_int(0)]
 pointers = (ctypes.c_void_p * 3)(*(ctypes.addressof(v) for v in values))
 call("cuLaunchKernel", function, 1000, 1, 1, 128, 1, 1, 0, None, pointers, None)
@@ -138,9 +141,10 @@ call("cuModuleUnload", module)
 """
 
 
+@pytest.mark.parametrize("code", ["sm_80", "[sm_80,compute_80]"])
 @pytest.mark.parametrize("mode", ["none", "size"])
-def test_dry_mode_knows_machine_code(device: SoftDevice, mode: str) -> None:
-    flags = ("-gencode", "arch=compute_80,code=sm_80", "-compress-mode", mode)
+def test_dry_mode_knows_machine_code(device: SoftDevice, mode: str, code: str) -> None:
+    flags = ("-gencode", f"arch=compute_80,code={code}", "-compress-mode", mode)
     image = toolchain.compile_fatbin(SOURCE, flags)
     command = [sys.executable, "-c", DRY, str(device.library._name), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
