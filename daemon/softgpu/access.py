@@ -43,6 +43,16 @@ class Access:
         return self.bytes * self.count
 
     @property
+    def is_pair(self) -> bool:
+        """A vector that one instruction of the CPU moves."""
+        return self.count > 1 and self.total in (8, 16)
+
+    @property
+    def whole(self) -> str:
+        """The type in which that instruction moves it: LLVM would take an i128 apart."""
+        return "i64" if self.total == 8 else "<2 x i64>"
+
+    @property
     def space(self) -> int:
         return SPACE_SHARED if self.shared else SPACE_GENERIC
 

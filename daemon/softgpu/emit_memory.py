@@ -34,9 +34,10 @@ def _count(ins: Instruction) -> int:
 def ld(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     count = _count(ins)
+    volatile = bool({"volatile", "relaxed", "acquire", "mmio"} & set(ins.mods))
     target, where = ins.operands[:2]
     if type_.bits == 128:
-        values = _wide_values(e, load(e, make_access(e, ins, where, 8, 2)))
+        values = _wide_values(e, load(e, make_access(e, ins, where, 8, 2), volatile))
     elif isinstance(where, Address) and is_param_slot(e, where):
         values = load_param(e, where, type_.bytes, count)
     elif isinstance(where, Address) and (found := kernel_parameter(e, where, type_.bytes * count)):
@@ -49,7 +50,6 @@ def ld(e: Emitter, ins: Instruction) -> None:
             for i in range(count)
         ]  # fmt: skip
     else:
-        volatile = bool({"volatile", "relaxed", "acquire", "mmio"} & set(ins.mods))
         values = load(e, make_access(e, ins, where, type_.bytes, count), volatile)
     if type_.bits == 1:
         raise e.error("predicates do not lie in memory")
@@ -73,10 +73,11 @@ def st(e: Emitter, ins: Instruction) -> None:
     sources = source.parts if isinstance(source, Vector) else (source,)
     if type_.bits == 1 or len(sources) != _count(ins):
         raise e.error("vector of the wrong length")
+    volatile = bool({"volatile", "relaxed", "release", "mmio"} & set(ins.mods))
     if type_.bits == 128:
         whole = e.read(source, "i128")
         values = [b.resize(whole, "i64"), b.resize(b.lshr(whole, integer("i128", 64)), "i64")]
-        store(e, make_access(e, ins, where, 8, 2), values)
+        store(e, make_access(e, ins, where, 8, 2), values, volatile)
         return
     if type_.is_float:
         values = [b.bitcast(e.read_as(s, type_), type_.llvm) for s in sources]
@@ -85,7 +86,6 @@ def st(e: Emitter, ins: Instruction) -> None:
     if isinstance(where, Address) and is_param_slot(e, where):
         store_param(e, where, values, type_.bytes)
         return
-    volatile = bool({"volatile", "relaxed", "release", "mmio"} & set(ins.mods))
     store(e, make_access(e, ins, where, type_.bytes, len(values)), values, volatile)
 
 

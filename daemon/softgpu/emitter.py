@@ -570,11 +570,11 @@ class Emitter:
         base = self.read(operand.base, "i64")
         return self.b.add(base, integer("i64", operand.offset))
 
-    def scratch_slot(self, name: str) -> str:
-        """Memory for 32 values of up to 8 bytes, shared by all calls to C in the function."""
+    def scratch_slot(self, name: str, bytes_: int = 8) -> str:
+        """Memory for 32 values of up to so many bytes, shared by all calls to C in the function."""
         slot = self.scratch_slots.get(name)
         if slot is None:
-            slot = self.scratch_slots[name] = self.b.alloca("[32 x i64]")
+            slot = self.scratch_slots[name] = self.b.alloca(f"[32 x i{bytes_ * 8}]")
         return slot
 
     def scratch(self, name: str, value: Value, offset: int = 0) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def load(e: Emitter, access: Access, volatile: bool = False) -> list[Value]:
     """The elements at the current lanes' addresses, as integers."""
+    if volatile and access.is_pair:
+        return _load_whole(e, access)
     if not access.address.per_lane:
         pointer = resolve(e, access)
         word = "volatile " if volatile else ""
@@ -31,6 +33,29 @@ def load(e: Emitter, access: Access, volatile: bool = False) -> list[Value]:
     if access.bytes in (4, 8) and not volatile and e.program.gathers:
         return _load_gathered(e, access)
     return _load_slow(e, access)
+
+
+def _load_whole(e: Emitter, access: Access) -> list[Value]:
+    """A short vector whose elements are read at once, as GPUs do and look-back scans rely on."""
+    b = e.b
+    if not access.address.per_lane:
+        whole, name = b.name(), b.name()
+        b.line(f"{whole} = load volatile {access.whole}, ptr {resolve(e, access)}, align 8")
+        b.line(f"{name} = bitcast {access.whole} {whole} to <{access.count} x {access.type}>")
+        return [
+            b.value(access.type, False,
+                    f"extractelement <{access.count} x {access.type}> {name}, i64 {i}")
+            for i in range(access.count)
+        ]  # fmt: skip
+    slot, out = e.scratch("address", access.address), e.scratch_slot("whole", 16)
+    e.call_helper(
+        "load", "void",
+        f"ptr %w, i32 {e.mask.text}, ptr {slot}, ptr {out}, i32 {access.total}, i32 {access.space}",
+    )  # fmt: skip
+    return [
+        b.value(access.type, True, f"freeze {value}")
+        for value in _load_rows(e, access, Value("ptr", out))
+    ]
 
 
 def _load_slow(e: Emitter, access: Access) -> list[Value]:

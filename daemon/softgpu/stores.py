@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def store(e: Emitter, access: Access, values: list[Value], volatile: bool = False) -> None:
     """Write integers to the current lanes' addresses."""
     b = e.b
+    if volatile and access.is_pair:
+        _store_whole(e, access, values)
+        return
     if not access.address.per_lane and not any(v.per_lane for v in values):
         pointer = resolve(e, access)
         word = "volatile " if volatile else ""
@@ -33,6 +36,29 @@ def store(e: Emitter, access: Access, values: list[Value], volatile: bool = Fals
         _store_in_line(e, access, values, group)
         return
     _store_slow(e, access, values)
+
+
+def _store_whole(e: Emitter, access: Access, values: list[Value]) -> None:
+    """A short vector whose elements are written at once, as GPUs do and look-back scans rely on."""
+    b = e.b
+    if not access.address.per_lane and not any(v.per_lane for v in values):
+        pointer, vector = resolve(e, access), "poison"
+        part = f"<{access.count} x {access.type}>"
+        for i, value in enumerate(values):
+            name = b.name()
+            b.line(f"{name} = insertelement {part} {vector}, {value}, i64 {i}")
+            vector = name
+        whole = b.name()
+        b.line(f"{whole} = bitcast {part} {vector} to {access.whole}")
+        b.line(f"store volatile {access.whole} {whole}, ptr {pointer}, align 8")
+        return
+    slot, data = e.scratch("address", access.address), e.scratch_slot("whole", 16)
+    _store_rows(e, access, [b.splat(v) for v in values], Value("ptr", data))
+    e.call_helper(
+        "store", "void",
+        f"ptr %w, i32 {e.mask.text}, ptr {slot}, ptr {data}, i32 {access.total}, "
+        f"i32 {access.space}",
+    )  # fmt: skip
 
 
 def _store_slow(e: Emitter, access: Access, values: list[Value]) -> None:

@@ -27,6 +27,9 @@ void *soft_help_access(struct soft_warp *warp, uint64_t address, uint32_t bytes,
     return reach(warp, address, bytes, space);
 }
 
+/* Short vectors that compiled code wants moved at once: one instruction, where the CPU has it. */
+typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+
 #define EACH_LANE(mask, lane) \
     for (uint32_t lane##_bits = (mask), lane; lane##_bits && (lane = (uint32_t)__builtin_ctz(lane##_bits), 1); \
          lane##_bits &= lane##_bits - 1)
@@ -42,7 +45,8 @@ void soft_help_load(struct soft_warp *warp, uint32_t mask, const uint64_t *addre
     case 1: GATHER(uint8_t); break;
     case 2: GATHER(uint16_t); break;
     case 4: GATHER(uint32_t); break;
-    default: GATHER(uint64_t); break;
+    case 8: GATHER(uint64_t); break;
+    default: GATHER(pair); break;
     }
 }
 
@@ -52,7 +56,8 @@ void soft_help_store(struct soft_warp *warp, uint32_t mask, const uint64_t *addr
     case 1: SCATTER(uint8_t); break;
     case 2: SCATTER(uint16_t); break;
     case 4: SCATTER(uint32_t); break;
-    default: SCATTER(uint64_t); break;
+    case 8: SCATTER(uint64_t); break;
+    default: SCATTER(pair); break;
     }
 }
 
