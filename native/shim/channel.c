@@ -14,12 +14,17 @@ int shim_channel_device(const struct shim_channel *channel)
     return channel->device;
 }
 
+const struct tally_device_info *shim_channel_info(const struct shim_channel *channel)
+{
+    return channel->info;
+}
+
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address)
 {
     return address - channel->region_base < channel->region_bytes;
 }
 
-static void set_fault(struct shim_channel *channel, CUresult fault)
+static SHIM_RARE void set_fault(struct shim_channel *channel, CUresult fault)
 {
     uint32_t none = 0;
     atomic_compare_exchange_strong(&channel->fault, &none, (uint32_t)fault);
@@ -42,7 +47,7 @@ CUresult shim_take_async_error(struct shim_channel *channel)
     return (CUresult)atomic_exchange(&channel->async_error, 0);
 }
 
-bool shim_channel_lost(struct shim_channel *channel)
+SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
 {
     if (atomic_load(&channel->fault))
         return true;
@@ -72,7 +77,7 @@ bool shim_channel_lost(struct shim_channel *channel)
 CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *message)
 {
     CUresult result = CUDA_SUCCESS;
-    pthread_mutex_lock(&channel->send_lock);
+    shim_lock_take(&channel->send_lock);
     while (!(result = (CUresult)atomic_load_explicit(&channel->fault, memory_order_relaxed))) {
         if (tally_zmq.msg_send(message, channel->ops, 0) >= 0)
             break;
@@ -83,7 +88,7 @@ CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *messa
         else if (error != EINTR)
             set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
     }
-    pthread_mutex_unlock(&channel->send_lock);
+    shim_lock_give(&channel->send_lock);
     if (result)
         tally_zmq.msg_close(message);
     return result;
@@ -186,10 +191,10 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const s
     if (!channel)
         return CUDA_ERROR_OUT_OF_MEMORY;
     channel->device = device;
+    channel->info = shim_device(device);
     channel->generation = generation;
     channel->region_base = open_reply->device_region_base;
     channel->region_bytes = open_reply->device_region_base ? open_reply->device_region_bytes : 0;
-    pthread_mutex_init(&channel->send_lock, NULL);
     pthread_mutex_init(&channel->call_lock, NULL);
     pthread_mutex_init(&channel->monitor_lock, NULL);
     pthread_mutex_init(&channel->slot_lock, NULL);
@@ -206,11 +211,13 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const s
 }
 
 /* Exit must not hang on a thread that is stuck in a call; such a thread keeps its socket. */
+#define EXIT_WAIT_MS 50
+
 static bool lock_soon(pthread_mutex_t *mutex)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 50 * 1000000;
+    until.tv_nsec += EXIT_WAIT_MS * 1000000;
     if (until.tv_nsec >= 1000000000)
         until.tv_sec++, until.tv_nsec -= 1000000000;
     return pthread_mutex_timedlock(mutex, &until) == 0;
@@ -221,14 +228,14 @@ bool shim_channel_close(struct shim_channel *channel)
     bool lost = shim_channel_lost(channel);
     atomic_store(&channel->fault, CUDA_ERROR_DEINITIALIZED);
     bool all = false;
-    if (lock_soon(&channel->send_lock)) {
+    if (shim_lock_soon(&channel->send_lock, EXIT_WAIT_MS)) {
         struct tally_op bye = {.code = TALLY_OP_BYE, .bytes = sizeof bye};
         if (!lost)
             tally_message_send(channel->ops, &bye, sizeof bye, NULL, 0, TALLY_ZMQ_DONTWAIT);
         tally_zmq.close(channel->ops);
         channel->ops = NULL;
         all = true;
-        pthread_mutex_unlock(&channel->send_lock);
+        shim_lock_give(&channel->send_lock);
     }
     if (lock_soon(&channel->call_lock)) {
         if (!channel->led) {

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "connection.h"
+#include "lock.h"
 #include "wire/message.h"
 
 /* How long a blocked thread sleeps before it looks whether the executor still lives. */
@@ -21,11 +22,12 @@ struct shim_channel {
     uint32_t slot_count, slot_bytes;
     uint64_t region_base, region_bytes; /* of device addresses; 0: not known */
     int device;
+    const struct tally_device_info *info;
     uint32_t generation;
     _Atomic uint32_t fault;       /* CUresult that every call returns from now on; 0: alive */
     _Atomic uint32_t async_error; /* CUresult to be told by the next synchronizing call */
 
-    pthread_mutex_t send_lock; /* the ops socket */
+    struct shim_lock send_lock; /* the ops socket */
     void *ops;
 
     pthread_mutex_t call_lock; /* the fields below; the replies socket belongs to the leader */

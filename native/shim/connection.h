@@ -18,6 +18,10 @@
 
 struct shim_channel;
 
+/* What is seldom needed: kept out of line, so that the functions a launch passes through stay small enough
+ * to become one. */
+#define SHIM_RARE __attribute__((noinline, cold))
+
 /* ---- process ---------------------------------------------------------------------------------- */
 
 /* HELLO to tallyd. Cheap when done before; safe from any thread; works anew in a forked child.
@@ -53,6 +57,7 @@ CUresult shim_unsupported(const char *symbol, uint64_t *calls);
 /* ---- channel ---------------------------------------------------------------------------------- */
 
 int shim_channel_device(const struct shim_channel *channel);
+const struct tally_device_info *shim_channel_info(const struct shim_channel *channel); /* of its device */
 /* Whether the address can only be device memory: in the region of an open channel whose region is known. */
 bool shim_is_device_address(uint64_t address);
 

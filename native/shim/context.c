@@ -164,7 +164,7 @@ CUresult shim_initialized(void)
                                                                      : CUDA_ERROR_NOT_INITIALIZED;
 }
 
-static CUresult no_context(void)
+static SHIM_RARE CUresult no_context(void)
 {
     CUresult status = shim_initialized();
     return status == CUDA_SUCCESS ? CUDA_ERROR_INVALID_CONTEXT : status;
@@ -184,7 +184,7 @@ static CUresult current(struct shim_context **out)
     return CUDA_SUCCESS;
 }
 
-static CUresult open_channel(struct shim_context *context, struct shim_channel **out)
+static SHIM_RARE CUresult open_channel(struct shim_context *context, struct shim_channel **out)
 {
     CUresult status = shim_channel_open((int)context->device, out);
     if (status == CUDA_SUCCESS)

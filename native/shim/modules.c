@@ -184,6 +184,15 @@ static bool layout_is_sound(const struct tally_reply_get_function *reply, const 
     return true;
 }
 
+/* Whether some of the bytes that a launch sends belong to no parameter. */
+static bool layout_is_padded(const struct tally_reply_get_function *reply, const struct tally_param *params)
+{
+    uint32_t end = 0;
+    for (uint32_t i = 0; i < reply->param_count && params[i].offset == end; i++)
+        end += params[i].bytes;
+    return end != reply->param_bytes;
+}
+
 /* Takes `params` (malloc'ed) over, also on failure. */
 static CUresult function_new(struct shim_module *module, uint64_t handle, const char *name,
                              const struct tally_reply_get_function *reply, void *params, size_t params_bytes,
@@ -207,6 +216,7 @@ static CUresult function_new(struct shim_module *module, uint64_t handle, const 
         .param_count = reply->param_count,
         .param_bytes = reply->param_bytes,
         .params = params,
+        .padded = layout_is_padded(reply, params),
         .name = copy,
     };
     memcpy(function->attributes, reply->attributes, sizeof function->attributes);
@@ -279,7 +289,7 @@ CUresult shim_module_function(struct shim_module *module, const char *name, stru
     return result;
 }
 
-CUresult shim_function_on(struct shim_function *function, struct shim_channel *channel)
+SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_channel *channel)
 {
     if (atomic_load_explicit(&function->devices, memory_order_acquire) & device_bit(channel))
         return CUDA_SUCCESS;

@@ -25,6 +25,7 @@ struct shim_function {
     uint32_t param_count;
     uint32_t param_bytes;
     struct tally_param *params;
+    bool padded; /* there are bytes between or behind the parameters */
     char *name;
 };
 

@@ -111,7 +111,7 @@ static void make_key(void)
     hidden_usable = pthread_key_create(&hidden_key, destroy_hidden) == 0;
 }
 
-static CUresult thread_stream(struct shim_context *context, struct shim_channel *channel, struct shim_stream **out)
+static SHIM_RARE CUresult thread_stream(struct shim_context *context, struct shim_channel *channel, struct shim_stream **out)
 {
     pthread_once(&hidden_once, make_key);
     if (!hidden_usable)
@@ -142,15 +142,19 @@ static CUresult thread_stream(struct shim_context *context, struct shim_channel 
 
 /* ---- what a stream parameter means ------------------------------------------------------------------------- */
 
+static SHIM_RARE CUresult no_stream(void)
+{
+    CUresult ready = shim_ready();
+    return ready ? ready : CUDA_ERROR_INVALID_HANDLE;
+}
+
 CUresult shim_stream_resolve(bool per_thread, CUstream stream, struct shim_stream_ref *ref)
 {
     *ref = (struct shim_stream_ref){0};
     if ((uintptr_t)stream > (uintptr_t)CU_STREAM_PER_THREAD) {
         struct shim_stream *found = shim_handle_get(TALLY_KIND_STREAM, (uint64_t)(uintptr_t)stream);
-        if (!found) {
-            CUresult ready = shim_ready();
-            return ready ? ready : CUDA_ERROR_INVALID_HANDLE;
-        }
+        if (!found)
+            return no_stream();
         *ref = (struct shim_stream_ref){found->channel, found->context, found, found->handle};
         return shim_channel_check(found->channel);
     }

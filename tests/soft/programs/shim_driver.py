@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import byref, c_char_p, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_size_t, c_uint64, c_void_p
 
 cuda = ctypes.CDLL("libcuda.so.1")
 
@@ -97,7 +97,7 @@ def stream(flags: int = 1) -> c_void_p:
 
 def launch(
     kernel: c_void_p,
-    *arguments: c_uint32 | c_uint64,
+    *arguments: ctypes._CData,
     grid: tuple[int, int, int] = (1, 1, 1),
     block: tuple[int, int, int] = (1, 1, 1),
     shared: int = 0,

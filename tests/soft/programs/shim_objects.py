@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    byref,
+    c_float,
+    c_int,
+    c_size_t,
+    c_uint,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 
 from shim_driver import (
     FILE_NOT_FOUND,
@@ -25,6 +36,29 @@ from shim_driver import (
     stream,
 )
 
+GAPS = b"""
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry gaps(.param .u8 a, .param .u64 to, .param .u16 b, .param .align 4 .b8 c[12],
+                     .param .u8 d)
+{
+    .reg .b64 %rd<2>; .reg .b32 %r<4>;
+    ld.param.u64 %rd1, [to];
+    cvta.to.global.u64 %rd1, %rd1;
+    ld.param.u8 %r1, [a];
+    st.global.u32 [%rd1], %r1;
+    ld.param.u16 %r1, [b];
+    st.global.u32 [%rd1+4], %r1;
+    ld.param.u32 %r1, [c];
+    ld.param.u32 %r2, [c+8];
+    st.global.u32 [%rd1+8], %r1;
+    st.global.u32 [%rd1+12], %r2;
+    ld.param.u8 %r1, [d];
+    st.global.u32 [%rd1+16], %r1;
+    ret;
+}
+"""
 DISABLE_TIMING = 2
 ERROR_LOG, ERROR_LOG_BYTES = 5, 6
 MAX_DYNAMIC_SHARED = 8
@@ -138,6 +172,15 @@ def one_buffer(module: c_void_p) -> None:
     expect(cuda.cuLaunchKernel(kernel, 1, 1, 1, 256, 1, 1, 0, None, None, extra), INVALID_VALUE)
 
 
+def parameters_with_gaps() -> None:
+    """Sizes of all kinds, with bytes between them that belong to none."""
+    data, c = allocate(20), (c_uint32 * 3)(0x12345678, 0, 0x9ABCDEF0)
+    arguments = (c_uint8(0xA1), data, c_uint16(0xB2B3), c, c_uint8(0xD4))
+    expect(launch(function(load(GAPS), b"gaps"), *arguments))
+    words = (0xA1, 0xB2B3, 0x12345678, 0x9ABCDEF0, 0xD4)
+    assert download(data, 20) == b"".join(word.to_bytes(4, "little") for word in words)
+
+
 def modules(module: c_void_p) -> None:
     address, size, count = c_uint64(), c_size_t(), c_uint()
     expect(cuda.cuModuleGetGlobal_v2(byref(address), byref(size), module, b"counter"))
@@ -185,6 +228,7 @@ def main() -> None:
     handles_that_are_gone(module)
     launches_refused(module)
     one_buffer(module)
+    parameters_with_gaps()
     modules(module)
     wrong_images()
     kept = allocate(4)
