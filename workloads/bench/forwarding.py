@@ -27,7 +27,9 @@ def measure(daemon: LocalDaemon, folder: Path, repetitions: int) -> list[Figure]
     if done.returncode != 0:
         raise TallyError(f"forwarding ended with {done.returncode}: {done.stderr.strip()}")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    column = {key: [float(row[key]) for row in rows if row[key]] for key in rows[0]}
+    column: dict[str, list[float]] = {}
+    for key, value in (item for row in rows for item in row.items() if item[1]):
+        column.setdefault(key, []).append(float(value))
     copies = [a + b for a, b in zip(column["htod_ns"], column["dtoh_ns"], strict=True)]
     return [
         Figure("launches forwarded", "1/s", Spread.of([1e9 / ns for ns in column["stream_ns"]])),
@@ -37,7 +39,7 @@ def measure(daemon: LocalDaemon, folder: Path, repetitions: int) -> list[Figure]
             column["launch_wall_ns"],
             column["send_wall_ns"],
             1.5,
-            note="wall time of the call, bursts of 500",
+            note="100 bytes each; wall time of the call in bursts of 500 that take turns",
         ),
         compare(
             "the same in CPU time",
