@@ -10,7 +10,7 @@ from typing import Any
 
 from tally._native import ffi, lib
 
-GAUGES = frozenset({"memory_bytes", "memory_peak_bytes", "pinned_bytes"})
+GAUGES = frozenset({"memory_bytes", "memory_peak_bytes", "pinned_bytes", "waiting_ns"})
 
 
 def _names(name_of: Any, count: int) -> tuple[str, ...]:

@@ -12,8 +12,9 @@
 #define PLANS_MAX 65536u
 #define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
-#define BESIDE_NS 50000000ull /* how long a launch waits behind one of its own session, see launch_beside */
+#define BESIDE_NS 50000000ull /* how long a launch waits for one of its own session, see launch_beside */
 #define NONE UINT32_MAX
+#define QUEUE_OF(launch) ((launch)->stream->queue % SESSION_QUEUES_MAX)
 
 /* A launch that the core knows. */
 struct pending {
@@ -37,6 +38,7 @@ struct pending {
 struct start {
     uint32_t next_free;
     uint32_t generation;
+    uint32_t queue;          /* of its session */
     uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place */
     uint32_t lo, hi, flags;
     uint64_t arrived_ns;
@@ -137,18 +139,21 @@ static void pending_give(struct schedule *s, uint32_t index)
     s->pending_free = index;
 }
 
-static uint64_t start_take(struct schedule *s, struct session *session, uint32_t launch, uint32_t lo, uint32_t hi,
-                           uint32_t flags, uint64_t arrived_ns)
+static uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo,
+                           uint32_t hi, uint32_t flags)
 {
-    uint32_t index = s->start_free;
+    struct session *session = what->session;
+    uint32_t index = s->start_free, queue = QUEUE_OF(what);
     if (index == NONE)
         return 0;
     struct start *start = &s->starts[index];
     s->start_free = start->next_free;
     uint32_t generation = start->generation + 1;
     session->starts_in_flight++;
-    *start = (struct start){.generation = generation ? generation : 1, .launch = launch, .lo = lo, .hi = hi,
-                            .flags = flags, .arrived_ns = arrived_ns, .session = session};
+    session->queue_starts[queue]++;
+    *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
+                            .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
+                            .session = session};
     if (launch != NONE)
         start->serial = s->pendings[launch].serial;
     return (uint64_t)start->generation << 32 | index;
@@ -178,6 +183,8 @@ static bool is_guarded(uint32_t flags)
 static void start_give(struct schedule *s, struct start *start)
 {
     start->session->starts_in_flight--;
+    start->session->queue_starts[start->queue]--;
+    start->session->end_ns = engine_now_ns();
     start->session = NULL;
     start->next_free = s->start_free;
     s->start_free = (uint32_t)(start - s->starts);
@@ -185,21 +192,20 @@ static void start_give(struct schedule *s, struct start *start)
 
 /* ---- reports from the device ------------------------------------------------------------------- */
 
+/* A start that was told to stop and ran all its blocks all the same measures both, its time and that of
+ * stopping it: else a kernel of one block, beside a busy high job, would stay unknown for ever. */
 static void measure(struct schedule *s, const struct pending *pending, const struct start *start, bool stopped,
                     uint64_t now_ns)
 {
     uint64_t ns = start->times.end_ns - start->times.start_ns;
-    if (stopped) {
+    if (pending->flag_ns)
         tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, now_ns - pending->flag_ns);
-        return;
-    }
-    if (start->flags & TALLY_SCHED_START_RESUMED)
+    if (stopped || start->flags & TALLY_SCHED_START_RESUMED)
         return;
     enum tally_plan_measurement what = start->flags & TALLY_SCHED_START_PREEMPTIBLE ? TALLY_PLAN_GUARDED
                                        : start->hi - start->lo < pending->blocks    ? TALLY_PLAN_SLICE
                                                                                     : TALLY_PLAN_WHOLE;
-    if (pending->flag_ns == 0)
-        tally_plans_measure(s->plans, pending->signature, what, start->hi - start->lo, ns);
+    tally_plans_measure(s->plans, pending->signature, what, start->hi - start->lo, ns);
 }
 
 /* Blocks are left though nobody asked for that: the flag was up for another reason, such as a write of it
@@ -314,7 +320,7 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
 {
     pthread_mutex_lock(&s->lock);
     uint32_t index = pending_take(s, session, launch);
-    uint64_t tag = start_take(s, session, index, 0, launch->blocks, TALLY_SCHED_START_FINAL, launch->arrived_ns);
+    uint64_t tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
     pthread_mutex_unlock(&s->lock);
     CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
     struct tally_sched_event event = launch_event(launch, index);
@@ -348,7 +354,7 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
                             : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
                                                              : LAUNCH_WHOLE;
-    uint64_t tag = start_take(s, session, index, in.lo, in.hi, in.flags, launch->arrived_ns);
+    uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
     pthread_mutex_unlock(&s->lock);
     CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&s->lock);
@@ -372,13 +378,18 @@ static void wait_turn(struct schedule *s, struct session *session, uint64_t unti
 }
 
 /* A kernel may wait for one of the same program in another stream: it must not be held back for ever by
- * what it is to release. So behind a launch of its own that takes very long, it goes unscheduled. Under the
- * lock, which is released around the driver's call. */
+ * what it is to release. Behind a launch of its own stream it may: that one cannot wait for it. */
+static bool must_go_beside(const struct session *session, const struct launch *launch)
+{
+    return session->starts_in_flight > session->queue_starts[QUEUE_OF(launch)];
+}
+
+/* Unscheduled. Under the lock, which is released around the driver's call. */
 static CUresult launch_beside(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
 {
     feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
     pending_give(s, index);
-    uint64_t tag = start_take(s, session, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL, launch->arrived_ns);
+    uint64_t tag = start_take(s, launch, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL);
     pthread_mutex_unlock(&s->lock);
     CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
     pthread_mutex_lock(&s->lock);
@@ -394,12 +405,15 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     struct pending *pending = &s->pendings[index];
     CUresult result = CUDA_SUCCESS;
     bool with_device = false;
-    uint64_t beside_ns = engine_now_ns() + BESIDE_NS;
+    session->held_ns = engine_now_ns();
+    uint64_t beside_ns = session->held_ns + BESIDE_NS;
     while (!pending->over && !with_device && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
         if (pending->todo_count == 0) {
             uint64_t now_ns = engine_now_ns();
-            if (!pending->begun && now_ns >= beside_ns && session->starts_in_flight > 0)
+            if (!pending->begun && now_ns >= beside_ns && must_go_beside(session, launch)) {
+                session->held_ns = 0;
                 return launch_beside(s, session, launch, index);
+            }
             wait_turn(s, session, pending->begun ? TALLY_SCHED_NEVER
                                   : now_ns < beside_ns ? beside_ns : now_ns + BESIDE_NS);
             continue;
@@ -411,6 +425,7 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     }
     if (pending->over && pending->dropped && result == CUDA_SUCCESS && !atomic_load(&session->ending))
         result = pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
+    session->held_ns = 0;
     pending->owned = false;
     if (pending->over)
         pending_give(s, index);
@@ -483,6 +498,16 @@ void schedule_session_failed(struct session *session, CUresult error)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* For how long a launch has been held back while nothing of the session was with the device. The lock. */
+static uint64_t waiting_ns(const struct session *session)
+{
+    if (!session->held_ns || session->starts_in_flight > 0)
+        return 0;
+    uint64_t from = session->held_ns > session->end_ns ? session->held_ns : session->end_ns;
+    uint64_t now_ns = engine_now_ns();
+    return now_ns > from ? now_ns - from : 0;
+}
+
 /* Under the lock. */
 static void count(struct schedule *s, struct session *session)
 {
@@ -493,6 +518,7 @@ static void count(struct schedule *s, struct session *session)
     tally_stats_set(&session->stats, TALLY_COUNT_PREEMPTIONS, stats.preemptions);
     tally_stats_set(&session->stats, TALLY_COUNT_WAITED_NS, stats.waited_ns);
     tally_stats_set(&session->stats, TALLY_COUNT_SCHEDULED_NS, stats.gpu_ns);
+    tally_stats_set(&session->stats, TALLY_COUNT_WAITING_NS, waiting_ns(session));
 }
 
 void schedule_session_close(struct session *session)

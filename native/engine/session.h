@@ -206,6 +206,9 @@ struct session {
     struct tally_session_stats stats;
     pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */
     uint32_t starts_in_flight; /* the schedule's lock */
+    uint32_t queue_starts[SESSION_QUEUES_MAX]; /* of those, by queue; the same lock */
+    uint64_t held_ns;    /* when the launch came that its thread sees through; 0: none; the same lock */
+    uint64_t end_ns;     /* of its last start; the same lock */
     bool scheduled;      /* the scheduler knows the session; its lock */
     CUresult failed;     /* what it would launch now would not run; the schedule's lock */
     struct control control;

@@ -26,6 +26,7 @@ static const char *const counter_names[TALLY_COUNTERS] = {
     [TALLY_COUNT_MEMORY_BYTES] = "memory_bytes",
     [TALLY_COUNT_MEMORY_PEAK_BYTES] = "memory_peak_bytes",
     [TALLY_COUNT_PINNED_BYTES] = "pinned_bytes",
+    [TALLY_COUNT_WAITING_NS] = "waiting_ns",
 };
 
 static const char *const timing_names[TALLY_TIMINGS] = {

@@ -37,6 +37,7 @@ enum tally_counter {
     TALLY_COUNT_MEMORY_BYTES, /* allocated now */
     TALLY_COUNT_MEMORY_PEAK_BYTES,
     TALLY_COUNT_PINNED_BYTES,
+    TALLY_COUNT_WAITING_NS, /* a gauge: how long the launch that is held back now has waited for its turn */
     TALLY_COUNTERS,
 };
 

@@ -19,6 +19,7 @@ NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
     *("REQUESTS", "LATENCY p50", "p95 ", "p99 ", "MEMORY", "PEAK"),
 )
+WAITING_NS_MIN = 500_000_000  # between two kernels of a high job everybody waits a little
 SCHEDULE = (
     *("LAUNCHES", "STARTS", "PER LAUNCH", "PREEMPTED"),
     *("WAITED", "WAIT MEAN", "DEVICE TIME", "HARVESTED"),
@@ -27,6 +28,8 @@ SCHEDULE = (
 
 @click.command(
     epilog="""\b
+STATE is `waiting`, with a time, while nothing of a job runs as the scheduler holds it back.
+\b
 Columns: DELAY is how long launches waited until their first block ran; LATENCY is how long requests
 took: from the first op after the job was idle until its blocking wait returned.
 \b
@@ -146,8 +149,15 @@ def _job_table(
     table = render.table(("JOB", "NAME", "CLASS", "STATE", *columns), columns)
     for job in snapshot["jobs"]:
         name = render.plain(job["name"])
-        table.add_row(job["id"], name, job["class"], job["state"], *numbers(job))
+        table.add_row(job["id"], name, job["class"], _state(job), *numbers(job))
     return table
+
+
+def _state(job: Mapping[str, Any]) -> str:
+    waiting_ns = job["stats"]["gauges"].get("waiting_ns", 0)
+    if waiting_ns < WAITING_NS_MIN:
+        return str(job["state"])
+    return f"waiting {render.time_ns(waiting_ns)}"
 
 
 def _schedule_numbers(job: Mapping[str, Any]) -> list[str]:
