@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.daemon import Daemon, plain_environment, read_line, script, wait_until
+from support.jobs import free_memory, sessions, shared_memory_of
 from support.toolchain import Builder
 from support.watching import Holdings, shared_memory_files
 
@@ -23,15 +24,6 @@ SEED = int(os.environ.get("SEED", "1"))
 def own_daemon() -> Iterator[Daemon]:
     with Daemon() as daemon:
         yield daemon
-
-
-def live_sessions(daemon: Daemon) -> int:
-    return sum(int(job["sessions"]) for job in daemon.stats()["jobs"])
-
-
-def shared_memory_of(daemon: Daemon) -> set[str]:
-    """Files that this tallyd's executors have made: their names hold its pid."""
-    return {name for name in shared_memory_files() if f".{daemon.process.pid}." in name}
 
 
 def test_no_daemon(builder: Builder, tmp_path: object) -> None:
@@ -67,7 +59,7 @@ def test_killed_clients_leave_nothing(own_daemon: Daemon, builder: Builder) -> N
     program = builder.get("busy")
     daemon.ok(program, 3)
     (executor,) = daemon.executor_pids()
-    wait_until(lambda: live_sessions(daemon) == 0, 2, "the first program's session ends")
+    wait_until(lambda: sessions(daemon) == 0, 2, "the first program's session ends")
     before, free_before = Holdings.of(executor), free_memory(daemon, builder)
     for turn in range(8):
         victim = daemon.start(program, name=f"victim-{turn}")
@@ -77,9 +69,9 @@ def test_killed_clients_leave_nothing(own_daemon: Daemon, builder: Builder) -> N
         victim.kill()
         victim.communicate()
         wait_until(
-            lambda: live_sessions(daemon) == 0 and not shared_memory_of(daemon),
+            lambda: sessions(daemon) == 0 and not shared_memory_of(daemon),
             1.0,
-            f"victim {turn} (seed {SEED}) is gone: {live_sessions(daemon)} sessions, "
+            f"victim {turn} (seed {SEED}) is gone: {sessions(daemon)} sessions, "
             f"{shared_memory_of(daemon)}",
         )
     assert free_memory(daemon, builder) == free_before
@@ -90,11 +82,6 @@ def test_killed_clients_leave_nothing(own_daemon: Daemon, builder: Builder) -> N
     assert after.resident_bytes < before.resident_bytes + (96 << 20)
 
 
-def free_memory(daemon: Daemon, builder: Builder) -> int:
-    """Free device memory in bytes, as a new program sees it."""
-    return int(daemon.ok(builder.get("free_memory")).split()[0])
-
-
 def test_endless_kernel_dies_with_its_program(own_daemon: Daemon, builder: Builder) -> None:
     daemon = own_daemon
     victim = daemon.start(builder.get("endless"))
@@ -102,7 +89,7 @@ def test_endless_kernel_dies_with_its_program(own_daemon: Daemon, builder: Build
     time.sleep(0.2)
     victim.kill()
     victim.communicate()
-    wait_until(lambda: live_sessions(daemon) == 0, 1.0, "the session of the endless kernel ends")
+    wait_until(lambda: sessions(daemon) == 0, 1.0, "the session of the endless kernel ends")
     assert daemon.ok(builder.get("vector_add")) == "ok\n"
 
 

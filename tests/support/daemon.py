@@ -27,6 +27,7 @@ class Daemon(LocalDaemon):
     """A tallyd whose programs are run to their end, and asserted to succeed."""
 
     def __init__(self, *flags: str, device: str = "soft", env: Mapping[str, str] | None = None):
+        self.started: list[subprocess.Popen[str]] = []
         super().__init__(*flags, device=device, env=env)
 
     def stats(self) -> dict[str, Any]:
@@ -64,11 +65,15 @@ class Daemon(LocalDaemon):
         return done.stdout
 
     def start(
-        self, *argv: str | Path | int, env: Mapping[str, str] | None = None, name: str = ""
+        self,
+        *argv: str | Path | int,
+        env: Mapping[str, str] | None = None,
+        job_class: str = "",
+        name: str = "",
     ) -> subprocess.Popen[str]:
         """Start a program under `tally run`, its output a pipe."""
-        return subprocess.Popen(
-            self.command(*map(str, argv), name=name),
+        process = subprocess.Popen(
+            self.command(*map(str, argv), job_class=job_class, name=name),
             env={**self.env, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -76,6 +81,16 @@ class Daemon(LocalDaemon):
             text=True,
             errors="replace",
         )
+        self.started.append(process)
+        return process
+
+    def kill_started(self) -> None:
+        """End what a failed test has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.started.clear()
 
     def tally(self, *argv: str) -> str:
         """A command of `tally` that must succeed; its standard output."""

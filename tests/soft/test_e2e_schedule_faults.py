@@ -1,0 +1,188 @@
+"""Jobs that die, starve or refuse to stop while the scheduler holds them back or divides them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.daemon import Daemon, wait_until
+from support.jobs import Service, Worker, free_memory, job, sessions, shared_memory_of
+from support.toolchain import Builder
+from support.watching import Holdings
+
+pytestmark = pytest.mark.timeout(180)
+
+# A request beside a worker that must be got rid of: far above noise, far below the worker's kernel.
+REQUEST_US_MAX = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def own_daemon() -> Iterator[Daemon]:
+    """Two workers: one is left where the other runs a block that does not end."""
+    with Daemon("--soft-workers", "2") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(own_daemon: Daemon) -> Iterator[Daemon]:
+    """Without what a failed test would leave running on it."""
+    yield own_daemon
+    own_daemon.kill_started()
+
+
+def launch_and_see_it_start(worker: Worker) -> None:
+    before = worker.counter("starts")
+    worker.launch()
+    wait_until(lambda: worker.counter("starts") > before, 5, "the launch starts")
+
+
+@pytest.mark.parametrize("state", ["held back", "preempted", "running"])
+def test_a_job_killed_while_it_is_scheduled(daemon: Daemon, builder: Builder, state: str) -> None:
+    """All of it is gone within a second; a service's requests and another job go on as before."""
+    with Service(daemon, builder) as service:
+        other = Worker(daemon, builder, blocks=30, seconds=0.01, name=f"other-{state}")
+        before_us = service.median_us()
+        (executor,) = daemon.executor_pids()
+        memory, shared, holdings = (
+            free_memory(daemon, builder), shared_memory_of(daemon), Holdings.of(executor),
+        )  # fmt: skip
+        victim = Worker(daemon, builder, blocks=1000, seconds=0.02, name=f"victim-{state}")
+        requests: list[int] = []
+        asking = threading.Thread(target=lambda: requests.extend(service.ask(300)))
+        if state == "held back":
+            service.hold()
+            victim.launch()
+            wait_until(lambda: victim.waiting_ns() > 0, 2, "the victim waits")
+        else:
+            launch_and_see_it_start(victim)
+        if state == "preempted":
+            service.hold()
+            wait_until(lambda: victim.counter("preemptions") > 0, 5, "the victim is stopped")
+        if state == "running":
+            asking.start()
+            wait_until(lambda: victim.counter("preemptions") > 0, 5, "requests stop the victim")
+        else:
+            other.launch()
+        victim.kill()
+        wait_until(
+            lambda: sessions(daemon) == 2 and shared_memory_of(daemon) == shared,
+            1.0,
+            "what the victim had is gone",
+        )
+        assert free_memory(daemon, builder) == memory
+        if state == "running":
+            asking.join()
+            assert len(requests) == 300 and max(requests) < REQUEST_US_MAX
+            other.launch()
+        else:
+            service.release()
+        other.finish(20)
+        assert service.median_us() < 3 * before_us + 5000
+        assert daemon.executor_pids() == [executor]
+        after = Holdings.of(executor)
+        assert after.files <= holdings.files
+        assert after.threads <= holdings.threads
+
+
+@pytest.mark.parametrize("kind", ["plain", "chain"])
+def test_the_executor_killed_between_the_parts_of_a_launch(
+    daemon: Daemon, builder: Builder, kind: str
+) -> None:
+    """Its job gets a CUDA error within two seconds, and the next job has an executor."""
+    rounds, restarts = 4, daemon.stats()["devices"][0]["restarts"]
+    worker = Worker(
+        daemon, builder, kind=kind, blocks=60, seconds=0.02, rounds=rounds, name=f"parts-{kind}"
+    )
+    with Service(daemon, builder) as service:
+        for _ in range(rounds):
+            worker.launch()
+        if kind == "plain":
+            wait_until(
+                lambda: bool(service.ask(1)) and worker.counter("preemptions") > 0,
+                10,
+                "requests stop the launch",
+            )
+    # Before it has been measured, it is run whole; from then on a launch is many starts.
+    parts = {"plain": 0, "chain": 3}[kind]
+    wait_until(
+        lambda: worker.counter("starts") > worker.counter("launches") + parts, 20, "parts start"
+    )
+    (executor,) = daemon.executor_pids()
+    os.kill(executor, signal.SIGKILL)
+    worker.fail(2.0)
+    fresh = Worker(daemon, builder, kind=kind, blocks=20, seconds=0.001, name=f"fresh-{kind}")
+    fresh.launch()
+    fresh.finish(20)
+    assert daemon.stats()["devices"][0]["restarts"] == restarts + 1
+    assert daemon.executor_pids() not in ([], [executor])
+
+
+def test_a_high_job_that_is_never_idle(daemon: Daemon, builder: Builder) -> None:
+    """Best-effort jobs wait, visibly; they can be killed; they go on once the high job is gone."""
+    service = Service(daemon, builder)
+    patient = Worker(daemon, builder, blocks=20, seconds=0.005, name="patient")
+    tired = Worker(daemon, builder, blocks=20, seconds=0.005, name="tired")
+    service.hold()
+    starts = patient.counter("starts")
+    for worker in (patient, tired):
+        worker.launch()
+    wait_until(lambda: patient.waiting_ns() > 1_500_000_000, 5, "the launch has waited 1.5 s")
+    assert patient.counter("starts") == starts
+    assert patient.process.poll() is None
+    table = daemon.tally("stats")
+    rows = [row.split() for row in table.splitlines()]
+    assert [row[1] for row in rows if row[3:4] == ["waiting"]] == ["patient", "tired"], table
+    tired.process.terminate()
+    assert tired.process.wait(1.0) == -signal.SIGTERM
+    wait_until(lambda: job(daemon, "tired")["state"] == "done", 1.0, "the killed job is gone")
+    service.process.kill()
+    killed_s = time.monotonic()
+    service.process.communicate()
+    patient.finish(10)
+    assert time.monotonic() - killed_s < 3
+    wait_until(lambda: sessions(daemon) == 0, 1.0, "nobody is left")
+
+
+def test_one_block_that_cannot_be_stopped(daemon: Daemon, builder: Builder) -> None:
+    """Requests run beside it; the books call it oversized, and say how wrong they were at first."""
+    seconds = 1.0
+    with Service(daemon, builder) as service:
+        worker = Worker(daemon, builder, blocks=1, seconds=seconds, rounds=2, name="block")
+        before = daemon.stats()["devices"][0]["schedule"]["turnaround"]
+        launch_and_see_it_start(worker)
+        began_s = time.monotonic()
+        while (
+            worker.counter("scheduled_ns") < 0.4 * seconds * 1e9
+        ):  # until the first round is measured
+            assert max(service.ask(5)) < REQUEST_US_MAX
+            assert time.monotonic() - began_s < 30
+        schedule = daemon.stats()["devices"][0]["schedule"]
+        turnaround = schedule["turnaround"]
+        assert turnaround["max_ns"] > 0.3 * seconds * 1e9
+        error_ns = turnaround["error_sum_ns"] - before["error_sum_ns"]
+        assert error_ns > 0.3 * seconds * 1e9, "nothing was known of it"
+        oversized = schedule["oversized"]
+        launch_and_see_it_start(worker)
+        assert max(service.ask(5)) < REQUEST_US_MAX
+        worker.finish(30)
+        schedule = daemon.stats()["devices"][0]["schedule"]
+        assert schedule["oversized"] > oversized, "now it is known"
+        estimated = schedule["turnaround"]["estimated_sum_ns"] - turnaround["estimated_sum_ns"]
+        assert estimated > 0.3 * seconds * 1e9
+
+
+def test_tallyd_ends_beside_a_block_that_cannot_be_stopped(builder: Builder) -> None:
+    with Daemon("--soft-workers", "2") as daemon:
+        worker = Worker(daemon, builder, blocks=1, seconds=60)
+        launch_and_see_it_start(worker)
+        (executor,) = daemon.executor_pids()
+        began_s = time.monotonic()
+        assert daemon.close() == 0
+        assert time.monotonic() - began_s < 5
+        worker.fail(5)
+        assert not os.path.exists(f"/proc/{executor}")
+        assert not shared_memory_of(daemon)
