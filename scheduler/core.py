@@ -302,19 +302,20 @@ class Scheduler:
         return self._handle(now_ns, lib.TALLY_SCHED_STARTED, launch=launch)
 
     def finished(
-        self, now_ns: int, launch: int, lo: int, hi: int, gpu_ns: int = 0
+        self, now_ns: int, launch: int, lo: int, hi: int, gpu_ns: int = 0, **times: int
     ) -> list[Instruction]:
-        return self._handle(
-            now_ns, lib.TALLY_SCHED_FINISHED, launch=launch, lo=lo, hi=hi, gpu_ns=gpu_ns
-        )
+        """times: began_ns and cleared_ns, where the device knows when it began and was out of the
+        way of more urgent work."""
+        words = {"launch": launch, "lo": lo, "hi": hi, "gpu_ns": gpu_ns, **times}
+        return self._handle(now_ns, lib.TALLY_SCHED_FINISHED, **words)
 
     def preempted(
-        self, now_ns: int, launch: int, lo: int, blocks: int, gpu_ns: int = 0
+        self, now_ns: int, launch: int, lo: int, blocks: int, gpu_ns: int = 0, **times: int
     ) -> list[Instruction]:
-        """The launch has stopped: all blocks below lo have run, `blocks` of the start's in all."""
-        return self._handle(
-            now_ns, lib.TALLY_SCHED_PREEMPTED, launch=launch, lo=lo, blocks=blocks, gpu_ns=gpu_ns
-        )
+        """The launch has stopped: all blocks below lo have run, `blocks` of the start's in all.
+        times: as of `finished`."""
+        words = {"launch": launch, "lo": lo, "blocks": blocks, "gpu_ns": gpu_ns, **times}
+        return self._handle(now_ns, lib.TALLY_SCHED_PREEMPTED, **words)
 
     def failed(self, now_ns: int, launch: int) -> list[Instruction]:
         return self._handle(now_ns, lib.TALLY_SCHED_FAILED, launch=launch)

@@ -35,6 +35,7 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         .tag = item->a,
         .start_ns = item->c > before_ns ? item->c : before_ns,
         .end_ns = end_ns,
+        .active_ns = end_ns - (item->c > before_ns ? item->c : before_ns),
         .error = (int32_t)result,
     };
     schedule_report(engine_schedule(session->engine), &times);

@@ -166,8 +166,9 @@ CUresult engine_resolve_stream(struct session *session, uint64_t handle, CUstrea
     struct stream *stream = stream_find(session, handle);
     if (!stream)
         return CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = stream_enter(session, stream);
     *out = stream->driver;
-    return stream_enter(session, stream);
+    return result;
 }
 
 CUresult engine_resolve_event(struct session *session, uint64_t handle, CUevent *out)

@@ -59,7 +59,7 @@ struct schedule {
     struct pending *pendings;
     struct start *starts;
     uint32_t pending_free, start_free;
-    _Atomic bool high_at_once;
+    _Atomic bool high_at_once, levels;
 };
 
 /* ---- carrying out instructions, under the lock ------------------------------------------------- */
@@ -117,6 +117,13 @@ static int feed(struct schedule *s, const struct tally_sched_event *event)
         event = &go_on;
     } while (count == (int)INSTRUCTIONS_MAX);
     return count < 0 ? count : 0;
+}
+
+/* What threads ask of the policy without the lock. */
+static void follow_policy(struct schedule *s)
+{
+    atomic_store(&s->high_at_once, tally_sched_high_at_once(s->core));
+    atomic_store(&s->levels, tally_sched_uses_levels(s->core));
 }
 
 /* ---- books, under the lock --------------------------------------------------------------------- */
@@ -192,15 +199,28 @@ static void start_give(struct schedule *s, struct start *start)
 
 /* ---- reports from the device ------------------------------------------------------------------- */
 
+/* When the start was out of the way, for work that is more urgent: the device may know that better than the
+ * time of its report, as the blocks that have nothing left to do wait for the urgent ones. */
+static uint64_t cleared_ns(const struct pending *pending, const struct start *start, uint64_t now_ns)
+{
+    uint64_t yielded_ns = start->times.yielded_ns;
+    if (yielded_ns == 0 || yielded_ns > now_ns)
+        return now_ns;
+    return yielded_ns > pending->flag_ns ? yielded_ns : pending->flag_ns + 1;
+}
+
 /* A start that was told to stop and ran all its blocks all the same measures both, its time and that of
- * stopping it: else a kernel of one block, beside a busy high job, would stay unknown for ever. */
+ * stopping it: else a kernel of one block, beside a busy high job, would stay unknown for ever. One that gave
+ * way in between tells nothing of its time. */
 static void measure(struct schedule *s, const struct pending *pending, const struct start *start, bool stopped,
                     uint64_t now_ns)
 {
     uint64_t ns = start->times.end_ns - start->times.start_ns;
-    if (pending->flag_ns)
-        tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, now_ns - pending->flag_ns);
-    if (stopped || start->flags & TALLY_SCHED_START_RESUMED)
+    if (pending->flag_ns) {
+        uint64_t stop_ns = cleared_ns(pending, start, now_ns) - pending->flag_ns;
+        tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, stop_ns);
+    }
+    if (stopped || start->flags & TALLY_SCHED_START_RESUMED || start->times.yielded_ns)
         return;
     enum tally_plan_measurement what = start->flags & TALLY_SCHED_START_PREEMPTIBLE ? TALLY_PLAN_GUARDED
                                        : start->hi - start->lo < pending->blocks    ? TALLY_PLAN_SLICE
@@ -249,7 +269,10 @@ static void end_start(struct schedule *s, struct start *start)
         .launch = start->launch,
         .lo = start->lo,
         .hi = start->hi,
-        .gpu_ns = start->times.end_ns - start->times.start_ns,
+        .gpu_ns = start->times.active_ns,
+        /* Of other drivers' starts it is not known whether they had to wait. */
+        .began_ns = pending->session->driver->is_soft ? start->times.start_ns : 0,
+        .cleared_ns = cleared_ns(pending, start, now_ns),
     };
     if (start->times.error) {
         pending->error = (CUresult)start->times.error;
@@ -548,9 +571,14 @@ int schedule_set_policy(struct schedule *s, uint32_t policy)
 {
     pthread_mutex_lock(&s->lock);
     int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
-    atomic_store(&s->high_at_once, tally_sched_high_at_once(s->core));
+    follow_policy(s);
     pthread_mutex_unlock(&s->lock);
     return result;
+}
+
+bool schedule_uses_levels(const struct schedule *s)
+{
+    return atomic_load_explicit(&s->levels, memory_order_relaxed);
 }
 
 uint32_t schedule_policy(struct schedule *s)
@@ -649,7 +677,7 @@ static bool make(struct schedule *s)
         s->pendings[i].next_free = i + 1 < LAUNCHES_MAX ? i + 1 : NONE;
     for (uint32_t i = 0; i < STARTS_MAX; i++)
         s->starts[i].next_free = i + 1 < STARTS_MAX ? i + 1 : NONE;
-    atomic_store(&s->high_at_once, tally_sched_high_at_once(s->core));
+    follow_policy(s);
     s->timer_runs = pthread_create(&s->timer, NULL, run_timer, s) == 0;
     return s->timer_runs;
 }

@@ -39,6 +39,8 @@ uint64_t schedule_report(struct schedule *schedule, const struct softgpu_launch_
 
 int schedule_set_policy(struct schedule *schedule, uint32_t policy);
 uint32_t schedule_policy(struct schedule *schedule);
+/* Whether streams of high sessions should have the device's high priority. Any thread. */
+bool schedule_uses_levels(const struct schedule *schedule);
 int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limits *limits);
 void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
 /* Brings the session's counters up to what the core knows. */

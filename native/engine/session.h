@@ -45,6 +45,7 @@ struct message {
 struct stream {
     struct stream *next; /* of the session */
     CUstream driver;
+    int priority; /* driver's */
     uint64_t handle;      /* 0: destroyed by the client, work may be left */
     bool blocking;        /* ordered against the legacy stream; false for that one itself */
     bool dirty;           /* blocking: has work that the legacy stream did not wait for */
@@ -201,7 +202,7 @@ struct session {
     struct stream *legacy;    /* made when first used */
     uint64_t legacy_count;    /* ops given to it */
     uint32_t dirty_count;
-    int priority;             /* driver's, of all streams */
+    int priority;             /* driver's, of streams that carry no work of the program */
     struct upload uploads[UPLOADS_MAX];
     struct tally_session_stats stats;
     pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */

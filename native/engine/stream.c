@@ -6,6 +6,7 @@
  *   - later work of a blocking stream waits for the legacy work before it (legacy_seen < legacy_count). */
 #include <stdlib.h>
 
+#include "engine/schedule.h"
 #include "engine/session.h"
 
 /* A number for the scheduler; a session with more streams than numbers has some that are not scheduled. */
@@ -28,13 +29,22 @@ static void queue_give(struct session *session, uint32_t queue)
         session->queues_used[i / 64] &= ~(1ull << (i % 64));
 }
 
+/* What the policy wants the device to know of the session's class. */
+static int priority_of(struct session *session)
+{
+    int least, greatest;
+    engine_stream_priorities(session->engine, &least, &greatest);
+    return session->config.high && schedule_uses_levels(engine_schedule(session->engine)) ? greatest : least;
+}
+
 static CUresult stream_new(struct session *session, bool blocking, struct stream **out)
 {
     struct stream *stream = calloc(1, sizeof *stream);
     if (!stream)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    stream->priority = priority_of(session);
     CUresult result = session->driver->cu.cuStreamCreateWithPriority(&stream->driver, CU_STREAM_NON_BLOCKING,
-                                                                     session->priority);
+                                                                     stream->priority);
     if (result != CUDA_SUCCESS) {
         free(stream);
         return result;
@@ -58,16 +68,41 @@ struct stream *stream_find(struct session *session, uint64_t handle)
 }
 
 /* `waits` goes on only when what `stream` has now is done. */
-static CUresult join(struct session *session, struct stream *stream, struct stream *waits)
+static CUresult join_driver(struct session *session, CUstream stream, CUstream waits)
 {
     CUevent event;
     CUresult result = event_pool_get(session, &event);
     if (result != CUDA_SUCCESS)
         return result;
-    result = session->driver->cu.cuEventRecord(event, stream->driver);
+    result = session->driver->cu.cuEventRecord(event, stream);
     if (result == CUDA_SUCCESS)
-        result = session->driver->cu.cuStreamWaitEvent(waits->driver, event, 0);
+        result = session->driver->cu.cuStreamWaitEvent(waits, event, 0);
     event_pool_put(session, event); /* the wait took the recorded work, not the event */
+    return result;
+}
+
+static CUresult join(struct session *session, struct stream *stream, struct stream *waits)
+{
+    return join_driver(session, stream->driver, waits->driver);
+}
+
+/* A driver's stream has its priority for life, a policy may be switched: then the stream goes on in another
+ * one of the driver's, behind what it has so far. If the driver has none to give, all stays as it is. */
+static CUresult follow_priority(struct session *session, struct stream *stream)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    int wanted = priority_of(session);
+    CUstream fresh;
+    if (stream->priority == wanted)
+        return CUDA_SUCCESS;
+    stream->priority = wanted;
+    if (cu->cuStreamCreateWithPriority(&fresh, CU_STREAM_NON_BLOCKING, wanted) != CUDA_SUCCESS)
+        return CUDA_SUCCESS;
+    CUresult result = join_driver(session, stream->driver, fresh);
+    CUstream last = result == CUDA_SUCCESS ? stream->driver : fresh;
+    if (result == CUDA_SUCCESS)
+        stream->driver = fresh;
+    cu->cuStreamDestroy_v2(last); /* what it holds still runs */
     return result;
 }
 
@@ -109,10 +144,10 @@ static CUresult enter_blocking(struct session *session, struct stream *stream)
 
 CUresult stream_enter(struct session *session, struct stream *stream)
 {
-    CUresult result = CUDA_SUCCESS;
-    if (stream == session->legacy)
+    CUresult result = follow_priority(session, stream);
+    if (result == CUDA_SUCCESS && stream == session->legacy)
         result = enter_legacy(session);
-    else if (stream->blocking)
+    else if (result == CUDA_SUCCESS && stream->blocking)
         result = enter_blocking(session, stream);
     stream->active = true;
     return result;

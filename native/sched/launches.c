@@ -24,8 +24,34 @@ static void recharge_queue(struct tally_sched *s, struct queue *queue) {
     queue->charge_ns = largest;
 }
 
-static void record_turnaround(struct tally_sched *s) {
-    uint64_t measured = s->now_ns - s->arrival_ns, estimated = s->arrival_estimate_ns;
+/* A high launch that ends the class's idleness asks how long best-effort work takes to get out of its way. */
+static void note_arrival(struct tally_sched *s) {
+    const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
+    if (sums->starts == 0) {
+        s->stats.turnaround_unmet++;
+        return;
+    }
+    if (s->arrival_ns != TALLY_SCHED_NEVER) return; /* what was in the way of an earlier one is still there */
+    s->arrival_ns = s->arrival_cleared_ns = s->now_ns;
+    s->arrival_estimate_ns = sums->charge_ns;
+    s->arrival_number = s->best_effort_starts + 1;
+    s->arrival_starts = sums->starts;
+}
+
+/* The launch's oldest starts have ended, by this event (NULL: by a failure). */
+static void note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
+                           const struct tally_sched_event *event) {
+    if (s->arrival_ns == TALLY_SCHED_NEVER) return;
+    uint64_t cleared_ns = event && event->cleared_ns > 0 ? event->cleared_ns : s->now_ns;
+    if (event && event->began_ns > s->arrival_ns) cleared_ns = s->arrival_ns;
+    if (cleared_ns > s->now_ns) cleared_ns = s->now_ns;
+    for (uint32_t i = 0; i < ended; i++) {
+        if (launch->numbers[i] >= s->arrival_number) continue;
+        if (cleared_ns > s->arrival_cleared_ns) s->arrival_cleared_ns = cleared_ns;
+        s->arrival_starts--;
+    }
+    if (s->arrival_starts > 0) return;
+    uint64_t measured = s->arrival_cleared_ns - s->arrival_ns, estimated = s->arrival_estimate_ns;
     tally_sched_histogram_add(&s->stats.turnaround_ns, measured);
     s->stats.turnaround_estimated_ns += estimated;
     s->stats.turnaround_error_ns += measured > estimated ? measured - estimated : estimated - measured;
@@ -57,14 +83,7 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     tally_sched_queue_add(s, event->launch);
     if (session->outstanding++ == 0) tally_sched_count_busy(s, session->class_, 1);
     session->stats.launches++;
-    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
-        if (s->sums[TALLY_SCHED_BEST_EFFORT].starts == 0) {
-            s->stats.turnaround_unmet++;
-        } else if (s->arrival_ns == TALLY_SCHED_NEVER) {
-            s->arrival_ns = s->now_ns;
-            s->arrival_estimate_ns = s->sums[TALLY_SCHED_BEST_EFFORT].charge_ns;
-        }
-    }
+    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) note_arrival(s);
     tally_sched_waiting_add(s, event->launch);
 }
 
@@ -136,7 +155,7 @@ uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *
 }
 
 uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session) {
-    if (session->class_ != TALLY_SCHED_HIGH) return 0;
+    if (session->class_ != TALLY_SCHED_HIGH || !tally_sched_policies[s->policy].levels) return 0;
     uint32_t top = s->config.levels - 1;
     uint32_t extra = session->priority > 0 ? (uint32_t)session->priority : 0;
     return extra < top ? 1 + extra : top;
@@ -148,10 +167,10 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
     struct class_sums *sums = &s->sums[session->class_];
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT) s->arrival_ns = TALLY_SCHED_NEVER;
     if (launch->starts == 0) launch->started_ns = s->now_ns;
     if (launch->issued == 0 && !launch->preempted)
         session->stats.waited_ns += s->now_ns - launch->submitted_ns;
+    launch->numbers[launch->starts] = session->class_ == TALLY_SCHED_BEST_EFFORT ? ++s->best_effort_starts : 0;
     launch->ends[launch->starts++] = hi;
     launch->issued = hi;
     session->stats.starts++;
@@ -222,12 +241,13 @@ void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
 
 /* ---- reports from the device ------------------------------------------------------------------- */
 
-/* Takes the oldest start (all: every one) off the books. */
-static void book_end(struct tally_sched *s, uint32_t index, uint64_t gpu_ns, bool all) {
+/* Takes the oldest start off the books, of which the event tells; without one, all of them. */
+static void book_end(struct tally_sched *s, uint32_t index, const struct tally_sched_event *event) {
     struct launch *launch = &s->launches[index];
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
     struct class_sums *sums = &s->sums[session->class_];
+    uint64_t gpu_ns = event ? event->gpu_ns : 0;
     if (gpu_ns == 0) {
         uint64_t last = s->last_finish_ns[session->class_];
         gpu_ns = s->now_ns - (launch->started_ns > last ? launch->started_ns : last);
@@ -236,12 +256,16 @@ static void book_end(struct tally_sched *s, uint32_t index, uint64_t gpu_ns, boo
     session->stats.gpu_ns += gpu_ns;
     charge_share(s, session, gpu_ns);
 
-    uint32_t ended = all ? launch->starts : 1;
+    uint32_t ended = event ? 1 : launch->starts;
     uint64_t charge_ns = launch->charge_ns;
     if (ended < launch->starts) charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
     launch->charge_ns -= charge_ns;
     launch->starts -= ended;
-    for (uint32_t i = 0; i < launch->starts; i++) launch->ends[i] = launch->ends[i + ended];
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT) note_clearance(s, launch, ended, event);
+    for (uint32_t i = 0; i < launch->starts; i++) {
+        launch->ends[i] = launch->ends[i + ended];
+        launch->numbers[i] = launch->numbers[i + ended];
+    }
     queue->starts -= ended;
     session->starts -= ended;
     sums->starts -= ended;
@@ -252,10 +276,7 @@ static void book_end(struct tally_sched *s, uint32_t index, uint64_t gpu_ns, boo
         session->charge_ns -= charge_ns;
         sums->charge_ns -= charge_ns;
     }
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) {
-        s->allowance_ns = 0;
-        if (s->arrival_ns != TALLY_SCHED_NEVER) record_turnaround(s);
-    }
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) s->allowance_ns = 0;
 }
 
 static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type) {
@@ -273,7 +294,7 @@ int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *ev
     if (launch->starts == 0 || launch->prev != NONE || event->lo != launch->lo ||
         event->hi != launch->ends[0])
         return TALLY_SCHED_INVALID;
-    book_end(s, event->launch, event->gpu_ns, false);
+    book_end(s, event->launch, event);
     launch->lo = launch->done = event->hi;
     if (launch->done == launch->blocks) end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
     return 0;
@@ -284,7 +305,7 @@ int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *even
     if (!launch->preempting || event->blocks > launch->blocks - launch->done || event->lo < launch->lo ||
         event->lo > launch->done + event->blocks || (launch->prev != NONE && event->blocks > 0))
         return TALLY_SCHED_INVALID;
-    book_end(s, event->launch, event->gpu_ns, false);
+    book_end(s, event->launch, event);
     launch->done += event->blocks;
     s->sessions[launch->session].stats.preemptions++;
     if (launch->done == launch->blocks) {
@@ -300,7 +321,7 @@ int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *even
 
 int tally_sched_fail(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
-    if (launch->starts > 0) book_end(s, index, 0, true);
+    if (launch->starts > 0) book_end(s, index, NULL);
     end_launch(s, index, TALLY_SCHED_DROPPED);
     return 0;
 }

@@ -5,14 +5,15 @@
 
 const struct policy tally_sched_policies[] = {
     {"tally", "high goes at once; best-effort fills the gaps and stops within the turnaround bound",
-     true, true, tally_sched_decide_tally},
+     true, true, true, tally_sched_decide_tally},
     {"kernel", "like tally, but best-effort kernels run whole: they give way at kernel boundaries only",
-     true, false, tally_sched_decide_kernel},
-    {"timeslice", "every session in turn has the whole device for a fixed time", false, false,
+     true, false, false, tally_sched_decide_kernel},
+    {"timeslice", "every session in turn has the whole device for a fixed time", false, false, false,
      tally_sched_decide_timeslice},
-    {"priority", "no scheduling: everything goes at once, high on a high-priority stream", true, false,
-     tally_sched_decide_priority},
-    {"fifo", "no scheduling: everything goes at once, at one priority", true, false, tally_sched_decide_fifo},
+    {"priority", "no scheduling: everything goes at once, high on a high-priority stream", true, true, false,
+     tally_sched_decide_fifo},
+    {"fifo", "no scheduling: everything goes at once, at one priority", true, false, false,
+     tally_sched_decide_fifo},
 };
 
 uint32_t tally_sched_policy_count(void) {

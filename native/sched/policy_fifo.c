@@ -1,9 +1,10 @@
 /* No scheduling: every launch goes to the device as it comes. What the device then does with streams
- * that compete is its own affair; this is what sharing a GPU without a scheduler looks like. */
+ * that compete is its own affair; this is what sharing a GPU without a scheduler looks like. With `fifo` all
+ * streams are alike to it, with `priority` it prefers those of high sessions (levels, in the table). */
 #include "state.h"
 
 /* Launches of both classes, merged by arrival. */
-static void start_everything(struct tally_sched *s, bool levels) {
+void tally_sched_decide_fifo(struct tally_sched *s) {
     uint32_t high = s->waiting[TALLY_SCHED_HIGH].head, low = s->waiting[TALLY_SCHED_BEST_EFFORT].head;
     while (high != NONE || low != NONE) {
         if (tally_sched_out_full(s)) return;
@@ -14,11 +15,6 @@ static void start_everything(struct tally_sched *s, bool levels) {
         const struct queue *queue = &s->queues[launch->queue];
         if (take_high) high = launch->waiting_next; else low = launch->waiting_next;
         if (queue->cursor == at && tally_sched_startable(s, queue, FORM_WHOLE))
-            tally_sched_start(s, at, FORM_WHOLE,
-                              levels ? tally_sched_level_of(s, &s->sessions[launch->session]) : 0);
+            tally_sched_start(s, at, FORM_WHOLE, tally_sched_level_of(s, &s->sessions[launch->session]));
     }
 }
-
-void tally_sched_decide_fifo(struct tally_sched *s) { start_everything(s, false); }
-
-void tally_sched_decide_priority(struct tally_sched *s) { start_everything(s, true); }

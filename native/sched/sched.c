@@ -272,6 +272,8 @@ bool tally_sched_high_at_once(const struct tally_sched *s) {
     return tally_sched_policies[s->policy].high_at_once;
 }
 
+bool tally_sched_uses_levels(const struct tally_sched *s) { return tally_sched_policies[s->policy].levels; }
+
 uint32_t tally_sched_policy(const struct tally_sched *s) { return s->policy; }
 
 void tally_sched_read_stats(const struct tally_sched *s, struct tally_sched_stats *stats) { *stats = s->stats; }

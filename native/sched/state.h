@@ -18,6 +18,7 @@ struct launch {
     uint32_t lo;                         /* every block below has run */
     uint32_t issued;                     /* every block below has run or is in flight */
     uint32_t starts, ends[SLICES_MAX];   /* starts in flight, oldest first, by where each ends */
+    uint64_t numbers[SLICES_MAX];        /* of those starts, see sched.best_effort_starts */
     struct tally_sched_plan plan;
     uint64_t submitted_ns, sequence;
     uint64_t started_ns; /* of the oldest start in flight */
@@ -82,7 +83,11 @@ struct tally_sched {
     uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
     uint64_t timer_ns;              /* armed; NEVER */
     uint64_t wish_ns;               /* what the policy wants armed, set while it decides */
-    uint64_t arrival_ns, arrival_estimate_ns; /* turnaround being measured; NEVER: none */
+    /* Turnaround being measured: the best-effort starts that were in flight when high arrived, all numbered
+     * below arrival_number, and how many of them are left. Later ones have no part in it. */
+    uint64_t arrival_ns, arrival_estimate_ns, arrival_cleared_ns, arrival_number; /* NEVER: none */
+    uint32_t arrival_starts;
+    uint64_t best_effort_starts; /* so far */
     struct tally_sched_stats stats;
     struct tally_sched_instruction *out; /* of the call in progress */
     size_t out_count, out_max;
@@ -92,6 +97,7 @@ struct tally_sched {
 struct policy {
     const char *name, *text;
     bool high_at_once; /* high launches need no decision */
+    bool levels;       /* the device prefers high's blocks to best-effort ones that have not begun */
     bool bounded;      /* keeps rule 4: unstoppable best-effort work under the bound */
     void (*decide)(struct tally_sched *s);
 };
@@ -101,7 +107,6 @@ extern const struct policy tally_sched_policies[];
 void tally_sched_decide_tally(struct tally_sched *s);
 void tally_sched_decide_kernel(struct tally_sched *s);
 void tally_sched_decide_fifo(struct tally_sched *s);
-void tally_sched_decide_priority(struct tally_sched *s);
 void tally_sched_decide_timeslice(struct tally_sched *s);
 
 /* launches.c: what a policy can ask and do. */

@@ -81,6 +81,8 @@ struct soft_op {
     uint64_t part_bytes;
     volatile uint32_t abort;
     uint64_t tag, start_ns;
+    uint32_t stints; /* workers at it */
+    uint64_t active_ns, active_since_ns, yielded_ns;
     _Atomic uint64_t busy_ns;
     union {
         struct soft_launch launch;

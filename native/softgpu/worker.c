@@ -106,6 +106,8 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
             continue;
         if (op->cooperative)
             device->cooperative = op;
+        if (op->stints++ == 0)
+            op->active_since_ns = soft_now_ns();
         if (device->ready && device->sleepers && !device->spinner)
             pthread_cond_signal(&device->work);
         return op;
@@ -180,6 +182,8 @@ static void report(struct soft_op *op)
         .tag = op->tag,
         .start_ns = op->start_ns,
         .end_ns = soft_now_ns(),
+        .active_ns = op->active_ns,
+        .yielded_ns = op->yielded_ns,
         .busy_ns = atomic_load(&op->busy_ns),
         .blocks = op->total,
         .tenant = op->stream->tenant->id,
@@ -195,8 +199,15 @@ static void report(struct soft_op *op)
 /* Under the lock: hands the stint in. The op may be gone afterwards. */
 static void hand_in(struct soft_op *op, struct stint stint)
 {
-    if (atomic_load_explicit(&op->claimed, memory_order_relaxed) >= op->total)
+    bool parts_left = atomic_load_explicit(&op->claimed, memory_order_relaxed) < op->total;
+    if (!parts_left)
         soft_unlist(op);
+    if (--op->stints == 0) {
+        uint64_t now_ns = soft_now_ns();
+        op->active_ns += now_ns - op->active_since_ns;
+        if (parts_left && op->yielded_ns == 0)
+            op->yielded_ns = now_ns;
+    }
     if (stint.error != CUDA_SUCCESS)
         soft_tenant_fail(op->stream->tenant, stint.error);
     if (atomic_fetch_add(&op->finished, stint.parts) + stint.parts < op->total)
@@ -266,6 +277,8 @@ static void *worker_main(void *argument)
 
 void soft_run_inline(struct soft_op *op)
 {
+    op->stints = 1; /* nobody else knows it yet */
+    op->active_since_ns = soft_now_ns();
     struct stint stint = {0, CUDA_SUCCESS};
     uint64_t part = 0;
     do {

@@ -191,8 +191,40 @@ static void test_launch_times(void)
     CHECK(atomic_load(&reports) == 1); /* before the stream goes on */
     CHECK(last_times.tag == 77 && last_times.blocks == 2 && last_times.error == 0);
     CHECK(last_times.end_ns - last_times.start_ns > 1000000 && last_times.busy_ns > 0);
+    CHECK(last_times.yielded_ns == 0 && last_times.active_ns > 1000000);
     OK(softgpuSetLaunchDone(NULL, NULL));
     OK(cuMemFree_v2(fake));
+    fixture_close(&f);
+}
+
+/* A launch in the middle of which all workers go over to an urgent one. */
+static void test_yield_times(void)
+{
+    struct fixture f;
+    CUstream low, high;
+    fixture_open(&f);
+    CUdeviceptr gate = fake_new(), urgent = fake_new();
+    OK(cuStreamCreateWithPriority(&low, CU_STREAM_NON_BLOCKING, 0));
+    OK(cuStreamCreateWithPriority(&high, CU_STREAM_NON_BLOCKING, -5));
+    OK(softgpuSetLaunchDone(launch_done, NULL));
+    softgpuLaunchTag(78);
+    launch(f.wait, 50, low, gate, 0);
+    softgpuLaunchTag(0);
+    await(&fake_at(gate)->entered, 3);
+    launch(f.wait, 3, high, urgent, 0);
+    atomic_store(&fake_at(gate)->go, 1);
+    await(&fake_at(urgent)->entered, 3);
+    pause_ms(5);
+    atomic_store(&fake_at(urgent)->go, 1);
+    OK(cuCtxSynchronize());
+    CHECK(last_times.tag == 78 && last_times.blocks == 50);
+    CHECK(last_times.yielded_ns > last_times.start_ns && last_times.yielded_ns + 4000000 < last_times.end_ns);
+    CHECK(last_times.active_ns > 0 && last_times.active_ns + 4000000 < last_times.end_ns - last_times.start_ns);
+    OK(softgpuSetLaunchDone(NULL, NULL));
+    OK(cuStreamDestroy_v2(low));
+    OK(cuStreamDestroy_v2(high));
+    OK(cuMemFree_v2(gate));
+    OK(cuMemFree_v2(urgent));
     fixture_close(&f);
 }
 
@@ -203,6 +235,7 @@ void test_tenants(void)
     test_destroy();
     test_pinned();
     test_launch_times();
+    test_yield_times();
 }
 
 void test_handles(void)

@@ -128,8 +128,8 @@ class Device:
         high_class = self.classes[job.session] == JobClass.HIGH
         if self.policy in ("tally", "kernel") and not high_class:
             self._check_best_effort(start, job, guarded)
-        if high_class and self.policy != "fifo" and self.policy != "timeslice":
-            assert start.level >= 1, "high on a best-effort level"
+        above = high_class and self.policy in ("tally", "priority")
+        assert (start.level >= 1) == above, f"{start.level} is not the policy's level"
         stream, now = self.streams.setdefault(job.queue, deque()), self.now_ns
         stream.append(
             Flight(

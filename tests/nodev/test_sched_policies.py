@@ -94,6 +94,43 @@ def test_turnaround_is_measured_from_arrival_to_the_last_block() -> None:
     assert s.sched.stats().turnaround_unmet == 1
 
 
+def test_best_effort_work_that_starts_again_has_no_part_in_the_turnaround() -> None:
+    s = make(limits=replace(LIMITS, hysteresis_ns=0))
+    s.launch(0, 10, 10, 1, 100, LONG)
+    assert s.launch(5 * US, 0, 0, 2, 7, SHORT, started=True) == [Preempt(1)]
+    # High is over before the guarded launch reports; another one starts beside it.
+    s.finished(6 * US, 2, 0, 7)
+    s.launch(6 * US, 11, 11, 3, 4, SHORT)
+    s.preempted(9 * US, 1, 40, 40)
+    stats = s.sched.stats()
+    assert stats.turnaround_ns.count == 1 and stats.turnaround_ns.max == 4 * US
+    s.finished(500 * US, 3, 0, 4)
+    assert s.sched.stats().turnaround_ns.count == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({}, 25 * US),
+        ({"cleared_ns": 8 * US}, 3 * US),
+        ({"cleared_ns": 2 * US}, 0),  # before high came
+        ({"cleared_ns": 999 * US}, 25 * US),  # not before it ended
+        ({"began_ns": 20 * US}, 0),  # behind high
+        ({"began_ns": 1 * US, "cleared_ns": 8 * US}, 3 * US),
+    ],
+)
+def test_the_device_may_know_the_turnaround_better(times: dict[str, int], expected: int) -> None:
+    s = make()
+    s.launch(0, 10, 10, 1, 100, SLICED)
+    s.launch(5 * US, 0, 0, 2, 7, SHORT)
+    s.finished(30 * US, 1, 0, 8, 10 * US, **times)
+    stats = s.sched.stats()
+    assert (stats.turnaround_ns.count, stats.turnaround_ns.max) == (0, 0)  # the second slice
+    s.finished(30 * US, 1, 8, 16, 10 * US, began_ns=6 * US)
+    stats = s.sched.stats()
+    assert (stats.turnaround_ns.count, stats.turnaround_ns.max) == (1, expected)
+
+
 def test_high_may_be_on_the_device_before_it_is_told() -> None:
     s = make()
     s.launch(0, 10, 10, 1, 100, LONG)
@@ -287,7 +324,7 @@ def test_several_high_jobs_get_levels_by_priority() -> None:
 def test_kernel_gives_way_at_kernel_boundaries_only() -> None:
     s = make("kernel")
     assert s.launch(0, 10, 10, 1, 100, LONG) == [Start(1, 0, 100)]
-    assert s.launch(1 * US, 0, 0, 2, 1, SHORT) == [Start(2, 0, 1, 1)]
+    assert s.launch(1 * US, 0, 0, 2, 1, SHORT) == [Start(2, 0, 1, 0)]
     assert s.launch(2 * US, 11, 11, 3, 4, SHORT) == []
     assert s.finished(9 * US, 2, 0, 1) == [Complete(2), SetTimer(59 * US)]
     assert s.timer(59 * US) == []

@@ -54,6 +54,7 @@ class Client:
         os.close(file)
         self.slot_count: int = opened["slot_count"]
         self.slot_bytes: int = opened["slot_bytes"]
+        self.session: int = opened["session"]
         self.region = (opened["device_region_base"], opened["device_region_bytes"])
         self.stdout = b""
         self.stderr = b""

@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
             "forwarding": lambda: forwarding.measure(daemon, folder, 4 if quick else 24),
             "kernels": lambda: kernels.measure(daemon, 1 if quick else 4),
             "isolation": lambda: isolation.measure(
-                options.device, 1.5 if quick else 5.0, 1 if quick else 9
+                options.device, 1.5 if quick else 8.0, 1 if quick else 6
             ),
         }
         for name in options.only or PARTS:

@@ -65,6 +65,8 @@ struct tally_sched_event {
     uint32_t blocks, lo, hi;
     uint32_t started;
     uint64_t gpu_ns;
+    uint64_t began_ns;
+    uint64_t cleared_ns;
     struct tally_sched_plan plan;
     struct tally_sched_limits limits;
 };

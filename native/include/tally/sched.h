@@ -87,6 +87,10 @@ struct tally_sched_event {
     uint32_t blocks, lo, hi;
     uint32_t started; /* LAUNCH: 1: the owner has put this high launch on the device already */
     uint64_t gpu_ns;  /* FINISHED, PREEMPTED: measured device time; 0: derived from the times of events */
+    /* FINISHED, PREEMPTED, where the device tells; 0: unknown. For the turnaround: what began after the high
+     * launch came, behind it, was not in its way. */
+    uint64_t began_ns;   /* when its first block began */
+    uint64_t cleared_ns; /* when it was out of the way of more urgent work, if before now */
     struct tally_sched_plan plan;
     struct tally_sched_limits limits;
 };
@@ -157,6 +161,8 @@ const char *tally_sched_validate(const struct tally_sched *sched);
 bool tally_sched_has_room(const struct tally_sched *sched, uint32_t session);
 /* Whether the policy lets a high launch go to the device before it is told (LAUNCH with started). */
 bool tally_sched_high_at_once(const struct tally_sched *sched);
+/* Whether it has the device prefer high's streams: what START's level says, for work that is not scheduled. */
+bool tally_sched_uses_levels(const struct tally_sched *sched);
 uint32_t tally_sched_policy(const struct tally_sched *sched);
 
 void tally_sched_read_stats(const struct tally_sched *sched, struct tally_sched_stats *stats);

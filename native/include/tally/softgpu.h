@@ -66,6 +66,8 @@ CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 struct softgpu_launch_times {
     uint64_t tag;
     uint64_t start_ns, end_ns; /* first block's start, last block's end; CLOCK_MONOTONIC */
+    uint64_t active_ns;        /* of it, how long at least one worker ran its blocks */
+    uint64_t yielded_ns;       /* when its last running block first left all workers to more urgent work; 0: never */
     uint64_t busy_ns;          /* worker time */
     uint64_t blocks;
     uint32_t tenant;
