@@ -24,7 +24,7 @@ class Profiles:
         """Load what is kept for this GPU into the engine. Two devices of a name share it."""
         self._engine = engine
         self._gpu = gpu
-        self._told = ""
+        self._told: set[str] = set()
         self._store = ProfileStore(state_dir / FILE_NAME)
         kept = [profile.record for profile in self._store.load(gpu)]
         taken = engine.import_plans(kept)
@@ -50,6 +50,7 @@ class Profiles:
         self._store.close()
 
     def _tell(self) -> None:
-        if self._store.last_fault != self._told:
-            self._told = self._store.last_fault
-            log.warning("profiles are not kept: %s", self._told)
+        fault = self._store.last_fault
+        if fault and fault not in self._told:
+            self._told.add(fault)
+            log.warning("profiles are not kept: %s", fault)

@@ -1,9 +1,10 @@
 """What the engine calls to get rewritten kernels: the passes of tally.scheduler.ptx, cached on
 disk.
 
-The cache is keyed by the image's content and the version of the passes; a file is written under
-another name and renamed, so a reader sees a whole one. Any failure means that the kernels run
-whole.
+The cache is keyed by the image's content and the version of the passes. A file is written under
+another name and renamed, and begins with a hash of the rest: after a crash of the machine its bytes
+may be missing though its name is there. Any failure means that the kernels run whole; a disk that
+is full or broken costs the work of rewriting again, and one warning.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,18 @@ log = logging.getLogger("tallyd.rewrite")
 
 PASSES_VERSION = 2  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
+SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
+
+
+def seal(text: bytes) -> bytes:
+    """The content of a cache file."""
+    return f"// {hashlib.sha256(text, usedforsecurity=False).hexdigest()}\n".encode() + text
+
+
+def unseal(content: bytes) -> bytes | None:
+    """The text in a cache file's content; None if it is not what was written."""
+    _, _, text = content.partition(b"\n")
+    return text if seal(text) == content else None
 
 
 class RewriteCache:
@@ -32,9 +46,26 @@ class RewriteCache:
 
     def __init__(self, folder: Path | None):
         self._folder = folder
+        self._told = False
         if folder is not None:
-            with contextlib.suppress(OSError):
+            try:
                 folder.mkdir(parents=True, exist_ok=True)
+                self._remove_scratch(folder)
+            except OSError as error:
+                self._tell(error)
+
+    @staticmethod
+    def _remove_scratch(folder: Path) -> None:
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):
+                age_s = time.time() - path.stat().st_mtime
+                if path.suffix != ".ptx" and age_s > SCRATCH_SECONDS_MAX:
+                    path.unlink()
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("rewritten modules are not kept: %s: %s", self._folder, error.strerror)
 
     def rewrite(self, image: bytes) -> bytes | None:
         """PTX with all forms, or None where the module can only run as it is."""
@@ -42,11 +73,15 @@ class RewriteCache:
         path = self._folder / f"{digest}-{PASSES_VERSION}.ptx" if self._folder else None
         if path is not None:
             with contextlib.suppress(OSError):
-                return path.read_bytes() or None
+                if (kept := unseal(path.read_bytes())) is not None:
+                    return kept
         try:
             made = variants.run(extract(image))
         except (ImageError, RewriteError) as error:
             log.debug("module %s runs whole: %s", digest[:12], error)
+            return None
+        except Exception:  # a defect of the passes must not cost the program its module
+            log.exception("module %s cannot be rewritten, and runs whole", digest[:12])
             return None
         for name, reason in made.refused.items():
             log.debug("module %s: %s has no sub-grid form: %s", digest[:12], name, reason)
@@ -56,12 +91,11 @@ class RewriteCache:
         return text
 
     def _keep(self, path: Path, text: bytes) -> None:
-        # A full disk only costs the work of rewriting again.
-        with contextlib.suppress(OSError):
+        try:
             descriptor, name = tempfile.mkstemp(dir=path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(text)
+                    file.write(seal(text))
                 os.replace(name, path)
             except OSError:
                 os.unlink(name)
@@ -69,6 +103,8 @@ class RewriteCache:
             kept = sorted(path.parent.glob("*.ptx"), key=lambda p: p.stat().st_mtime)
             for old in kept[:-CACHE_FILES_MAX]:
                 old.unlink()
+        except OSError as error:
+            self._tell(error)
 
 
 _cache = RewriteCache(None)

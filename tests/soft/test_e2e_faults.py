@@ -130,3 +130,25 @@ def test_daemon_ends_cleanly(builder: Builder) -> None:
         assert client.returncode == 2, output
         assert not any(os.path.exists(f"/proc/{pid}") for pid in executors)
         assert not [name for name in shared_memory_files() if f".{pid}." in name]
+
+
+def test_a_second_daemon_leaves_the_first_alone(own_daemon: Daemon, builder: Builder) -> None:
+    """It says in one line who owns the folder, and the owner's jobs go on."""
+    client = own_daemon.start(builder.get("busy"))
+    read_line(client, "ready")
+    done = subprocess.run(
+        [script("tallyd"), "--device", "soft"],
+        env=own_daemon.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 5
+    (line,) = done.stderr.splitlines()
+    assert f"another tallyd (pid {own_daemon.process.pid})" in line
+    assert "--runtime-dir" in line
+    assert client.poll() is None
+    client.kill()
+    client.communicate()
+    assert own_daemon.ok(builder.get("vector_add")) == "ok\n"
