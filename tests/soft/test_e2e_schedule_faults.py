@@ -85,7 +85,7 @@ def test_a_job_killed_while_it_is_scheduled(daemon: Daemon, builder: Builder, st
         assert daemon.executor_pids() == [executor]
         after = Holdings.of(executor)
         assert after.files <= holdings.files
-        assert after.threads <= holdings.threads
+        assert after.threads <= holdings.threads + 2  # the service's, to wait for it
 
 
 @pytest.mark.parametrize("kind", ["plain", "chain"])
