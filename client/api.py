@@ -153,6 +153,21 @@ class Client:
         answer = self.request("policy", **({} if name is None else {"policy": name}))
         return str(answer["policy"])
 
+    def trace_start(self, device: int = 0) -> dict[str, Any]:
+        """Begin to record a device's launches; the answer's `recording` is for the next two.
+
+        RefusedError if somebody records there already, or for a user who may not.
+        """
+        return self.request("trace_start", device=device)
+
+    def trace_read(self, device: int, recording: int) -> dict[str, Any]:
+        """The oldest records that nobody has read. To be called every few seconds at least."""
+        return self.request("trace_read", device=device, recording=recording)
+
+    def trace_stop(self, device: int, recording: int) -> None:
+        """End a recording."""
+        self.request("trace_stop", device=device, recording=recording)
+
     def shutdown(self, drain: bool = False) -> None:
         """Ask tallyd to end: at once, or when the last session ends (no new ones are let in)."""
         self.request("drain" if drain else "shutdown")

@@ -30,6 +30,7 @@ from tally.scheduler.core import Limits
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import install
+from .executor_trace import Recorder
 
 log = logging.getLogger("tallyd.executor")
 
@@ -83,12 +84,18 @@ class Executor:
     """Serves one device until told to stop or tallyd is gone."""
 
     def __init__(
-        self, engine: Engine, channel: Channel, wake_fd: int, profiles: Profiles | None = None
+        self,
+        engine: Engine,
+        channel: Channel,
+        wake_fd: int,
+        recorder: Recorder,
+        profiles: Profiles | None = None,
     ):
         """wake_fd becomes readable when a signal has arrived."""
         self._engine = engine
         self._channel = channel
         self._wake_fd = wake_fd
+        self._recorder = recorder
         self._profiles = profiles
         self._slot_bytes = slot_bytes()
         self.stopping = False
@@ -98,6 +105,9 @@ class Executor:
             "close": self._close,
             "stats": self._stats,
             "policy": self._policy,
+            "trace_start": self._recorder.start,
+            "trace_read": self._recorder.read,
+            "trace_stop": self._recorder.stop,
             "shutdown": self._shutdown,
         }
 
@@ -126,6 +136,7 @@ class Executor:
             if time.monotonic() >= next_stats_s:
                 next_stats_s = time.monotonic() + STATS_SECONDS
                 self._send_stats()
+                self._recorder.expire()
             if self._profiles and time.monotonic() >= next_save_s:
                 self._profiles.save()
                 next_save_s = time.monotonic() + SAVE_SECONDS
@@ -165,6 +176,7 @@ class Executor:
             memory_limit_bytes=int(job.get("memory_limit_bytes", 0)),
         )
         answer = self._engine.open(config)
+        self._recorder.opened(config.session, config.pid, job)
         log.debug("session %d of pid %d opened", config.session, config.pid)
         return answer
 
@@ -199,6 +211,7 @@ class Executor:
         if event.kind == "closed":
             log.debug("session %d closed: %s", event.session, event.reason)
             message |= {"reason": event.reason, "stats": event.stats}
+            self._recorder.closed(event.session)
         else:
             log.warning("session %d: %s", event.session, event.reason)
             message |= {"event": "fault", "error": event.error, "detail": event.reason}
@@ -330,7 +343,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
             "kind": options.device,
         }
     )
-    executor = Executor(engine, channel, wake_fd, profiles)
+    executor = Executor(engine, channel, wake_fd, Recorder(engine, options.device), profiles)
     executor.run()
     if executor.lost:
         channel.close()

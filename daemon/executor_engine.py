@@ -18,6 +18,7 @@ from .executor_stats import session_stats
 ERROR_BYTES = 512
 SESSIONS_MAX = 128
 PLANS_BATCH = 1024
+MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Engine:
         self._engine = lib.tally_engine_create(native, error, ERROR_BYTES)
         if not self._engine:
             raise NoDeviceError(_text(error) or "the engine is short of memory")
+        self.limits = Limits.default()
 
     def close(self) -> None:
         """End all sessions and let go of the device. Waits until work that runs has ended."""
@@ -126,6 +128,16 @@ class Engine:
         raw = bytes(ffi.buffer(info))
         assert len(raw) == DEVICE_INFO_BYTES
         return raw, _text(info.name), version[0]
+
+    def multiprocessors(self) -> int:
+        """How many the device has."""
+        info = ffi.new("struct tally_device_info *")
+        lib.tally_engine_device(self._engine, info, ffi.new("int32_t *"))
+        return int(info.attributes[MULTIPROCESSOR_COUNT])
+
+    def times_reported(self) -> bool:
+        """Whether the driver itself tells when launches ran."""
+        return bool(lib.tally_engine_times_reported(self._engine))
 
     def open(self, config: SessionConfig) -> dict[str, Any]:
         """Where the client finds its session. RefusedError if there is no room for it."""
@@ -196,6 +208,7 @@ class Engine:
         native = ffi.new("struct tally_sched_limits *", dataclasses.asdict(limits))
         if lib.tally_engine_set_limits(self._engine, native) != 0:
             raise ValueError("the scheduler's limits make no sense")
+        self.limits = limits
 
     def schedule(self) -> dict[str, Any]:
         """What the scheduler saw: turnaround in ns, estimated and measured."""
@@ -229,6 +242,35 @@ class Engine:
         for i, record in enumerate(records):
             native[i] = record.write()[0]
         return int(lib.tally_engine_import_plans(self._engine, native, len(records)))
+
+    def kernel(self, signature: int) -> dict[str, Any] | None:
+        """What a signature stands for: name, grid, block, ...; None if that is not known."""
+        native = ffi.new("struct tally_kernel *")
+        if not lib.tally_engine_kernel(self._engine, signature, native):
+            return None
+        return {
+            "name": _text(native.name),
+            "grid": list(native.grid),
+            "block": list(native.block),
+            "dynamic_shared_bytes": native.dynamic_shared_bytes,
+            "blocks_per_sm": native.blocks_per_sm,
+            "abilities": native.abilities,
+        }
+
+    def trace_start(self, records_max: int) -> bool:
+        """Begin to keep records of launches and requests. False if that is going on already."""
+        return bool(lib.tally_engine_trace_start(self._engine, records_max) == 0)
+
+    def trace_stop(self) -> None:
+        """Keep no more records, and drop those that nobody has read."""
+        lib.tally_engine_trace_stop(self._engine)
+
+    def trace_read(self, records_max: int) -> tuple[bytes, int]:
+        """The oldest records, an array of struct tally_trace_record; and how many were lost."""
+        native = ffi.new("struct tally_trace_record[]", records_max)
+        lost = ffi.new("uint64_t *")
+        count = lib.tally_engine_trace_read(self._engine, native, records_max, lost)
+        return bytes(ffi.buffer(native)[: count * ffi.sizeof("struct tally_trace_record")]), lost[0]
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Statistics of the open sessions, by session number as text (JSON's keys are texts)."""

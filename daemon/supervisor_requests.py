@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tallyd")
 
-SWITCH_SECONDS_MAX = 3.0  # less than the time that clients wait for an answer
+ANSWER_SECONDS_MAX = 3.0  # less than the time that clients wait for an answer
 STATS_SECONDS_MAX = 1.0  # an executor that is busier than this is reported as it last was
 ARGUMENTS_MAX = 32
 
@@ -49,6 +49,9 @@ class Requests:
             "stats": self._stats,
             "doctor": self._doctor,
             "policy": self._policy,
+            "trace_start": self._trace,
+            "trace_read": self._trace,
+            "trace_stop": self._trace,
             "shutdown": self._shutdown,
             "drain": self._drain_request,
         }
@@ -174,7 +177,7 @@ class Requests:
         if child.state != "ready":
             return
         try:
-            await child.request("policy", policy=name, timeout_s=SWITCH_SECONDS_MAX)
+            await child.request("policy", policy=name, timeout_s=ANSWER_SECONDS_MAX)
         except ExecutorUnavailableError as error:
             if child.state != "ready":
                 return  # it died meanwhile
@@ -184,6 +187,25 @@ class Requests:
         else:
             return
         raise ControlError(Status.UNAVAILABLE, text)
+
+    async def _trace(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
+        """Recording is between the command line and one executor; tallyd says who may."""
+        _require_owner(peer, "record launches")
+        children, device = self._supervisor.children, fields.get("device", 0)
+        if not isinstance(device, int) or not 0 <= device < len(children):
+            text = f"there is no device {str(device)[:64]}: this tallyd has {len(children)}"
+            raise ControlError(Status.REFUSED, text)
+        words = {"recording": fields["recording"]} if "recording" in fields else {}
+        try:
+            answer = await children[device].request(
+                fields["op"], timeout_s=ANSWER_SECONDS_MAX, **words
+            )
+        except ExecutorUnavailableError as error:
+            raise ControlError(Status.UNAVAILABLE, f"device {device}: {error}") from None
+        except TimeoutError:
+            text = f"device {device}: the executor does not answer"
+            raise ControlError(Status.UNAVAILABLE, text) from None
+        return {key: value for key, value in answer.items() if key not in ("id", "ok")}
 
     async def _shutdown(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         _require_owner(peer, "stop it")

@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "Check this machine and say what is missing and how to get it.",
     "simulate": "Run jobs under each policy on a virtual GPU; needs no device.",
     "profile": "Show or clear what is known of kernels' times.",
+    "trace": "Record the launches of real runs; show recordings.",
     "policy": "Show or switch how launches are scheduled.",
     "shutdown": "Stop tallyd.",
     "service": "Print a systemd unit for tallyd.",

@@ -13,7 +13,7 @@ import click
 
 from . import config
 from .errors import EXIT_STATUSES
-from .main import COMMANDS
+from .main import COMMANDS, LazyGroup
 from .main import command as tally_command
 
 DOCS = Path("docs")
@@ -67,7 +67,11 @@ def configuration() -> str:
 
 def _help(path: str, command: click.Command) -> list[str]:
     context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
-    return [f"## {path}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+    lines = [f"## {path}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+    if isinstance(command, click.Group) and not isinstance(command, LazyGroup):
+        for name, subcommand in command.commands.items():
+            lines += _help(f"{path} {name}", subcommand)
+    return lines
 
 
 def command_line() -> str:

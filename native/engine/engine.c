@@ -13,8 +13,10 @@
 
 #include "engine/guard.h"
 #include "engine/image.h"
+#include "engine/kernels.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
+#include "engine/trace.h"
 #include "engine/watch.h"
 
 struct queued_event {
@@ -31,6 +33,8 @@ struct tally_engine {
     void *zmq;
     struct image_cache *images;
     struct schedule *schedule;
+    struct kernels *kernels;
+    struct trace trace;
     CUstream urgent; /* real devices: where flags of guarded launches are raised */
     struct watcher *watcher;
     struct tally_device_info info;
@@ -57,6 +61,8 @@ void *engine_zmq(struct tally_engine *engine) { return engine->zmq; }
 CUcontext engine_context(const struct tally_engine *engine) { return engine->context; }
 struct image_cache *engine_images(struct tally_engine *engine) { return engine->images; }
 struct schedule *engine_schedule(struct tally_engine *engine) { return engine->schedule; }
+struct kernels *engine_kernels(struct tally_engine *engine) { return engine->kernels; }
+struct trace *engine_trace(struct tally_engine *engine) { return &engine->trace; }
 CUstream engine_urgent_stream(const struct tally_engine *engine) { return engine->urgent; }
 int tally_engine_event_fd(const struct tally_engine *engine) { return engine->event_fd; }
 
@@ -370,11 +376,13 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine->driver.cu.cuStreamCreateWithPriority(&engine->urgent, CU_STREAM_NON_BLOCKING, greatest);
     engine->images = image_cache_create();
     engine->schedule = schedule_create(engine);
+    engine->kernels = kernels_create();
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->images && engine->schedule && engine->urgent && engine->event_fd >= 0 && engine->watcher && guard_install())
+    if (engine->images && engine->schedule && engine->kernels && engine->urgent && engine->event_fd >= 0 &&
+        engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
     return false;
@@ -386,6 +394,7 @@ struct tally_engine *tally_engine_create(const struct tally_engine_config *confi
     if (!engine)
         return NULL;
     pthread_mutex_init(&engine->lock, NULL);
+    trace_open(&engine->trace);
     engine->event_fd = -1;
     engine->config = *config;
     engine->config.driver = strdup(config->driver);
@@ -436,6 +445,9 @@ void tally_engine_destroy(struct tally_engine *engine)
         engine->driver.cu.cuDevicePrimaryCtxRelease_v2(engine->device);
     if (engine->schedule)
         schedule_destroy(engine->schedule);
+    if (engine->kernels)
+        kernels_destroy(engine->kernels);
+    trace_close(&engine->trace);
     if (engine->event_fd >= 0)
         close(engine->event_fd);
     pthread_mutex_destroy(&engine->lock);
@@ -474,6 +486,29 @@ uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tal
                                    uint32_t count)
 {
     return schedule_import_plans(engine->schedule, records, count);
+}
+
+int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel)
+{
+    return kernels_find(engine->kernels, signature, kernel);
+}
+
+int tally_engine_trace_start(struct tally_engine *engine, uint32_t records_max)
+{
+    return trace_start(&engine->trace, records_max);
+}
+
+void tally_engine_trace_stop(struct tally_engine *engine) { trace_stop(&engine->trace); }
+
+uint32_t tally_engine_trace_read(struct tally_engine *engine, struct tally_trace_record *records, uint32_t max,
+                                 uint64_t *lost)
+{
+    return trace_read(&engine->trace, records, max, lost);
+}
+
+uint32_t tally_engine_times_reported(const struct tally_engine *engine)
+{
+    return timing_driver_reports(engine);
 }
 
 int tally_engine_die_with_parent(int parent, int signal)

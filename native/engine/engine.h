@@ -23,6 +23,40 @@ typedef void *(*tally_rewrite_fn)(const void *image, size_t bytes, size_t *text_
 #define TALLY_SUBGRID_SUFFIX "__tallysub"
 void *tally_engine_buffer(size_t bytes); /* malloc, zeroed */
 
+/* What a signature stands for: a kernel in one shape. */
+#define TALLY_KERNEL_NAME_BYTES 1024u
+struct tally_kernel {
+    uint64_t signature;
+    uint32_t grid[3], block[3];
+    uint32_t dynamic_shared_bytes;
+    uint32_t blocks_per_sm; /* that fit on one multiprocessor at once; 0: not known */
+    uint32_t abilities;     /* enum tally_plan_ability */
+    uint32_t reserved;
+    char name[TALLY_KERNEL_NAME_BYTES]; /* cut where it is longer; empty: not known */
+};
+
+enum tally_trace_kind { TALLY_TRACE_LAUNCH = 1, TALLY_TRACE_REQUEST = 2 };
+enum tally_trace_flag {
+    TALLY_TRACE_GUARDED = 1, /* it could be stopped: its session took no further op before its end */
+    TALLY_TRACE_UNTIMED = 2, /* start, end and device_ns are not known: it went past the scheduler, or its
+                                session was over before its end was reported */
+};
+/* One launch, or one request: from the first work after idle until the blocking wait that returns the
+ * session to idle. Times are of CLOCK_MONOTONIC. */
+struct tally_trace_record {
+    uint64_t session;
+    uint64_t signature; /* LAUNCH */
+    uint64_t submit_ns; /* LAUNCH: taken off the socket. REQUEST: its first work was */
+    uint64_t issue_ns;  /* LAUNCH: its last start was given to the driver */
+    uint64_t start_ns;  /* LAUNCH: its first block ran, as far as the driver tells */
+    uint64_t end_ns;    /* LAUNCH: its last block had run. REQUEST: the wait returned */
+    uint64_t device_ns; /* LAUNCH: of all its starts */
+    uint32_t stream;    /* LAUNCH: a small number, the session's own; TALLY_TRACE_NO_STREAM with UNTIMED */
+    uint32_t starts, preemptions;
+    uint16_t kind, flags;
+};
+#define TALLY_TRACE_NO_STREAM UINT32_MAX
+
 struct tally_engine;
 
 struct tally_engine_config {
@@ -94,6 +128,19 @@ uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_pla
                                    uint32_t all);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
+
+/* 1 and what the signature stands for, or 0. */
+int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel);
+
+/* Recording: from start to stop, records are kept for whoever reads them, up to so many. start: 0, or -1
+ * if somebody records already or memory is short. */
+int tally_engine_trace_start(struct tally_engine *engine, uint32_t records_max);
+void tally_engine_trace_stop(struct tally_engine *engine);
+/* The oldest records; *lost: those that found no room, since the start. */
+uint32_t tally_engine_trace_read(struct tally_engine *engine, struct tally_trace_record *records, uint32_t max,
+                                 uint64_t *lost);
+/* 1: the driver reports when launches ran; 0: their times are taken from outside, latencies included. */
+uint32_t tally_engine_times_reported(const struct tally_engine *engine);
 
 /* The kernel sends this process `signal` when its parent dies. 0, or -1 if that is not possible or the
  * parent is not `parent` any more. */

@@ -2,8 +2,10 @@
  * launch_range when, and in the parts that, the scheduler says. */
 #include <string.h>
 
+#include "engine/kernels.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
+#include "engine/trace.h"
 
 enum attribute_rule attribute_rule(CUlaunchAttributeID id)
 {
@@ -147,6 +149,18 @@ static void describe(struct launch *launch)
     launch->signature = hash;
 }
 
+static void trace_unscheduled(struct trace *trace, const struct launch *launch)
+{
+    trace_add(trace, &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
+                                                  .flags = TALLY_TRACE_UNTIMED,
+                                                  .session = launch->session->config.session,
+                                                  .signature = launch->signature,
+                                                  .stream = TALLY_TRACE_NO_STREAM,
+                                                  .submit_ns = launch->arrived_ns,
+                                                  .issue_ns = engine_now_ns(),
+                                                  .starts = 1});
+}
+
 static CUresult launch_checked(struct session *session, struct launch *launch)
 {
     if (!launch->function || !launch->stream)
@@ -155,12 +169,17 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = stream_enter(session, launch->stream);
     describe(launch);
+    struct trace *trace = engine_trace(session->engine);
+    if (!session->config.high || trace_is_on(trace)) /* a high kernel's plan is nobody's business */
+        kernels_note(engine_kernels(session->engine), launch);
     /* Nothing may be held back that a later op has to let go: that op would wait behind it. */
     bool scheduled = launch->stream->queue != QUEUE_NONE && launch->blocks > 0 && !streams_wait(session);
     if (result == CUDA_SUCCESS && scheduled)
         result = schedule_launch(session, launch);
     else if (result == CUDA_SUCCESS)
         result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
+    if (result == CUDA_SUCCESS && !scheduled && trace_is_on(trace))
+        trace_unscheduled(trace, launch);
     if (result == CUDA_SUCCESS)
         tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);
     return result;

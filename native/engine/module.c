@@ -20,6 +20,7 @@ static void function_free(struct function *function)
     function_free(function->guarded);
     function_free(function->subgrid);
     module_put(function->module);
+    free(function->name);
     free(function);
 }
 
@@ -283,6 +284,7 @@ static void add_forms(struct session *session, struct function *function, const 
     for (const char *at = name; *at; at++)
         hash = (hash ^ (uint8_t)*at) * 0x100000001b3ull;
     function->code = hash;
+    function->name = strdup(name); /* NULL: it goes without */
     if (!function->module->rewritten)
         return;
     function->guarded = form_of(session, function->module, name, TALLY_GUARDED_SUFFIX);

@@ -1,6 +1,7 @@
 /* Request latency: from the first work after idle until the blocking wait that returns the session to
  * idle. A wait returns it to idle if no work came after the wait itself. */
 #include "engine/session.h"
+#include "engine/trace.h"
 
 void request_work(struct session *session, uint64_t now_ns)
 {
@@ -31,6 +32,14 @@ void request_done(struct session *session, uint64_t mark)
         request->started_ns = 0;
     }
     pthread_mutex_unlock(&request->lock);
-    if (started_ns)
-        tally_histogram_add(&session->stats.timings[TALLY_TIME_REQUEST], engine_now_ns() - started_ns);
+    if (!started_ns)
+        return;
+    uint64_t now_ns = engine_now_ns();
+    tally_histogram_add(&session->stats.timings[TALLY_TIME_REQUEST], now_ns - started_ns);
+    struct trace *trace = engine_trace(session->engine);
+    if (trace_is_on(trace))
+        trace_add(trace, &(struct tally_trace_record){.kind = TALLY_TRACE_REQUEST,
+                                                      .session = session->config.session,
+                                                      .submit_ns = started_ns,
+                                                      .end_ns = now_ns});
 }

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "engine/timing.h"
+#include "engine/trace.h"
 
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
@@ -32,6 +33,7 @@ struct pending {
     uint32_t todo_count;
     uint32_t reported; /* blocks that earlier, preempted starts ran */
     uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
+    struct tally_trace_record traced; /* its starts so far; kind 0: nobody recorded when it came */
 };
 
 /* One start in flight. Its tag comes back with the device's report. */
@@ -41,7 +43,8 @@ struct start {
     uint32_t queue;          /* of its session */
     uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place */
     uint32_t lo, hi, flags;
-    uint64_t arrived_ns;
+    uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
+    uint64_t signature;
     struct session *session; /* NULL: free */
     bool early;              /* it ended before the core was told that it began */
     struct softgpu_launch_times times;
@@ -72,6 +75,19 @@ static void raise_flag(struct pending *pending, uint64_t now_ns)
     control_raise(pending->session);
 }
 
+/* A session may end, or fail, before the end of what it has on the device is reported. */
+static void trace_over(struct schedule *s, struct pending *pending)
+{
+    struct tally_trace_record *record = &pending->traced;
+    if (pending->dropped) {
+        if (!pending->begun)
+            return;
+        record->flags |= TALLY_TRACE_UNTIMED;
+        record->start_ns = record->end_ns = record->device_ns = 0;
+    }
+    trace_add(engine_trace(s->engine), record);
+}
+
 static void carry_out(struct schedule *s, const struct tally_sched_instruction *in, uint64_t now_ns)
 {
     struct pending *pending = &s->pendings[in->launch];
@@ -87,6 +103,8 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
     case TALLY_SCHED_DROPPED:
         pending->over = true;
         pending->dropped = in->type == TALLY_SCHED_DROPPED;
+        if (pending->traced.kind)
+            trace_over(s, pending);
         pthread_cond_broadcast(&pending->session->turn);
         if (!pending->owned) {
             pending->used = false;
@@ -128,6 +146,16 @@ static void follow_policy(struct schedule *s)
 
 /* ---- books, under the lock --------------------------------------------------------------------- */
 
+static struct tally_trace_record traced(const struct session *session, uint32_t queue, uint64_t signature,
+                                        uint64_t submit_ns)
+{
+    return (struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
+                                       .session = session->config.session,
+                                       .stream = queue,
+                                       .signature = signature,
+                                       .submit_ns = submit_ns};
+}
+
 static uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch)
 {
     uint32_t index = s->pending_free;
@@ -136,6 +164,8 @@ static uint32_t pending_take(struct schedule *s, struct session *session, const 
     s->pending_free = s->pendings[index].next_free;
     s->pendings[index] = (struct pending){.session = session, .serial = s->pendings[index].serial + 1, .used = true,
                                           .owned = true, .blocks = launch->blocks, .signature = launch->signature};
+    if (trace_is_on(engine_trace(s->engine)))
+        s->pendings[index].traced = traced(session, QUEUE_OF(launch), launch->signature, launch->arrived_ns);
     return index;
 }
 
@@ -160,7 +190,9 @@ static uint64_t start_take(struct schedule *s, const struct launch *what, uint32
     session->queue_starts[queue]++;
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
                             .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
-                            .session = session};
+                            .signature = what->signature, .session = session};
+    if (trace_is_on(engine_trace(s->engine)))
+        start->issued_ns = engine_now_ns();
     if (launch != NONE)
         start->serial = s->pendings[launch].serial;
     return (uint64_t)start->generation << 32 | index;
@@ -260,6 +292,14 @@ static void forget(struct schedule *s, struct session *session, CUresult error)
     }
 }
 
+/* Of a launch that is not in the books: nothing else will tell of its end. */
+static void trace_alone(struct schedule *s, const struct start *start)
+{
+    struct tally_trace_record record = traced(start->session, start->queue, start->signature, start->arrived_ns);
+    trace_count_start(&record, start->issued_ns, &start->times);
+    trace_add(engine_trace(s->engine), &record);
+}
+
 static void end_start(struct schedule *s, struct start *start)
 {
     struct pending *pending = &s->pendings[start->launch];
@@ -279,7 +319,10 @@ static void end_start(struct schedule *s, struct start *start)
         forget(s, pending->session, pending->error); /* nothing of it will run any more */
         return;
     }
+    if (pending->traced.kind)
+        trace_count_start(&pending->traced, start->issued_ns, &start->times);
     if (is_guarded(start->flags)) {
+        pending->traced.flags = TALLY_TRACE_GUARDED;
         uint32_t ran = control_read(pending->session);
         ran = ran < pending->blocks ? ran : pending->blocks;
         if (ran < pending->blocks && !pending->flag_ns && pending->todo_count < TODO_MAX) {
@@ -287,6 +330,7 @@ static void end_start(struct schedule *s, struct start *start)
             return;
         }
         if (ran < pending->blocks && ran >= pending->reported && pending->flag_ns) {
+            pending->traced.preemptions++;
             event.type = TALLY_SCHED_PREEMPTED;
             event.blocks = ran - pending->reported;
             pending->reported = ran;
@@ -313,6 +357,8 @@ uint64_t schedule_report(struct schedule *s, const struct softgpu_launch_times *
         arrived_ns = start->arrived_ns;
         start->times = *times;
         struct pending *pending = pending_of(s, start);
+        if (start->launch == NONE && start->issued_ns && !times->error)
+            trace_alone(s, start);
         if (!pending)
             start_give(s, start);
         else if (pending->told)
@@ -352,13 +398,15 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
     struct start *start = start_of(s, tag);
     bool known = index != NONE && tag && result == CUDA_SUCCESS && start && feed(s, &event) == 0;
     if (known) {
-        s->pendings[index].told = true;
+        s->pendings[index].told = s->pendings[index].begun = true;
         s->pendings[index].owned = false;
         if (start->early)
             end_start(s, start);
     } else {
         if (index != NONE)
             pending_give(s, index);
+        if (start && result == CUDA_SUCCESS && start->early && start->issued_ns)
+            trace_alone(s, start);
         if (start && (result != CUDA_SUCCESS || start->early))
             start_give(s, start);
         else if (start)

@@ -78,7 +78,9 @@ struct module {
 struct function {
     CUfunction driver;
     struct module *module;
-    uint64_t code; /* hash of the image and the name */
+    char *name;
+    uint64_t code;  /* hash of the image and the name */
+    uint64_t noted; /* the signature that was described last, see kernels.c */
     struct function *guarded, *subgrid; /* rewritten forms, or NULL */
     uint32_t dynamic_shared_bytes; /* of a rewritten form: what it was last allowed */
     uint32_t param_count, param_bytes;
@@ -240,6 +242,8 @@ void engine_watch(struct session *session);   /* looks for disconnections from n
 void engine_unwatch(struct session *session); /* and no more, once this returns */
 struct image_cache *engine_images(struct tally_engine *engine);
 struct schedule *engine_schedule(struct tally_engine *engine);
+struct kernels *engine_kernels(struct tally_engine *engine);
+struct trace *engine_trace(struct tally_engine *engine);
 CUstream engine_urgent_stream(const struct tally_engine *engine);
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
 

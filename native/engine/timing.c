@@ -150,10 +150,15 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
         sample->pending = session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
 }
 
+bool timing_driver_reports(const struct tally_engine *engine)
+{
+    const struct tally_engine_config *config = engine_config(engine);
+    return config->soft && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
+}
+
 bool timing_is_reported(const struct session *session)
 {
-    const struct tally_engine_config *config = engine_config(session->engine);
-    return session->tenant_made && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
+    return session->tenant_made && timing_driver_reports(session->engine);
 }
 
 void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns)

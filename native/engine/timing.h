@@ -15,6 +15,7 @@ struct timing_sample *timing_begin(struct session *session, const struct launch 
 void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample, CUresult result);
 /* Whether the driver reports the end of launches, by their tags, without being asked. */
 bool timing_is_reported(const struct session *session);
+bool timing_driver_reports(const struct tally_engine *engine);
 /* softgpu's report; from its worker threads. */
 void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns);
 

@@ -104,6 +104,8 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
             soft_unlist(op);
         if (*part >= op->total)
             continue;
+        if (*part == 0) /* here, as who has claimed it may not get a CPU for a while, and others run the rest */
+            op->start_ns = soft_now_ns();
         if (op->cooperative)
             device->cooperative = op;
         if (op->stints++ == 0)
@@ -150,8 +152,6 @@ static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, ui
     struct soft_device *device = op->stream->device;
     struct stint stint = {0, CUDA_SUCCESS};
     uint64_t since = soft_now_ns(), counted = 0;
-    if (part == 0)
-        op->start_ns = since;
     for (;;) {
         stint.error = run_part(worker, op, part);
         stint.parts++;

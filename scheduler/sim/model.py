@@ -41,7 +41,8 @@ class Device:
 @dataclass(frozen=True)
 class Kernel:
     """block_ns: mean duration of a block; sigma: of its lognormal distribution over launches;
-    spread: how far the blocks of one launch differ (0..1)."""
+    spread: how far the blocks of one launch differ (0..1). samples: measured durations in place of
+    that distribution, as many quantiles as QUANTILES says, ascending; empty: none."""
 
     name: str
     blocks: int
@@ -50,6 +51,7 @@ class Kernel:
     sigma: float = 0.1
     spread: float = 0.1
     abilities: Ability = Ability.GUARD | Ability.SLICE
+    samples: tuple[int, ...] = ()
 
     def resident(self, device: Device) -> int:
         """Blocks that the device holds at once."""
@@ -63,6 +65,8 @@ class Kernel:
 
     @cached_property
     def quantiles(self) -> list[int]:
+        if self.samples:
+            return list(self.samples)
         mean = math.log(max(1, self.block_ns)) - self.sigma**2 / 2
         normal = NormalDist(mean, self.sigma) if self.sigma > 0 else None
         if normal is None:

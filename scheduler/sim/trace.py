@@ -1,4 +1,5 @@
-"""Traces of launches: what a recorder writes and the simulator reads.
+"""Traces: scenarios for the simulator in a file, made by hand, by `tally simulate --save-trace`, or
+from recordings of real runs (replay.py).
 
 A trace is JSON lines, gzip-compressed if its name ends in `.gz`. Every line is an object; what it
 is stands in its first key:
@@ -11,7 +12,8 @@ is stands in its first key:
 
 kernel, client: consecutive numbers from 0. block_ns: mean device time of one block; sigma: of its
 lognormal distribution over launches; spread: how far the blocks of one launch differ; guard, slice:
-what the rewriting passes allow. sigma, spread, guard, slice, priority, weight may be left out.
+what the rewriting passes allow; quantiles: 64 measured durations in place of that distribution.
+sigma, spread, guard, slice, quantiles, priority, weight may be left out.
 
 program: ops in order, each [kernel, cpu_ns] or [kernel, cpu_ns, repeat]; kernel -1 waits for all
 before it. cpu_ns is the program's own time before the call (after it, for a wait). Programs with
@@ -21,29 +23,21 @@ or none has, and then the client runs them in a loop.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tally.scheduler.core import JobClass
 from tally.scheduler.plans import Ability
-from tally.scheduler.sim.model import SYNC, Client, Device, Kernel, Op, Scenario
+from tally.scheduler.sim.files import TraceError, open_text, read_lines
+from tally.scheduler.sim.model import QUANTILES, SYNC, Client, Device, Kernel, Op, Scenario
+
+__all__ = ["TraceError", "load", "save"]
 
 FORMAT, VERSION = "tally-trace", 1
 _CLASSES = {"high": JobClass.HIGH, "best-effort": JobClass.BEST_EFFORT}
 _NAMES = {job_class: name for name, job_class in _CLASSES.items()}
-
-
-class TraceError(ValueError):
-    """A trace cannot be read; says file, line and reason."""
-
-
-def _open(path: Path, mode: str) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, mode + "t", encoding="utf-8")  # type: ignore[return-value]
-    return path.open(mode, encoding="utf-8")
 
 
 def _lines(scenario: Scenario) -> Iterator[Mapping[str, Any]]:
@@ -60,6 +54,7 @@ def _lines(scenario: Scenario) -> Iterator[Mapping[str, Any]]:
             "spread": kernel.spread,
             "guard": Ability.GUARD in kernel.abilities,
             "slice": Ability.SLICE in kernel.abilities,
+            **({"quantiles": kernel.samples} if kernel.samples else {}),
         }
     for index, client in enumerate(scenario.clients):
         yield {
@@ -84,7 +79,7 @@ def _pack(op: Op) -> list[int]:
 
 def save(scenario: Scenario, path: Path) -> None:
     """Writes a scenario as a trace. Seeds are not part of it."""
-    with _open(path, "w") as file:
+    with open_text(path, "w") as file:
         for line in _lines(scenario):
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
@@ -127,7 +122,10 @@ class _Reader:
             float(line.get("sigma", 0.1)),
             float(line.get("spread", 0.1)),
             abilities,
+            tuple(map(int, line.get("quantiles", ()))),
         )
+        if kernel.samples and (len(kernel.samples) != QUANTILES or min(kernel.samples) < 1):
+            raise ValueError(f"quantiles are {QUANTILES} times of at least 1 ns")
         sane = kernel.blocks > 0 and kernel.blocks_per_sm > 0 and kernel.block_ns > 0
         if not sane or kernel.sigma < 0 or not 0 <= kernel.spread <= 1:
             raise ValueError("a kernel's numbers are out of range")
@@ -193,12 +191,9 @@ class _Reader:
 
 def load(path: Path) -> Scenario:
     """Reads a trace. Raises TraceError."""
-    reader, number = _Reader(), 1
+    reader = _Reader()
+    read_lines(path, reader.take)
     try:
-        with _open(path, "r") as file:
-            for line in file:
-                reader.take(json.loads(line))
-                number += 1
         return reader.scenario()
-    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise TraceError(f"{path}, line {number}: {error}") from error
+    except ValueError as error:
+        raise TraceError(f"{path}: {error}") from error

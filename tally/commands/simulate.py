@@ -13,18 +13,21 @@ import click
 from tally import render
 from tally.errors import ConfigError, TallyError
 from tally.scheduler.core import Limits, policies
-from tally.scheduler.sim import mixes, report, study, trace
+from tally.scheduler.sim import files, mixes, recording, replay, report, study, trace
 from tally.scheduler.sim.compare import Comparison, Row
 from tally.scheduler.sim.model import Scenario
 from tally.scheduler.sim.run import SimulationError
+
+SECONDS = 10.0
 
 
 class SimulateError(TallyError):
     """What was to be simulated makes no sense."""
 
 
-def _limits(turnaround_us: float | None, hysteresis_us: float | None, depth: int | None) -> Limits:
-    limits = Limits.default()
+def _limits(
+    limits: Limits, turnaround_us: float | None, hysteresis_us: float | None, depth: int | None
+) -> Limits:
     if turnaround_us is not None:
         limits = replace(limits, turnaround_ns_max=round(turnaround_us * 1000))
     if hysteresis_us is not None:
@@ -79,11 +82,17 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
 @click.option("--service", "services", multiple=True, help="High job from the mixes; repeatable.")
 @click.option("--trainer", "trainers", multiple=True, help="Best-effort job; repeatable.")
 @click.option("--mixes", "mix_file", type=click.Path(path_type=Path), help="Another file of mixes.")
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), help="Replay a trace.")
+@click.option(
+    "--trace",
+    "trace_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Replay a recording (tally trace record) or a trace; repeatable: all at once.",
+)
 @click.option("--all-pairs", is_flag=True, help="Every service beside every trainer, summarised.")
 @click.option("--policy", "chosen", multiple=True, help="Policy; repeatable. Default: all.")
 @click.option("--load", default=0.5, show_default=True, help="Share of time a service is busy.")
-@click.option("--seconds", default=10.0, show_default=True, help="Virtual time.")
+@click.option("--seconds", type=float, help="Virtual time [10, or a trace's own length].")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same nanoseconds.")
 @click.option("--turnaround-us", type=float, help="Bound on best-effort work in flight.")
 @click.option("--hysteresis-us", type=float, help="How long high counts as busy after a launch.")
@@ -95,11 +104,11 @@ def command(
     services: tuple[str, ...],
     trainers: tuple[str, ...],
     mix_file: Path | None,
-    trace_file: Path | None,
+    trace_files: tuple[Path, ...],
     all_pairs: bool,
     chosen: tuple[str, ...],
     load: float,
-    seconds: float,
+    seconds: float | None,
     seed: int,
     turnaround_us: float | None,
     hysteresis_us: float | None,
@@ -111,30 +120,38 @@ def command(
     """Run jobs under each scheduling policy on a virtual GPU.
 
     No device is needed: the scheduler is the real one, device and jobs are models. Without --trace,
-    jobs come from a file of kernel mixes and requests arrive in bursts.
+    jobs come from a file of kernel mixes and requests arrive in bursts. Recordings of several jobs,
+    each made alone, run together on one virtual device of the size that they were made on.
 
     \b
     tally simulate --service bert --trainer whisper
     tally simulate --all-pairs --seconds 60 --policy tally --policy kernel
-    tally simulate --trace run.jsonl.gz --json
+    tally simulate --trace web.jsonl --trace train.jsonl.gz --plot policies.png
     """
     for name in chosen:
         if name not in policies():
             known_names = ", ".join(policies())
             raise ConfigError(f'unknown policy "{name}"; policies are {known_names}')
     names = list(chosen) or list(policies())
-    how = study.Setting(load, seconds, seed, _limits(turnaround_us, hysteresis_us, depth))
+    options = (turnaround_us, hysteresis_us, depth)
+    how = study.Setting(load, seconds or SECONDS, seed, _limits(Limits.default(), *options))
     try:
         known = mixes.load(mix_file or mixes.PUBLISHED)
         if all_pairs:
             _study(known, names, how, as_json)
             return
-        scenario = _scenario(known, trace_file, services, trainers, how)
+        if trace_files:
+            scenario, limits = _replay(trace_files)
+            how = replace(
+                how, seconds=seconds or _length(scenario), limits=_limits(limits, *options)
+            )
+        else:
+            scenario = _scenario(known, services, trainers, how)
         if save_trace is not None:
             trace.save(scenario, save_trace)
-        comparison = Comparison(scenario, seconds, how.limits)
+        comparison = Comparison(scenario, how.seconds, how.limits)
         rows = list(comparison.rows(names))
-    except (mixes.MixError, trace.TraceError, SimulationError, ValueError) as error:
+    except (mixes.MixError, files.TraceError, SimulationError, ValueError) as error:
         raise SimulateError(str(error)) from error
     if plot_file is not None:
         _plot(rows, plot_file)
@@ -144,15 +161,36 @@ def command(
         render.console().print(report.policy_table(rows))
 
 
+def _replay(paths: Sequence[Path]) -> tuple[Scenario, Limits]:
+    """What the files hold, together; and the limits that the first recording was made under."""
+    scenarios, limits = [], None
+    for path in paths:
+        if files.format_of(path) != recording.FORMAT:
+            scenarios.append(trace.load(path))
+            continue
+        recorded = recording.load(path)
+        try:
+            scenarios.append(replay.scenario_of(recorded))
+        except ValueError as error:
+            raise files.TraceError(f"{path}: {error}") from error
+        limits = limits or recorded.limits
+    return replay.merge(scenarios), limits or Limits.default()
+
+
+def _length(scenario: Scenario) -> float:
+    """Until the last request arrives, if there are any."""
+    last_ns = max(
+        (max(client.arrivals) for client in scenario.clients if client.arrivals), default=0
+    )
+    return last_ns / 1e9 or SECONDS
+
+
 def _scenario(
     known: mixes.Mixes,
-    trace_file: Path | None,
     services: tuple[str, ...],
     trainers: tuple[str, ...],
     how: study.Setting,
 ) -> Scenario:
-    if trace_file is not None:
-        return trace.load(trace_file)
     for name, table in [(s, known.services) for s in services] + [
         (t, known.trainers) for t in trainers
     ]:

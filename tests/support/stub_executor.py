@@ -99,6 +99,17 @@ class StubExecutor:
         self.in_force = request["policy"]
         return {"ok": True, "policy": self.in_force}
 
+    def trace_start(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "recording": 7}
+
+    def trace_read(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["recording"] != 7:
+            return {"ok": False, "error": "there is no such recording"}
+        return {"ok": True, "records": "", "instance": self.instance}
+
+    def trace_stop(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True}
+
     def shutdown(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True}
 

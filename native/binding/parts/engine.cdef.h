@@ -66,3 +66,27 @@ uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_pla
                                    uint32_t all);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
+
+#define TALLY_KERNEL_NAME_BYTES ...
+struct tally_kernel {
+    uint64_t signature;
+    uint32_t grid[3], block[3];
+    uint32_t dynamic_shared_bytes, blocks_per_sm, abilities;
+    char name[...];
+    ...;
+};
+enum tally_trace_kind { TALLY_TRACE_LAUNCH, TALLY_TRACE_REQUEST, ... };
+enum tally_trace_flag { TALLY_TRACE_GUARDED, TALLY_TRACE_UNTIMED, ... };
+#define TALLY_TRACE_NO_STREAM ...
+struct tally_trace_record {
+    uint64_t session, signature, submit_ns, issue_ns, start_ns, end_ns, device_ns;
+    uint32_t stream, starts, preemptions;
+    uint16_t kind, flags;
+    ...;
+};
+int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel);
+int tally_engine_trace_start(struct tally_engine *engine, uint32_t records_max);
+void tally_engine_trace_stop(struct tally_engine *engine);
+uint32_t tally_engine_trace_read(struct tally_engine *engine, struct tally_trace_record *records, uint32_t max,
+                                 uint64_t *lost);
+uint32_t tally_engine_times_reported(const struct tally_engine *engine);
