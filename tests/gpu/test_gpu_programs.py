@@ -17,7 +17,7 @@ PROGRAMS = [
     "api_errors", "copies", "driver_api", "dynamic_shared", "globals", "histogram", "matmul",
     "numerics", "print", "properties", "reduction", "streams", "threads", "vector_add", "warps",
 ]  # fmt: skip
-RUNTIMES: list[Runtime] = ["static", "shared", "12"]
+RUNTIMES: list[Runtime] = ["static", "shared", "12", "12-static"]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

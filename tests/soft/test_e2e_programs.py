@@ -12,7 +12,7 @@ from support.toolchain import Builder, Runtime, compile_fatbin
 pytestmark = pytest.mark.timeout(180)
 
 # Every program with the static 13.0 runtime; those whose start-up or launches differ, with the
-# shared one and with 12.8 as well.
+# shared one and with 12.9, shared and static, as well.
 STATIC = [
     "api_errors", "copies", "dynamic_shared", "globals", "histogram", "matmul", "numerics",
     "properties", "reduction", "streams", "threads", "vector_add", "warps",
@@ -27,6 +27,11 @@ OTHERS: list[tuple[str, Runtime]] = [
     ("globals", "12"),
     ("threads", "12"),
     ("properties", "12"),
+    ("vector_add", "12-static"),
+    ("streams", "12-static"),
+    ("globals", "12-static"),
+    ("threads", "12-static"),
+    ("properties", "12-static"),
 ]
 PER_THREAD = ("--default-stream", "per-thread")
 FAULTS = ["wild", "far", "host", "null", "trap", "assert", "misaligned"]

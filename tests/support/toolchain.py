@@ -1,4 +1,4 @@
-"""Compiling the test programs: nvcc and the 13.0 and 12.8 runtimes from PyPI, no GPU needed.
+"""Compiling the test programs: nvcc and the 13.0 and 12.9 runtimes from PyPI, no GPU needed.
 
 Programs land in a folder that outlives the test run, named by a hash of everything that went into
 them, so that a second run compiles nothing.
@@ -23,7 +23,7 @@ from typing import Literal
 # PTX alone: what softgpu compiles, and what a real driver of any later GPU takes as well.
 PTX_ONLY = ("-gencode", "arch=compute_80,code=compute_80")
 
-Runtime = Literal["static", "shared", "12"]
+Runtime = Literal["static", "shared", "12", "12-static"]
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,31 @@ def _link(library: Path, name: str) -> Path:
     return folder
 
 
-def _runtime_flags(kit: Toolkit, runtime: Runtime) -> list[str]:
+def _runtime(kit: Toolkit, runtime: Runtime) -> tuple[list[str], Path]:
+    """nvcc's flags for a runtime, and the library that they name."""
     if runtime == "static":
-        return ["-cudart", "static", f"-L{kit.cuda13 / 'lib'}"]
+        folder = kit.cuda13 / "lib"
+        return ["-cudart", "static", f"-L{folder}"], folder / "libcudart_static.a"
     if runtime == "shared":
         library = kit.cuda13 / "lib" / "libcudart.so.13"
         flags = ["-cudart", "shared", f"-L{kit.cuda13 / 'lib'}"]
-    else:
-        # The host code that nvcc 13 makes calls the same registration functions that the 12.x
-        # runtime has; with that runtime's headers and library it is a 12.x program.
-        assert kit.cuda12 is not None
+        return [*flags, *_shared(library)], library
+    # The host code that nvcc 13 makes calls the same registration functions that the 12.x runtime
+    # has; with that runtime's headers and library it is a 12.x program.
+    assert kit.cuda12 is not None
+    flags = ["-cudart", "none", f"-I{kit.cuda12 / 'include'}"]
+    if runtime == "12":
         library = kit.cuda12 / "lib" / "libcudart.so.12"
-        flags = ["-cudart", "none", f"-I{kit.cuda12 / 'include'}", "-lcudart"]
-    return [*flags, f"-L{_link(library, 'libcudart.so')}", "-Xlinker", f"-rpath,{library.parent}"]
+        return [*flags, "-lcudart", *_shared(library)], library
+    # Of all 12.x wheels those of 12.9 alone have the static library.
+    library = kit.cuda12 / "lib" / "libcudart_static.a"
+    if not library.exists():
+        raise CompileError(f"no {library}: pip install 'nvidia-cuda-runtime-cu12==12.9.*'")
+    return [*flags, str(library), "-ldl", "-lrt", "-lpthread"], library
+
+
+def _shared(library: Path) -> list[str]:
+    return [f"-L{_link(library, 'libcudart.so')}", "-Xlinker", f"-rpath,{library.parent}"]
 
 
 def compile_cuda(source: Path, runtime: Runtime = "static", flags: tuple[str, ...] = ()) -> Path:
@@ -123,9 +135,9 @@ def compile_cuda(source: Path, runtime: Runtime = "static", flags: tuple[str, ..
     kit = toolkit()
     assert kit is not None
     headers = sorted(source.parent.glob("*.h"))
-    command = [str(kit.nvcc), "-O2", "-std=c++17", *PTX_ONLY, *flags, str(source)]
-    command += _runtime_flags(kit, runtime)
-    return _build(command, [source, *headers], f"{source.stem}-{runtime}")
+    runtime_flags, library = _runtime(kit, runtime)
+    command = [str(kit.nvcc), "-O2", "-std=c++17", *PTX_ONLY, *flags, str(source), *runtime_flags]
+    return _build(command, [source, *headers, library], f"{source.stem}-{runtime}")
 
 
 def compile_ptx(source: Path, flags: tuple[str, ...] = ()) -> Path:

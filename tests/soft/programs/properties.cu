@@ -12,6 +12,7 @@ int main()
     CHECK(cudaDriverGetVersion(&driver));
     CHECK(cudaRuntimeGetVersion(&runtime));
     EXPECT(driver / 1000 >= runtime / 1000, "driver %d, runtime %d", driver, runtime);
+    EXPECT(runtime == CUDART_VERSION, "runtime %d, built for %d", runtime, CUDART_VERSION);
     cudaDeviceProp properties;
     CHECK(cudaGetDeviceProperties(&properties, 0));
     EXPECT(properties.name[0], "the device has no name");
