@@ -250,6 +250,7 @@ class Engine:
             return None
         return {
             "name": _text(native.name),
+            "code_hash": f"{native.code:016x}",
             "grid": list(native.grid),
             "block": list(native.block),
             "dynamic_shared_bytes": native.dynamic_shared_bytes,

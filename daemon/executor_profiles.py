@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from tally.scheduler.plans import PlanRecord, shape_text
 from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 
 from .executor_engine import PLANS_BATCH, Engine
@@ -36,13 +37,18 @@ class Profiles:
         while True:
             changed = self._engine.export_plans()
             if changed:
-                self._store.save(
-                    Profile(self._gpu, "", "", f"{record.blocks} blocks", record)
-                    for record in changed
-                )
+                self._store.save(self._profile(record) for record in changed)
                 self._tell()
             if len(changed) < PLANS_BATCH:
                 return
+
+    def _profile(self, record: PlanRecord) -> Profile:
+        """What the engine cannot name, its table of kernels being full, goes by its signature."""
+        kernel = self._engine.kernel(record.signature)
+        if kernel is None:
+            return Profile(self._gpu, "", "", f"{record.blocks} blocks", record)
+        shape = shape_text(kernel["grid"], kernel["block"], kernel["dynamic_shared_bytes"])
+        return Profile(self._gpu, kernel["code_hash"], kernel["name"], shape, record)
 
     def close(self) -> None:
         """Save, and let go of the file."""

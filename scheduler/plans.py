@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any
@@ -87,6 +87,18 @@ def signature_of(
     shape = struct.pack("<7Q", *grid, *block, dynamic_shared_bytes)
     digest = hashlib.blake2b(kernel.encode() + b"\0" + shape, key=code_hash[:64], digest_size=8)
     return int.from_bytes(digest.digest(), "little")
+
+
+def shape_text(grid: Sequence[int], block: Sequence[int], dynamic_shared_bytes: int) -> str:
+    """Grid, block and dynamic shared memory for people: 64x2 of 128, 4096 B."""
+    text = " of ".join("x".join(map(str, _short(sizes))) for sizes in (grid, block))
+    return f"{text}, {dynamic_shared_bytes} B" if dynamic_shared_bytes else text
+
+
+def _short(sizes: Sequence[int]) -> Sequence[int]:
+    while len(sizes) > 1 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    return sizes
 
 
 def _read_plan(raw: Any) -> Plan:

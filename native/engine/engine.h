@@ -26,7 +26,7 @@ void *tally_engine_buffer(size_t bytes); /* malloc, zeroed */
 /* What a signature stands for: a kernel in one shape. */
 #define TALLY_KERNEL_NAME_BYTES 1024u
 struct tally_kernel {
-    uint64_t signature;
+    uint64_t signature, code; /* code: a hash of the module's image and the kernel's name */
     uint32_t grid[3], block[3];
     uint32_t dynamic_shared_bytes;
     uint32_t blocks_per_sm; /* that fit on one multiprocessor at once; 0: not known */

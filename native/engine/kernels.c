@@ -8,7 +8,7 @@
 #define NAME_BYTES_MAX (32ull << 20) /* of all names together; what comes later has none */
 
 struct entry {
-    uint64_t signature;
+    uint64_t signature, code;
     char *name; /* NULL: no room for it */
     uint32_t grid[3], block[3];
     uint32_t dynamic_shared_bytes, blocks_per_sm, abilities;
@@ -74,6 +74,7 @@ static void add(struct kernels *kernels, struct entry *entry, const struct launc
     *entry = (struct entry){
         .used = true,
         .signature = launch->signature,
+        .code = launch->function->code,
         .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
         .block = {launch->block[0], launch->block[1], launch->block[2]},
         .dynamic_shared_bytes = launch->dynamic_shared_bytes,
@@ -111,6 +112,7 @@ bool kernels_find(struct kernels *kernels, uint64_t signature, struct tally_kern
     bool known = entry->used;
     *kernel = (struct tally_kernel){.signature = signature};
     if (known) {
+        kernel->code = entry->code;
         memcpy(kernel->grid, entry->grid, sizeof kernel->grid);
         memcpy(kernel->block, entry->block, sizeof kernel->block);
         kernel->dynamic_shared_bytes = entry->dynamic_shared_bytes;

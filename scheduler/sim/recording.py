@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 
 from tally._native import ffi, lib
 from tally.scheduler.core import Limits
+from tally.scheduler.plans import shape_text
 from tally.scheduler.sim.files import TraceError, read_lines
 
 FORMAT, VERSION = "tally-recording", 1
@@ -107,18 +108,6 @@ class KernelShape:
     def shape(self) -> str:
         """For people."""
         return shape_text(self.grid, self.block, self.dynamic_shared_bytes)
-
-
-def shape_text(grid: Sequence[int], block: Sequence[int], dynamic_shared_bytes: int) -> str:
-    """Grid, block and dynamic shared memory for people: 64x2 of 128, 4096 B."""
-    text = " of ".join("x".join(map(str, _short(sizes))) for sizes in (grid, block))
-    return f"{text}, {dynamic_shared_bytes} B" if dynamic_shared_bytes else text
-
-
-def _short(sizes: Sequence[int]) -> Sequence[int]:
-    while len(sizes) > 1 and sizes[-1] == 1:
-        sizes = sizes[:-1]
-    return sizes
 
 
 @dataclass

@@ -54,6 +54,11 @@ def test_profiles_outlive_tallyd(builder: Builder, tmp_path: Path) -> None:
     with Daemon(env=environment) as daemon:
         first = profiles(daemon)
         assert first, "saved when tallyd ended"
+        (entry,) = first.values()
+        assert "multiply" in entry["kernel"] and entry["shape"] == "6x5 of 16x16"
+        assert len(entry["code_hash"]) == 16
+        row = next(line for line in daemon.tally("profile", "show").splitlines() if "6x5" in line)
+        assert "multiply" in row
         daemon.ok(builder.get("matmul"))
         wait_until(lambda: runs(profiles(daemon)) > runs(first), 20, "saved while tallyd runs")
         second = profiles(daemon)

@@ -36,6 +36,7 @@ class Recording:
         began = executor.request("trace_start")
         assert began["ok"], began
         self.number: int = began["recording"]
+        self.times: str = began["device"]["times"]
         self.records: Any = np.zeros(0, RECORD)
         self.kernels: dict[int, Any] = {}
         self.sessions: dict[int, Any] = {}
@@ -95,7 +96,9 @@ def test_every_launch_is_recorded_once(executor: ExecutorProcess, kind: str) -> 
             ("start_ns", "end_ns"),
         ):
             assert (launches[earlier] <= launches[later]).all(), (earlier, later)
-        assert (launches["submit_ns"] >= began_ns).all() and (launches["end_ns"] <= ended_ns).all()
+        assert (launches["submit_ns"] >= began_ns).all()
+        if recording.times == "reported":  # else an end counts when it is noticed
+            assert (launches["end_ns"] <= ended_ns).all()
         assert (np.diff(np.sort(launches["submit_ns"]).astype(np.int64)) > 0).all()
         assert (launches["device_ns"] > 0).all()
         shapes = {

@@ -69,7 +69,7 @@ uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tal
 
 #define TALLY_KERNEL_NAME_BYTES ...
 struct tally_kernel {
-    uint64_t signature;
+    uint64_t signature, code;
     uint32_t grid[3], block[3];
     uint32_t dynamic_shared_bytes, blocks_per_sm, abilities;
     char name[...];
