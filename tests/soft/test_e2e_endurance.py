@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 SEED = int(os.environ.get("SEED", "1"))
 KILLS = int(os.environ.get("TALLY_KILLS", "32"))
 TINY_KERNELS = int(os.environ.get("TALLY_TINY_KERNELS", "1000000"))
-REQUEST_US_MAX = 1_000_000
+REQUEST_US_MAX = 4_000_000  # on a machine that does other things too; one that hangs takes for ever
 GROWTH_BYTES_MAX = 64 << 20
 SPARE_THREADS = 2  # that the service's own session may have grown, to wait for it
 

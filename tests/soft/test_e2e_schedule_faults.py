@@ -16,8 +16,8 @@ from support.watching import Holdings
 
 pytestmark = pytest.mark.timeout(180)
 
-# A request beside a worker that must be got rid of: far above noise, far below the worker's kernel.
-REQUEST_US_MAX = 1_000_000
+# A request beside a worker that has to give way: far above noise, far below the worker's kernel.
+REQUEST_US_MAX = 4_000_000
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_job_killed_while_it_is_scheduled(daemon: Daemon, builder: Builder, st
         memory, shared, holdings = (
             free_memory(daemon, builder), shared_memory_of(daemon), Holdings.of(executor),
         )  # fmt: skip
-        victim = Worker(daemon, builder, blocks=1000, seconds=0.02, name=f"victim-{state}")
+        victim = Worker(daemon, builder, blocks=1000, seconds=0.04, name=f"victim-{state}")
         requests: list[int] = []
         asking = threading.Thread(target=lambda: requests.extend(service.ask(300)))
         if state == "held back":
@@ -153,13 +153,10 @@ def test_one_block_that_cannot_be_stopped(daemon: Daemon, builder: Builder) -> N
     with Service(daemon, builder) as service:
         worker = Worker(daemon, builder, blocks=1, seconds=seconds, rounds=2, name="block")
         before = daemon.stats()["devices"][0]["schedule"]["turnaround"]
+        launches = worker.counter("launches")
         launch_and_see_it_start(worker)
-        began_s = time.monotonic()
-        while (
-            worker.counter("scheduled_ns") < 0.4 * seconds * 1e9
-        ):  # until the first round is measured
+        while worker.counter("launches") == launches:  # it counts once it is over
             assert max(service.ask(5)) < REQUEST_US_MAX
-            assert time.monotonic() - began_s < 30
         schedule = daemon.stats()["devices"][0]["schedule"]
         turnaround = schedule["turnaround"]
         assert turnaround["max_ns"] > 0.3 * seconds * 1e9

@@ -67,8 +67,12 @@ int main(int argc, char **argv)
     CHECK(cudaMalloc(&runs, blocks * sizeof *runs));
     CHECK(cudaMalloc(&sink, sizeof *sink));
     unsigned long long sample = 1000000;
-    seconds_of(runs, sink, 1);
-    unsigned long long turns = sample * (atof(argv[3]) / seconds_of(runs, sink, sample));
+    double shortest = 1e9; /* other processes may have the CPU meanwhile */
+    for (int i = 0; i < 6; i++) {
+        double seconds = seconds_of(runs, sink, sample);
+        shortest = seconds < shortest ? seconds : shortest;
+    }
+    unsigned long long turns = sample * (atof(argv[3]) / shortest);
     CHECK(cudaMemset(runs, 0, blocks * sizeof *runs));
     CHECK(cudaDeviceSynchronize());
     puts("ready");
