@@ -262,11 +262,10 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
     driver = options.driver or usual
     if driver is None:
         raise NoDeviceError("the software GPU (libtally_softgpu.so) is missing from the package")
-    compiler = 0
     if soft:
-        from .executor_soft import compiler_address
+        from .executor_soft import prepare
 
-        compiler = compiler_address()
+        prepare(str(driver))
     return EngineConfig(
         driver=str(driver),
         runtime_dir=str(options.runtime),
@@ -278,7 +277,6 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         soft_memory_bytes=options.soft_memory_bytes,
         soft_dry=options.soft_dry,
         event_timing=options.event_timing,
-        soft_compile=compiler,
         rewrite=install(options.state / "rewritten" if options.state else None),
     )
 

@@ -35,7 +35,6 @@ class EngineConfig:
     soft_memory_bytes: int = 0
     soft_dry: bool = False
     event_timing: bool = False
-    soft_compile: int = 0  # address of a softgpu_compile_fn; 0: none
     rewrite: Any = None  # a tally_rewrite_fn; None: kernels run whole
 
 
@@ -106,7 +105,6 @@ class Engine:
         native.soft_workers = config.soft_workers
         native.soft_memory_bytes = config.soft_memory_bytes
         native.soft_dry = config.soft_dry
-        native.soft_compile = ffi.cast("void *", config.soft_compile)
         native.rewrite = config.rewrite or ffi.NULL
         error = ffi.new("char[]", ERROR_BYTES)
         self._engine = lib.tally_engine_create(native, error, ERROR_BYTES)

@@ -1,10 +1,18 @@
-"""softgpu's compiler, as the address of a native function that the engine hands to the library."""
+"""softgpu's library, made ready for the engine, which opens the same copy of it."""
 
 from __future__ import annotations
+
+import ctypes
+
+from tally.errors import NoDeviceError
 
 from . import softgpu
 
 
-def compiler_address() -> int:
-    """Of a softgpu_compile_fn. It stays valid for the life of the process."""
-    return softgpu.compiler_address()
+def prepare(driver: str) -> None:
+    """Load the library, and give it the compiler and the decompressor. NoDeviceError if it is not
+    the software GPU, or does not fit this compiler."""
+    try:
+        softgpu.install(ctypes.CDLL(driver))
+    except (OSError, RuntimeError) as error:
+        raise NoDeviceError(f"the software GPU cannot be used: {error}") from None

@@ -38,6 +38,15 @@ def daemon(shared_daemon: Daemon) -> Daemon:
     return shared_daemon
 
 
+@pytest.fixture
+def no_libzstd(tmp_path: Path) -> Path:
+    """A folder for LD_LIBRARY_PATH with which no process finds a libzstd.so.1 that it can load."""
+    folder = tmp_path / "no-libzstd"
+    folder.mkdir()
+    (folder / "libzstd.so.1").write_text("not a library\n")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def gpu() -> str:
     """The GPU's name. Asked of a child process, so that this one stays free to fork."""

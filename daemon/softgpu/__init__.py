@@ -14,8 +14,9 @@ from . import abi
 from .cache import ObjectCache
 from .code import Compiler
 from .errors import CUDA_ERROR_UNKNOWN, PtxError
+from .unpack import DECOMPRESS, make_decompressor
 
-__all__ = ["Compiler", "PtxError", "compiler_address", "install"]
+__all__ = ["Compiler", "PtxError", "install"]
 
 _COMPILE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
@@ -53,26 +54,26 @@ def make_callback(compiler: Compiler) -> Any:
     return _COMPILE(compile_)
 
 
-def compiler_address() -> int:
-    """Address of a softgpu_compile_fn with a cache on disk; it stays valid for the life of the
-    process."""
-    callback = make_callback(Compiler(ObjectCache()))
-    _installed.append(callback)
-    return ctypes.cast(callback, ctypes.c_void_p).value or 0
-
-
 def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
-    """Make this compiler the one of a loaded libtally_softgpu.so.
+    """Make this compiler the one of a loaded libtally_softgpu.so, and zstandard its decompressor.
 
-    Raises RuntimeError if the library was built with another layout."""
-    library.softgpuAbi.restype = ctypes.c_char_p
-    abi.check(library.softgpuAbi().decode())
+    Both stay valid for the life of the process. RuntimeError if the library is another one, or was
+    built with another layout."""
+    try:
+        library.softgpuAbi.restype = ctypes.c_char_p
+        abi.check(library.softgpuAbi().decode())
+    except AttributeError:
+        raise RuntimeError(f"{library._name} is not softgpu: it has no softgpuAbi") from None
     compiler = compiler or Compiler(ObjectCache())
-    callback = make_callback(compiler)
-    _installed.append((callback, compiler))
-    library.softgpuSetCompiler.restype = ctypes.c_int
-    library.softgpuSetCompiler.argtypes = [_COMPILE, ctypes.c_void_p]
-    result = library.softgpuSetCompiler(callback, None)
-    if result:
-        raise RuntimeError(f"softgpuSetCompiler failed: {result}")
+    compile_, decompress = make_callback(compiler), make_decompressor()
+    _installed.append((compile_, decompress, compiler))
+    for name, kind, callback in (
+        ("softgpuSetCompiler", _COMPILE, compile_),
+        ("softgpuSetDecompressor", DECOMPRESS, decompress),
+    ):
+        function = getattr(library, name)
+        function.restype = ctypes.c_int
+        function.argtypes = [kind, ctypes.c_void_p]
+        if result := function(callback, None):
+            raise RuntimeError(f"{name} failed: {result}")
     return compiler

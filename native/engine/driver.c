@@ -12,7 +12,6 @@ struct entry {
 static const struct entry soft_entries[] = {
     SOFT(configure, "softgpuConfigure"),
     SOFT(set_part, "softgpuSetPart"),
-    SOFT(set_compiler, "softgpuSetCompiler"),
     SOFT(set_output, "softgpuSetOutput"),
     SOFT(set_launch_done, "softgpuSetLaunchDone"),
     SOFT(launch_tag, "softgpuLaunchTag"),

@@ -12,7 +12,6 @@
 struct driver_soft {
     CUresult (*configure)(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry);
     CUresult (*set_part)(uint32_t device);
-    CUresult (*set_compiler)(softgpu_compile_fn compile, void *user);
     CUresult (*set_output)(softgpu_output_fn output, void *user);
     CUresult (*set_launch_done)(softgpu_launch_done_fn done, void *user);
     void (*launch_tag)(uint64_t tag);

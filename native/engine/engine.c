@@ -292,8 +292,6 @@ static CUresult set_up_soft(struct tally_engine *engine)
                                       (int)config->soft_dry);
     if (!result)
         result = soft->set_part(config->device);
-    if (!result && config->soft_compile)
-        result = soft->set_compiler((softgpu_compile_fn)config->soft_compile, NULL);
     if (!result)
         result = soft->set_output(on_output, engine);
     if (!result) /* with events too: launches have no tags then, but failures are told */

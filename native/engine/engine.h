@@ -65,10 +65,9 @@ struct tally_engine_config {
     const char *shm_prefix;  /* names of shared-memory files begin so; no slash */
     uint32_t device;         /* ordinal at the driver */
     uint32_t event_timing;   /* 1: time launches with events even where the driver reports times by itself */
-    uint32_t soft;           /* 1: the driver must be softgpu; the rest is for it alone */
+    uint32_t soft;           /* 1: the driver must be softgpu, its compiler set; the rest is for it alone */
     uint32_t soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
-    void *soft_compile; /* softgpu_compile_fn; NULL: no PTX */
     tally_rewrite_fn rewrite; /* NULL: kernels run whole */
 };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ OTHERS: list[tuple[str, Runtime]] = [
     ("properties", "12-static"),
 ]
 PER_THREAD = ("--default-stream", "per-thread")
+ZSTD = ("-compress-mode", "size")
 FAULTS = ["wild", "far", "host", "null", "trap", "assert", "misaligned"]
 
 
@@ -45,6 +47,7 @@ def built(builder: Builder) -> None:
     for name, runtime in OTHERS:
         builder.start(name, runtime)
     builder.start("threads", "static", PER_THREAD)
+    builder.start("vector_add", "static", ZSTD)
     for name in ("print", "faults", "driver_api", "fork_exec", "bad_images"):
         builder.start(name)
 
@@ -61,6 +64,14 @@ def test_other_runtimes(daemon: Daemon, builder: Builder, name: str, runtime: Ru
 
 def test_per_thread_default_stream(daemon: Daemon, builder: Builder) -> None:
     assert daemon.ok(builder.get("threads", "static", PER_THREAD)) == "ok\n"
+
+
+@pytest.mark.parametrize("job_class", ["high", "best-effort"])
+def test_zstd_images_without_libzstd(builder: Builder, no_libzstd: Path, job_class: str) -> None:
+    """The executor unpacks by itself; best-effort images it unpacks to rewrite them, too."""
+    program = builder.get("vector_add", "static", ZSTD)
+    with Daemon(env={"LD_LIBRARY_PATH": str(no_libzstd)}) as daemon:
+        assert daemon.ok(program, job_class=job_class).endswith("ok\n"), daemon.log()
 
 
 def test_device_printf(daemon: Daemon, builder: Builder) -> None:

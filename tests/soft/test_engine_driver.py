@@ -6,10 +6,13 @@ The driver is softgpu's library, used without its extensions: what any program s
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
+from support import toolchain
 from support.client import PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
 
 from tally.client import paths
@@ -102,3 +105,20 @@ def test_a_poisoned_context_is_told_to_all_and_replaced(executor: ExecutorProces
     assert not executor.shared_memory()
     for one in (client, other):
         one.close(bye=False)
+
+
+@pytest.mark.skipif(toolchain.toolkit() is None, reason="needs the compilers of the tests")
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("int nothing;", "it has no softgpuAbi"),
+        ('const char *softgpuAbi(void) { return "helpers=3"; }', "does not fit.*helpers=3"),
+    ],
+)
+def test_another_library_is_no_software_gpu(tmp_path: Path, source: str, reason: str) -> None:
+    """Compiled code and library must agree on their layout before anything runs."""
+    (tmp_path / "other.c").write_text(source)
+    library = toolchain.compile_c(tmp_path / "other.c", ("-shared", "-fPIC"))
+    with ExecutorProcess(f"--driver={library}") as process:
+        assert re.search(reason, process.wait_event("failed")["reason"])
+        assert process.process.wait(10) == 3

@@ -150,7 +150,9 @@ def test_streams_that_exist_follow_the_policy_in_their_priority(executor: Execut
         for turn, policy in enumerate(["fifo", "priority", "fifo", "priority"], 1):
             assert executor.request("policy", policy=policy)["ok"]
             low.launch(theirs, struct.pack("QI", room, 300_000), grid=(1000, 1, 1))
-            wait_until(lambda turn=turn: counters(executor, low.session)["starts"] >= turn, "the start")
+            wait_until(
+                lambda turn=turn: counters(executor, low.session)["starts"] >= turn, "the start"
+            )
             started_s = time.monotonic()
             high.launch(ours, struct.pack("QI", data, 1), grid=(1, 1, 1))
             high.sync()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import toolchain
+from support.daemon import plain_environment
 from support.soft_device import Module, SoftDevice, SoftError, soft_device
 
 SOURCE = Path(__file__).with_name("softgpu_driver.cu")
@@ -148,4 +149,35 @@ def test_dry_mode_knows_machine_code(device: SoftDevice, mode: str, code: str) -
     image = toolchain.compile_fatbin(SOURCE, flags)
     command = [sys.executable, "-c", DRY, str(device.library._name), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+WITHOUT_LIBZSTD = """
+import ctypes, sys
+from tally.daemon import softgpu
+library = ctypes.CDLL(sys.argv[1])
+image = open(sys.argv[2], "rb").read()
+assert library.cuInit(0) == 0
+context, module = ctypes.c_void_p(), ctypes.c_void_p()
+assert library.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+assert library.cuCtxSetCurrent(context) == 0
+log = ctypes.create_string_buffer(4096)
+options = (ctypes.c_int * 2)(5, 6)  # CU_JIT_ERROR_LOG_BUFFER and its size
+values = (ctypes.c_void_p * 2)(ctypes.addressof(log), 4096)
+load = lambda: library.cuModuleLoadDataEx(ctypes.byref(module), image, 2, options, values)
+assert load() == 200, "there is a libzstd after all"
+assert b"zstd" in log.value, log.value
+softgpu.install(library)
+assert load() == 0, log.value
+"""
+
+
+def test_zstd_by_python_where_there_is_no_library(device: SoftDevice, no_libzstd: Path) -> None:
+    flags = ("-gencode", "arch=compute_80,code=compute_80", "-compress-mode", "size")
+    image = toolchain.compile_fatbin(SOURCE, flags)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LIBZSTD, str(device.library._name), str(image)],
+        env=plain_environment() | {"LD_LIBRARY_PATH": str(no_libzstd)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr

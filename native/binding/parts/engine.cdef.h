@@ -25,7 +25,6 @@ struct tally_engine_config {
     const char *driver, *runtime_dir, *shm_prefix;
     uint32_t device, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
-    void *soft_compile;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     ...;
 };
