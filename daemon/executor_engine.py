@@ -222,6 +222,7 @@ class Engine:
                 "p50_ns": _percentile(turnaround, 0.50),
                 "p99_ns": _percentile(turnaround, 0.99),
                 "unmet": native.turnaround_unmet,
+                "missed": native.turnaround_missed,
                 "estimated_sum_ns": native.turnaround_estimated_ns,
                 "error_sum_ns": native.turnaround_error_ns,
             },

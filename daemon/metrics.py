@@ -82,6 +82,11 @@ def _schedule_families(snapshot: Snapshot) -> Iterable[Metric]:
             "High arrivals that met no best-effort work",
             CounterMetricFamily,
         ),
+        "missed": (
+            "tally_device_turnaround_missed",
+            "High arrivals whose turnaround could not be measured",
+            CounterMetricFamily,
+        ),
         "estimated_sum_ns": (
             "tally_device_turnaround_estimated_ns",
             "Sum of the estimates of turnaround",

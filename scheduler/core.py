@@ -157,6 +157,7 @@ class Histogram:
 class SchedulerStats:
     turnaround_ns: Histogram
     turnaround_unmet: int
+    turnaround_missed: int
     turnaround_estimated_ns: int
     turnaround_error_ns: int
     oversized: int
@@ -166,6 +167,7 @@ class SchedulerStats:
         return cls(
             Histogram.read(raw.turnaround_ns),
             raw.turnaround_unmet,
+            raw.turnaround_missed,
             raw.turnaround_estimated_ns,
             raw.turnaround_error_ns,
             raw.oversized,

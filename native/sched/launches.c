@@ -24,40 +24,6 @@ static void recharge_queue(struct tally_sched *s, struct queue *queue) {
     queue->charge_ns = largest;
 }
 
-/* A high launch that ends the class's idleness asks how long best-effort work takes to get out of its way. */
-static void note_arrival(struct tally_sched *s) {
-    const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
-    if (sums->starts == 0) {
-        s->stats.turnaround_unmet++;
-        return;
-    }
-    if (s->arrival_ns != TALLY_SCHED_NEVER) return; /* what was in the way of an earlier one is still there */
-    s->arrival_ns = s->arrival_cleared_ns = s->now_ns;
-    s->arrival_estimate_ns = sums->charge_ns;
-    s->arrival_number = s->best_effort_starts + 1;
-    s->arrival_starts = sums->starts;
-}
-
-/* The launch's oldest starts have ended, by this event (NULL: by a failure). */
-static void note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
-                           const struct tally_sched_event *event) {
-    if (s->arrival_ns == TALLY_SCHED_NEVER) return;
-    uint64_t cleared_ns = event && event->cleared_ns > 0 ? event->cleared_ns : s->now_ns;
-    if (event && event->began_ns > s->arrival_ns) cleared_ns = s->arrival_ns;
-    if (cleared_ns > s->now_ns) cleared_ns = s->now_ns;
-    for (uint32_t i = 0; i < ended; i++) {
-        if (launch->numbers[i] >= s->arrival_number) continue;
-        if (cleared_ns > s->arrival_cleared_ns) s->arrival_cleared_ns = cleared_ns;
-        s->arrival_starts--;
-    }
-    if (s->arrival_starts > 0) return;
-    uint64_t measured = s->arrival_cleared_ns - s->arrival_ns, estimated = s->arrival_estimate_ns;
-    tally_sched_histogram_add(&s->stats.turnaround_ns, measured);
-    s->stats.turnaround_estimated_ns += estimated;
-    s->stats.turnaround_error_ns += measured > estimated ? measured - estimated : estimated - measured;
-    s->arrival_ns = TALLY_SCHED_NEVER;
-}
-
 void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by) {
     s->sums[class_].busy += (uint32_t)by;
     if (class_ == TALLY_SCHED_BEST_EFFORT && by > 0 && s->sums[class_].busy == 2) s->contended_ns = s->now_ns;
@@ -83,7 +49,7 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     tally_sched_queue_add(s, event->launch);
     if (session->outstanding++ == 0) tally_sched_count_busy(s, session->class_, 1);
     session->stats.launches++;
-    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) note_arrival(s);
+    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) tally_sched_note_arrival(s);
     tally_sched_waiting_add(s, event->launch);
 }
 
@@ -261,7 +227,7 @@ static void book_end(struct tally_sched *s, uint32_t index, const struct tally_s
     if (ended < launch->starts) charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
     launch->charge_ns -= charge_ns;
     launch->starts -= ended;
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT) note_clearance(s, launch, ended, event);
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT) tally_sched_note_clearance(s, launch, ended, event);
     for (uint32_t i = 0; i < launch->starts; i++) {
         launch->ends[i] = launch->ends[i + ended];
         launch->numbers[i] = launch->numbers[i + ended];

@@ -41,7 +41,7 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     s->policy = config->policy;
     s->ready = s->round = s->served = s->turn = s->flagged = NONE;
     s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
-    s->timer_ns = s->arrival_ns = TALLY_SCHED_NEVER;
+    s->timer_ns = TALLY_SCHED_NEVER;
     for (uint32_t i = 0; i < config->queues_max; i++)
         s->queues[i] = (struct queue){.session = NONE, .head = NONE, .tail = NONE, .cursor = NONE};
     return s;
@@ -105,8 +105,10 @@ static int set_session(struct tally_sched *s, const struct tally_sched_event *ev
     if (!session->open || session->closing || !session_words_ok(event)) return TALLY_SCHED_INVALID;
     session->weight = event->weight;
     session->priority = event->priority;
-    if (session->class_ != event->class_) change_class(s, session, event->class_);
-    s->arrival_ns = TALLY_SCHED_NEVER;
+    if (session->class_ != event->class_) {
+        change_class(s, session, event->class_);
+        tally_sched_forget_arrivals(s);
+    }
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #define NONE UINT32_MAX
 #define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
 #define WEIGHT_MAX 1024u
+#define ARRIVALS_MAX 64u /* of high, until the first of what they met has ended */
 
 struct launch {
     bool used, preempting, preempted, dropped, waiting, flagged;
@@ -59,6 +60,13 @@ struct class_sums {
     uint64_t charge_ns;
 };
 
+/* High has come: the best-effort starts that were in flight then, all numbered below `number`, how many of
+ * them are left, and until when those that have gone were in the way. */
+struct arrival {
+    uint64_t came_ns, cleared_ns, estimate_ns, number;
+    uint32_t starts;
+};
+
 struct tally_sched {
     struct tally_sched_config config;
     struct tally_sched_limits limits;
@@ -83,10 +91,8 @@ struct tally_sched {
     uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
     uint64_t timer_ns;              /* armed; NEVER */
     uint64_t wish_ns;               /* what the policy wants armed, set while it decides */
-    /* Turnaround being measured: the best-effort starts that were in flight when high arrived, all numbered
-     * below arrival_number, and how many of them are left. Later ones have no part in it. */
-    uint64_t arrival_ns, arrival_estimate_ns, arrival_cleared_ns, arrival_number; /* NEVER: none */
-    uint32_t arrival_starts;
+    struct arrival arrivals[ARRIVALS_MAX]; /* whose turnaround is being measured, oldest first */
+    uint32_t arrival_count;
     uint64_t best_effort_starts; /* so far */
     struct tally_sched_stats stats;
     struct tally_sched_instruction *out; /* of the call in progress */
@@ -138,6 +144,13 @@ int tally_sched_fail(struct tally_sched *s, uint32_t launch);
 /* Books a launch that the owner has started already. */
 void tally_sched_adopt(struct tally_sched *s, uint32_t launch);
 void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
+
+/* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a failure);
+ * a session in flight has changed its class. */
+void tally_sched_note_arrival(struct tally_sched *s);
+void tally_sched_note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
+                                const struct tally_sched_event *event);
+void tally_sched_forget_arrivals(struct tally_sched *s);
 
 /* lists.c */
 void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);

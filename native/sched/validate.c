@@ -145,6 +145,20 @@ static const char *check_bound(const struct tally_sched *s) {
     return NULL;
 }
 
+static const char *check_arrivals(const struct tally_sched *s) {
+    for (uint32_t i = 0; i < s->arrival_count; i++) {
+        const struct arrival *arrival = &s->arrivals[i];
+        uint32_t met = 0;
+        for (uint32_t l = 0; l < s->config.launches_max; l++) {
+            const struct launch *launch = &s->launches[l];
+            if (!launch->used || s->sessions[launch->session].class_ != TALLY_SCHED_BEST_EFFORT) continue;
+            for (uint32_t j = 0; j < launch->starts; j++) met += launch->numbers[j] < arrival->number;
+        }
+        CHECK(arrival->starts == met && met > 0, "an arrival waits for starts that are not in flight");
+    }
+    return NULL;
+}
+
 const char *tally_sched_validate(const struct tally_sched *s) {
     struct tally tally = {0};
     const char *wrong = NULL;
@@ -168,6 +182,7 @@ const char *tally_sched_validate(const struct tally_sched *s) {
     }
     CHECK(flagged == tally.flagged, "the list of guarded starts is incomplete");
     CHECK(s->closing == tally.closing, "the count of closing sessions is wrong");
+    if ((wrong = check_arrivals(s))) return wrong;
     bool decided = tally_sched_high_at_once(s) && !tally_sched_out_full(s);
     for (uint32_t at = s->waiting[TALLY_SCHED_HIGH].head; decided && at != NONE; at = s->launches[at].waiting_next)
         CHECK(s->queues[s->launches[at].queue].cursor != at ||

@@ -167,6 +167,7 @@ static void lose_launch(struct tally_sched *s) { s->launches[1].next = NONE; }
 static void reorder(struct tally_sched *s) { s->launches[1].sequence = 99; }
 static void repeat_blocks(struct tally_sched *s) { s->launches[0].issued = 5; }
 static void miscount(struct tally_sched *s) { s->sums[0].starts++; }
+static void forget_arrival(struct tally_sched *s) { s->arrivals[s->arrival_count++] = (struct arrival){.starts = 2}; }
 static void overcommit(struct tally_sched *s) { s->limits.turnaround_ns_max = 15000; }
 
 int main(int argc, char **argv) {
@@ -175,6 +176,7 @@ int main(int argc, char **argv) {
     canary("a reordered queue is not seen", TALLY_SCHED_PREEMPTIBLE, reorder);
     canary("blocks issued twice are not seen", TALLY_SCHED_PREEMPTIBLE, repeat_blocks);
     canary("a wrong count is not seen", TALLY_SCHED_PREEMPTIBLE, miscount);
+    canary("an arrival that waits for nothing is not seen", TALLY_SCHED_WHOLE, forget_arrival);
     canary("work over the bound is not seen", TALLY_SCHED_WHOLE, overcommit);
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         struct world *w = make(seed);

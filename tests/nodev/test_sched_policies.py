@@ -108,6 +108,57 @@ def test_best_effort_work_that_starts_again_has_no_part_in_the_turnaround() -> N
     assert s.sched.stats().turnaround_ns.count == 1
 
 
+def test_every_arrival_of_high_is_measured_however_long_best_effort_stays() -> None:
+    s = make("kernel")
+    assert s.launch(0, 10, 10, 1, 100, SHORT) == [Start(1, 0, 100)]
+    for turn in range(3):  # high comes and goes three times while one kernel runs
+        at = (10 + 100 * turn) * US
+        assert s.launch(at, 0, 0, 2, 7, SHORT) == [Start(2, 0, 7)]
+        s.finished(at + 5 * US, 2, 0, 7)
+    assert s.sched.stats().turnaround_ns.count == 0
+    # Another one starts in the meantime: it is in nobody's way but the fourth's.
+    assert s.timer(265 * US) == []
+    assert s.launch(265 * US, 11, 11, 3, 4, SHORT) == [Start(3, 0, 4)]
+    s.launch(300 * US, 0, 0, 2, 7, SHORT)
+    assert s.finished(400 * US, 1, 0, 100) == [Complete(1)]
+    stats = s.sched.stats()
+    assert (stats.turnaround_ns.count, stats.turnaround_ns.max) == (3, 390 * US)
+    assert stats.turnaround_ns.sum == (390 + 290 + 190) * US
+    s.finished(900 * US, 3, 0, 4)
+    stats = s.sched.stats()
+    assert (stats.turnaround_ns.count, stats.turnaround_ns.max) == (4, 600 * US)
+    assert stats.turnaround_estimated_ns == (10 + 10 + 10 + 20) * US
+    assert stats.turnaround_unmet == stats.turnaround_missed == 0
+
+
+def test_a_change_of_weight_does_not_end_a_measurement_but_one_of_class_does() -> None:
+    s = make()
+    s.launch(0, 10, 10, 1, 100, LONG)
+    s.launch(5 * US, 0, 0, 2, 7, SHORT)
+    s.set_session(6 * US, 11, LOW, weight=7)
+    s.preempted(17 * US, 1, 40, 40)
+    assert s.sched.stats().turnaround_ns.max == 12 * US
+    s.finished(20 * US, 2, 0, 7)
+    s.timer(90 * US)
+    s.launch(95 * US, 0, 0, 2, 7, SHORT)
+    s.set_session(96 * US, 10, HIGH)
+    s.preempted(99 * US, 1, 60, 20)
+    stats = s.sched.stats()
+    assert stats.turnaround_ns.count == 1 and stats.turnaround_missed == 1
+
+
+def test_arrivals_beyond_what_can_be_kept_are_counted() -> None:
+    s = make("kernel")
+    s.launch(0, 10, 10, 1, 100, SHORT)
+    for turn in range(70):
+        s.launch(turn * US, 0, 0, 2, 7, SHORT)
+        s.finished(turn * US, 2, 0, 7)
+    s.finished(100 * US, 1, 0, 100)
+    stats = s.sched.stats()
+    assert stats.turnaround_ns.count == 64 and stats.turnaround_missed == 6
+    assert stats.turnaround_ns.max == 100 * US
+
+
 @pytest.mark.parametrize(
     ("times", "expected"),
     [

@@ -131,6 +131,7 @@ def schedule(policy: str) -> dict[str, Any]:
         "p50_ns": 9_000,
         "p99_ns": 29_000,
         "unmet": 1,
+        "missed": 0,
         "estimated_sum_ns": 110_000,
         "error_sum_ns": 20_000,
     }

@@ -103,7 +103,7 @@ struct tally_sched_histogram {
 
 struct tally_sched_stats {
     struct tally_sched_histogram turnaround_ns;
-    uint64_t turnaround_unmet;
+    uint64_t turnaround_unmet, turnaround_missed;
     uint64_t turnaround_estimated_ns;
     uint64_t turnaround_error_ns;
     uint64_t oversized;

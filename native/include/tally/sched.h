@@ -130,6 +130,8 @@ struct tally_sched_histogram {
 struct tally_sched_stats {
     struct tally_sched_histogram turnaround_ns; /* arrivals of high that met best-effort work */
     uint64_t turnaround_unmet;                  /* arrivals that met none */
+    uint64_t turnaround_missed;                 /* that are not measured: too many at once, or a job in flight
+                                                   changed its class */
     uint64_t turnaround_estimated_ns;           /* sum of the estimates that belong to the histogram */
     uint64_t turnaround_error_ns;               /* sum of |measured - estimated| */
     uint64_t oversized;                         /* starts beyond the bound, alone */
