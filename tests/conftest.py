@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,11 @@ from support import toolchain
 from support.daemon import Daemon, plain_environment
 
 PROGRAMS = Path(__file__).parent / "soft" / "programs"
+
+# Shells start what runs in the background with SIGINT ignored, and programs would inherit that from
+# us: those that are to end by Ctrl-C never would.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
     cd tests && python -m support.fuzz --messages 1000000 --seed 1
 
-After every batch another program's session must still compute, tallyd must answer, and nobody may
-hold more files, threads or shared memory than before. A failure prints the seed that replays it.
+After every batch two other programs must still compute, one of each class, tallyd must answer, and
+nobody may hold more files, threads or shared memory than before. A failure prints the seed that
+replays it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .daemon import Daemon, read_line, wait_until
 from .watching import Holdings, shared_memory_files
 
 PROGRAMS = Path(__file__).parents[1] / "soft" / "programs"
+CLASSES = ("high", "best-effort")  # of the fuzzed sessions, and of the programs beside them
 CONTROL_BATCH = 500
 OPS_BATCH = 200
 # Shares of a data session's messages; most framed lies and every broken message end the session.
@@ -62,11 +64,13 @@ class ControlPeer:
 
 
 class DataSession:
-    """A session whose client is the fuzzer."""
+    """A session whose client is the fuzzer, of one of its jobs."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], runtime_dir: Path) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], runtime_dir: Path, job: str
+    ) -> None:
         self.control = ControlPeer(context, runtime_dir)
-        hello = protocol.pack_hello(protocol.Hello(os.getpid(), 13000, "", "fuzz"))
+        hello = protocol.pack_hello(protocol.Hello(os.getpid(), 13000, job, "fuzz"))
         status, body = self.control.ask(Type.HELLO, hello)
         assert status == Status.OK, body
         (session, _, _) = protocol.HELLO_REPLY.unpack_from(body)
@@ -114,13 +118,20 @@ class Fuzzer:
     def __init__(self, daemon: Daemon, seed: int) -> None:
         self.daemon, self.seed, self.random = daemon, seed, Random(seed)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.pulse = daemon.start(toolchain.compile_c(PROGRAMS / "pulse.c"), name="pulse")
-        read_line(self.pulse, "ready")
+        program = toolchain.compile_c(PROGRAMS / "pulse.c")
+        self.pulses = [
+            daemon.start(program, job_class=kind, name=f"{kind} pulse") for kind in CLASSES
+        ]
+        for pulse in self.pulses:
+            read_line(pulse, "ready")
+        with daemon.client() as client:
+            self.jobs = [client.start_job(["fuzz"], f"{kind} fuzz", kind) for kind in CLASSES]
         self.sent = 0
 
     def close(self) -> None:
-        self.pulse.kill()
-        self.pulse.communicate()
+        for pulse in self.pulses:
+            pulse.kill()
+            pulse.communicate()
         self.context.destroy(linger=0)
 
     def fuzz_control(self, messages: int) -> None:
@@ -133,7 +144,7 @@ class Fuzzer:
         self.sent += messages
 
     def fuzz_ops(self, messages: int) -> None:
-        session = DataSession(self.context, self.daemon.runtime_dir)
+        session = DataSession(self.context, self.daemon.runtime_dir, self.random.choice(self.jobs))
         drains = self.random.random() < 0.8
         liar = hostile.Liar(self.random, session.region, session.slots)
         for message in hostile.preamble():
@@ -162,18 +173,20 @@ class Fuzzer:
         return hostile.broken_op(self.random, liar.region)
 
     def check(self) -> None:
-        """The other session computes, tallyd and the executor live."""
-        assert self.pulse.stdin is not None
-        self.pulse.stdin.write(f"{self.random.randint(1, 99)}\n")
-        self.pulse.stdin.flush()
-        read_line(self.pulse, "ok")
+        """The other sessions compute, tallyd and the executor live."""
+        for pulse in self.pulses:
+            assert pulse.stdin is not None
+            pulse.stdin.write(f"{self.random.randint(1, 99)}\n")
+            pulse.stdin.flush()
+        for pulse in self.pulses:
+            read_line(pulse, "ok")
         assert self.daemon.process.poll() is None, self.daemon.log()[-3000:]
 
     def settle(self) -> None:
-        """Wait until the fuzzer's own sessions are gone: only the pulse's is left."""
+        """Wait until the fuzzer's own sessions are gone: only the pulses' are left."""
 
         def alone() -> bool:
-            return int(self.daemon.stats()["devices"][0]["sessions"]) <= 1
+            return int(self.daemon.stats()["devices"][0]["sessions"]) <= len(self.pulses)
 
         wait_until(alone, 10, "the fuzzed sessions end")
 
