@@ -1,5 +1,6 @@
 #include "engine/schedule.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,11 +30,12 @@ struct pending {
     bool over, dropped;
     bool begun; /* some start of it has gone to the device */
     CUresult error; /* of a start that the device gave up */
-    struct tally_sched_instruction todo[TODO_MAX];
-    uint32_t todo_count;
     uint32_t reported; /* blocks that earlier, preempted starts ran */
     uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
+    uint32_t todo_count;
+    /* From here on a fresh record is not cleared: two thirds of it, in every launch. */
     struct tally_trace_record traced; /* its starts so far; kind 0: nobody recorded when it came */
+    struct tally_sched_instruction todo[TODO_MAX];
 };
 
 /* One start in flight. Its tag comes back with the device's report. */
@@ -122,19 +124,23 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
 }
 
 /* 0, or the core's error. */
-static int feed(struct schedule *s, const struct tally_sched_event *event)
+static int feed_at(struct schedule *s, const struct tally_sched_event *event, uint64_t now_ns)
 {
     struct tally_sched_instruction out[INSTRUCTIONS_MAX];
     static const struct tally_sched_event go_on = {.type = TALLY_SCHED_CONTINUE};
     int count;
     do {
-        uint64_t now_ns = engine_now_ns();
         count = tally_sched_handle(s->core, event, now_ns, out, INSTRUCTIONS_MAX);
         for (int i = 0; i < count; i++)
             carry_out(s, &out[i], now_ns);
         event = &go_on;
     } while (count == (int)INSTRUCTIONS_MAX);
     return count < 0 ? count : 0;
+}
+
+static int feed(struct schedule *s, const struct tally_sched_event *event)
+{
+    return feed_at(s, event, engine_now_ns());
 }
 
 /* What threads ask of the policy without the lock. */
@@ -161,11 +167,18 @@ static uint32_t pending_take(struct schedule *s, struct session *session, const 
     uint32_t index = s->pending_free;
     if (index == NONE)
         return NONE;
-    s->pending_free = s->pendings[index].next_free;
-    s->pendings[index] = (struct pending){.session = session, .serial = s->pendings[index].serial + 1, .used = true,
-                                          .owned = true, .blocks = launch->blocks, .signature = launch->signature};
+    struct pending *pending = &s->pendings[index];
+    uint32_t serial = pending->serial + 1;
+    s->pending_free = pending->next_free;
+    memset(pending, 0, offsetof(struct pending, traced));
+    pending->session = session;
+    pending->serial = serial;
+    pending->used = pending->owned = true;
+    pending->blocks = launch->blocks;
+    pending->signature = launch->signature;
+    pending->traced.kind = 0;
     if (trace_is_on(engine_trace(s->engine)))
-        s->pendings[index].traced = traced(session, QUEUE_OF(launch), launch->signature, launch->arrived_ns);
+        pending->traced = traced(session, QUEUE_OF(launch), launch->signature, launch->arrived_ns);
     return index;
 }
 
@@ -342,9 +355,9 @@ static void end_start(struct schedule *s, struct start *start)
         measure(s, pending, start, false, now_ns);
     }
     start_give(s, start);
-    if (feed(s, &event) != 0) {
+    if (feed_at(s, &event, now_ns) != 0) {
         event.type = TALLY_SCHED_FAILED;
-        feed(s, &event);
+        feed_at(s, &event, now_ns);
     }
 }
 
@@ -742,7 +755,12 @@ struct schedule *schedule_create(struct tally_engine *engine)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->timer_set, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&s->lock, NULL);
+    /* Held for a hundred nanoseconds by threads that come together often: waiting is cheaper than sleeping. */
+    pthread_mutexattr_t adaptive;
+    pthread_mutexattr_init(&adaptive);
+    pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&s->lock, &adaptive);
+    pthread_mutexattr_destroy(&adaptive);
     if (make(s))
         return s;
     schedule_destroy(s);
