@@ -22,10 +22,10 @@ import tally
 from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
-from . import forwarding, isolation, kernels, startup
+from . import forwarding, isolation, kernels, scheduled, startup
 from .result import Figure, Spread
 
-PARTS = ("startup", "forwarding", "kernels", "isolation")
+PARTS = ("startup", "forwarding", "scheduled", "kernels", "isolation")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -47,6 +47,7 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
         parts: dict[str, Callable[[], list[Figure]]] = {
             "startup": lambda: startup.measure(daemon, folder, 3 if quick else 11),
             "forwarding": lambda: forwarding.measure(daemon, folder, 4 if quick else 24),
+            "scheduled": lambda: scheduled.measure(daemon, folder, 20 if quick else 300),
             "kernels": lambda: kernels.measure(daemon, 1 if quick else 4),
             "isolation": lambda: isolation.measure(
                 options.device, 1.5 if quick else 8.0, 1 if quick else 6

@@ -12,50 +12,11 @@
  * either kind take turns, each going first every other time: who goes first after the copies finds the
  * caches empty, and the heap that the first one's messages have warmed serves the second. Each burst
  * ends with a call, not measured, that returns when the other process has taken everything. */
-#define _GNU_SOURCE
-#include <dlfcn.h>
+#include "driver.h"
+
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-/* ---- the few driver calls, by hand: a user's machine has no cuda.h ---------------------------- */
-
-typedef int (*fn_init)(unsigned);
-typedef int (*fn_device_get)(int *, int);
-typedef int (*fn_ctx_create)(void **, unsigned, int);
-typedef int (*fn_module_load)(void **, const void *);
-typedef int (*fn_get_function)(void **, void *, const char *);
-typedef int (*fn_launch)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,
-                         void **, void **);
-typedef int (*fn_synchronize)(void);
-typedef int (*fn_mem_info)(size_t *, size_t *);
-typedef int (*fn_mem_alloc)(uint64_t *, size_t);
-typedef int (*fn_htod)(uint64_t, const void *, size_t);
-typedef int (*fn_dtoh)(void *, uint64_t, size_t);
-
-static struct {
-    fn_init init;
-    fn_device_get device_get;
-    fn_ctx_create ctx_create;
-    fn_module_load module_load;
-    fn_get_function get_function;
-    fn_launch launch;
-    fn_synchronize synchronize;
-    fn_mem_info mem_info;
-    fn_mem_alloc mem_alloc;
-    fn_htod htod;
-    fn_dtoh dtoh;
-} cu;
-
-static const char ptx[] =
-    ".version 7.0\n.target sm_70\n.address_size 64\n"
-    ".visible .entry nothing(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n)\n{\n    ret;\n}\n";
 
 /* ---- libzmq ------------------------------------------------------------------------------------ */
 
@@ -83,27 +44,6 @@ enum {
     COPY_BYTES = 64 << 20,
 };
 
-static void die(const char *what, int code)
-{
-    fprintf(stderr, "forwarding: %s failed (%d)\n", what, code);
-    exit(2);
-}
-
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        int error_ = (call);                                                                       \
-        if (error_)                                                                                \
-            die(#call, error_);                                                                    \
-    } while (0)
-
-static void *look_up(void *library, const char *name)
-{
-    void *symbol = dlsym(library, name);
-    if (!symbol)
-        die(name, 0);
-    return symbol;
-}
-
 static void load_zmq(void)
 {
     const char *path = getenv("TALLY_LIBZMQ");
@@ -117,31 +57,6 @@ static void load_zmq(void)
     *(void **)&zmq.connect = look_up(library, "zmq_connect");
     *(void **)&zmq.send = look_up(library, "zmq_send");
     *(void **)&zmq.recv = look_up(library, "zmq_recv");
-}
-
-static void load_cuda(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW);
-    if (!library)
-        die(dlerror(), 0);
-    *(void **)&cu.init = look_up(library, "cuInit");
-    *(void **)&cu.device_get = look_up(library, "cuDeviceGet");
-    *(void **)&cu.ctx_create = look_up(library, "cuCtxCreate_v2");
-    *(void **)&cu.module_load = look_up(library, "cuModuleLoadData");
-    *(void **)&cu.get_function = look_up(library, "cuModuleGetFunction");
-    *(void **)&cu.launch = look_up(library, "cuLaunchKernel");
-    *(void **)&cu.synchronize = look_up(library, "cuCtxSynchronize");
-    *(void **)&cu.mem_info = look_up(library, "cuMemGetInfo_v2");
-    *(void **)&cu.mem_alloc = look_up(library, "cuMemAlloc_v2");
-    *(void **)&cu.htod = look_up(library, "cuMemcpyHtoD_v2");
-    *(void **)&cu.dtoh = look_up(library, "cuMemcpyDtoH_v2");
-}
-
-static double now_ns(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
 /* ---- the bare peer: a process of its own, as the executor is ---------------------------------- */
@@ -209,14 +124,6 @@ static struct cost end_cost(struct cost begin, int count)
     return (struct cost){(end.wall_ns - begin.wall_ns) / count, (end.cpu_ns - begin.cpu_ns) / count};
 }
 
-static void launch(void *function)
-{
-    uint64_t a = 1, b = 2, c = 3;
-    uint32_t n = 4;
-    void *params[] = {&a, &b, &c, &n};
-    CHECK(cu.launch(function, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
-}
-
 static struct cost measure_launches(void *function, int count)
 {
     struct cost begin = begin_cost();
@@ -276,19 +183,6 @@ static double measure_copy(int how, const struct copies *copies)
     else
         CHECK(cu.dtoh(copies->target, copies->device, COPY_BYTES));
     return now_ns(CLOCK_MONOTONIC) - begin;
-}
-
-static void *start_cuda(void)
-{
-    int device;
-    void *context, *module, *function;
-    load_cuda();
-    CHECK(cu.init(0));
-    CHECK(cu.device_get(&device, 0));
-    CHECK(cu.ctx_create(&context, 0, device));
-    CHECK(cu.module_load(&module, ptx));
-    CHECK(cu.get_function(&function, module, "nothing"));
-    return function;
 }
 
 static void repeat_pair(int pair, void *function, struct bare *bare)
