@@ -29,7 +29,7 @@ from tally.scheduler.core import Limits
 
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rewrite import install
+from .executor_rewrite import install, refusals
 from .executor_trace import Recorder
 
 log = logging.getLogger("tallyd.executor")
@@ -105,6 +105,7 @@ class Executor:
             "close": self._close,
             "stats": self._stats,
             "policy": self._policy,
+            "rewrites": lambda _request: refusals(),
             "trace_start": self._recorder.start,
             "trace_read": self._recorder.read,
             "trace_stop": self._recorder.stop,

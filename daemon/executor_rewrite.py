@@ -3,18 +3,21 @@ disk.
 
 The cache is keyed by the image's content and the version of the passes. A file is written under
 another name and renamed, and begins with a hash of the rest: after a crash of the machine its bytes
-may be missing though its name is there. Any failure means that the kernels run whole; a disk that
-is full or broken costs the work of rewriting again, and one warning.
+may be missing though its name is there. A second line has notes for `tally doctor`. Any failure
+means that the kernels run whole; a disk that is full or broken costs the work of rewriting again,
+and one warning.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,11 @@ from tally.scheduler.ptx import variants
 from tally.scheduler.ptx.image import ImageError, extract
 from tally.scheduler.ptx.module import RewriteError
 
+from .executor_refusals import Note, Refusals, of_error, of_variants
+
 log = logging.getLogger("tallyd.rewrite")
 
-PASSES_VERSION = 2  # raise it with every change of what the passes write
+PASSES_VERSION = 3  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
 SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
 
@@ -41,10 +46,27 @@ def unseal(content: bytes) -> bytes | None:
     return text if seal(text) == content else None
 
 
+NOTES = b"// notes: "
+
+
+def annotate(text: bytes, notes: Sequence[Note]) -> bytes:
+    """The text with notes ahead of it, in a comment."""
+    return NOTES + json.dumps([list(note) for note in notes]).encode() + b"\n" + text
+
+
+def split_notes(text: bytes) -> tuple[bytes, list[Note]]:
+    """The text without its notes, and these. ValueError or TypeError if they are not ours."""
+    if not text.startswith(NOTES):
+        return text, []
+    line, _, rest = text.partition(b"\n")
+    return rest, [Note(*map(str, note)) for note in json.loads(line.removeprefix(NOTES))]
+
+
 class RewriteCache:
     """Rewritten modules by content, under a folder that outlives the process (None: nowhere)."""
 
     def __init__(self, folder: Path | None):
+        self.refusals = Refusals()
         self._folder = folder
         self._told = False
         if folder is not None:
@@ -72,22 +94,28 @@ class RewriteCache:
         digest = hashlib.sha256(image, usedforsecurity=False).hexdigest()
         path = self._folder / f"{digest}-{PASSES_VERSION}.ptx" if self._folder else None
         if path is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError, TypeError):
                 if (kept := unseal(path.read_bytes())) is not None:
-                    return kept
+                    text, notes = split_notes(kept)
+                    self.refusals.add(digest, notes)
+                    return text
         try:
             made = variants.run(extract(image))
         except (ImageError, RewriteError) as error:
             log.debug("module %s runs whole: %s", digest[:12], error)
+            self.refusals.add(digest, of_error(error))
             return None
         except Exception:  # a defect of the passes must not cost the program its module
             log.exception("module %s cannot be rewritten, and runs whole", digest[:12])
+            self.refusals.add(digest, [Note("", "whole", "a defect of Tally: see tallyd's log")])
             return None
         for name, reason in made.refused.items():
             log.debug("module %s: %s has no sub-grid form: %s", digest[:12], name, reason)
         text = made.text.encode("utf-8", "surrogateescape")
+        notes = of_variants(made)
+        self.refusals.add(digest, notes)
         if path is not None:
-            self._keep(path, text)
+            self._keep(path, annotate(text, notes))
         return text
 
     def _keep(self, path: Path, text: bytes) -> None:
@@ -115,6 +143,11 @@ def install(folder: Path | None) -> Any:
     global _cache
     _cache = RewriteCache(folder)
     return lib.tally_rewrite
+
+
+def refusals() -> dict[str, Any]:
+    """What the passes could not rewrite so far."""
+    return _cache.refusals.report()
 
 
 @ffi.def_extern(name="tally_rewrite", error=ffi.NULL)  # type: ignore[untyped-decorator]

@@ -136,12 +136,12 @@ class Requests:
     async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         supervisor = self._supervisor
         total: dict[str, int] = {}
-        refused = modules = 0
+        counts = dict.fromkeys(("modules", "rewrites_refused", "rewrites_impossible"), 0)
         for job in supervisor.sessions.table.jobs.values():
             if job.job_class == "best-effort":  # high jobs' kernels run as they are
                 counters = job.stats()["counters"]
-                refused += counters.get("rewrites_refused", 0)
-                modules += counters.get("modules", 0)
+                for name in counts:
+                    counts[name] += counters.get(name, 0)
             for symbol, count in job.unsupported().items():
                 total[symbol] = total.get(symbol, 0) + count
         return {
@@ -152,10 +152,21 @@ class Requests:
             "kind": supervisor.devices.kind,
             "reason": supervisor.devices.reason,
             "devices": [self._device(child) for child in supervisor.children],
-            "modules": modules,
-            "rewrites_refused": refused,
+            **counts,
+            "rewrites": await self._rewrites() if _is_owner(peer) else None,
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
+
+    async def _rewrites(self) -> dict[str, Any]:
+        """What kernels run whole, and why, on all devices; for those who may see others' names."""
+        notes: dict[tuple[str, str], dict[str, Any]] = {}
+        more = 0
+        for child in self._supervisor.children:
+            with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
+                answer = await child.request("rewrites", timeout_s=STATS_SECONDS_MAX)
+                more += answer["more"]
+                notes |= {(note["module"], note["kernel"]): note for note in answer["notes"]}
+        return {"notes": list(notes.values()), "more": more}
 
     async def _policy(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         """The policy in force; with `policy`, another one on every executor, now and later."""
@@ -220,8 +231,12 @@ class Requests:
         return {"sessions": len(self._supervisor.sessions.table.sessions)}
 
 
+def _is_owner(peer: Peer) -> bool:
+    return peer.uid in (0, os.geteuid())
+
+
 def _require_owner(peer: Peer, action: str) -> None:
-    if peer.uid not in (0, os.geteuid()):
+    if not _is_owner(peer):
         text = f"only the user who runs tallyd, or root, may {action}"
         raise ControlError(Status.REFUSED, text)
 

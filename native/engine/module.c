@@ -113,8 +113,11 @@ static CUresult load_rewritten(struct session *session, struct image *image, str
 {
     tally_rewrite_fn rewrite = engine_config(session->engine)->rewrite;
     const char *text = NULL;
-    if (rewrite && !session->config.high)
+    if (rewrite && !session->config.high) {
         text = image_rewritten(engine_images(session->engine), image, rewrite);
+        if (!text)
+            tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
+    }
     module->rewritten = text && load_bytes(session, &module->driver, text, log, log_bytes) == CUDA_SUCCESS;
     if (module->rewritten)
         return CUDA_SUCCESS;

@@ -18,6 +18,7 @@ static const char *const counter_names[TALLY_COUNTERS] = {
     [TALLY_COUNT_ERRORS] = "errors",
     [TALLY_COUNT_UNSUPPORTED] = "unsupported",
     [TALLY_COUNT_REWRITES_REFUSED] = "rewrites_refused",
+    [TALLY_COUNT_REWRITES_IMPOSSIBLE] = "rewrites_impossible",
     [TALLY_COUNT_STARTS] = "starts",
     [TALLY_COUNT_PREEMPTIONS] = "preemptions",
     [TALLY_COUNT_WAITED_NS] = "waited_ns",

@@ -30,6 +30,14 @@ class Variants:
     refused: dict[str, str]
 
 
+class NoFormsError(RewriteError):
+    """No kernel of the module may be stopped or sliced; why, by name."""
+
+    def __init__(self, verdicts: dict[str, Verdict]):
+        super().__init__("no kernel may be stopped or sliced")
+        self.verdicts = verdicts
+
+
 def run(text: str) -> Variants:
     """Add the forms that the kernels' classes allow. Raises RewriteError if nothing can be
     rewritten.
@@ -51,7 +59,7 @@ def run(text: str) -> Variants:
         if treatment in (Treatment.PREEMPT, Treatment.SLICE):
             copies += _copy(module, entry, SUBGRID, names)
     if not copies:
-        raise RewriteError("no kernel may be stopped or sliced")
+        raise NoFormsError(verdicts)
     statements = list(module.statements)
     at = _end(module)
     statements[at:at] = copies

@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tally.errors import TallyError
 SHARED_MEMORY_BYTES_MIN = 1 << 30
 OPEN_FILES_MIN = 4096
 MEMLOCK_BYTES_MIN = 64 << 20
+NOTES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +117,41 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
         )
     yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["devices"])
-    yield from _rewrites(report["modules"], report["rewrites_refused"])
+    yield from _rewrites(report)
     for symbol, count in report["unsupported"].items():
         times = "once" if count == 1 else f"{count} times"
         yield Finding("note", symbol, f"not supported by Tally, called {times}")
 
 
-def _rewrites(modules: int, refused: int) -> Iterator[Finding]:
-    """Modules of best-effort jobs that the driver did not take in their rewritten form."""
+def _rewrites(report: Mapping[str, Any]) -> Iterator[Finding]:
+    """Best-effort jobs' code that cannot give way within one block, and why."""
+    modules, refused = report["modules"], report["rewrites_refused"]
+    impossible = report.get("rewrites_impossible", 0)  # an older tallyd does not say
     if refused:
         text = (
             f"{refused} of best-effort jobs' {modules} modules could not be rewritten: "
             "their kernels run whole"
         )
         yield Finding("note", "rewriting", text)
-    elif modules:
+    if impossible:
+        text = (
+            f"{impossible} of best-effort jobs' {modules} modules hold nothing that may be "
+            "rewritten: their kernels run whole"
+        )
+        yield Finding("note", "rewriting", text)
+    if modules and not refused and not impossible:
         yield _ok("rewriting", f"best-effort jobs loaded {modules} modules, none refused")
+    if rewrites := report.get("rewrites"):
+        yield from _unwilling(rewrites["notes"], rewrites["more"])
+
+
+def _unwilling(notes: Sequence[Mapping[str, str]], more: int) -> Iterator[Finding]:
+    for note in notes[:NOTES_SHOWN]:
+        what = note["kernel"] or f"module {note['module']}"
+        yield Finding("note", what, f"runs {note['runs']}: {note['reason']}")
+    more += max(0, len(notes) - NOTES_SHOWN)
+    if more:
+        yield Finding("note", "rewriting", f"{more} more kernels run whole or in slices only")
 
 
 def _executor(executor: Mapping[str, Any]) -> Finding:

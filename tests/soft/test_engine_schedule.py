@@ -100,6 +100,34 @@ def counting(client: Client) -> tuple[int, int]:
     return count, data
 
 
+def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) -> None:
+    system = PTX.split(b".visible")[0] + b"""
+.visible .entry flags(.param .u64 data)
+{
+    .reg .u64 %d0;
+    ld.param.u64 %d0, [data];
+    red.global.sys.add.u32 [%d0], 1;
+    ret;
+}
+"""
+    with executor.client(kind="high") as high:
+        high.load(system)
+    assert executor.request("rewrites")["notes"] == [], "high kernels run as they are"
+    opened = executor.open()
+    client = Client(opened)
+    client.load(PTX)
+    assert counters(executor, opened["session"])["rewrites_impossible"] == 0
+    client.load(system)
+    client.load(system)
+    assert counters(executor, opened["session"])["rewrites_impossible"] == 2
+    notes = {note["kernel"]: note for note in executor.request("rewrites")["notes"]}
+    assert notes.keys() == {"spin", "flags"}
+    assert notes["spin"]["runs"] == "in slices" and "polls" in notes["spin"]["reason"]
+    assert notes["flags"]["runs"] == "whole" and "system-scope" in notes["flags"]["reason"]
+    client.close()
+    executor.wait_event("closed", opened["session"])
+
+
 def test_a_killed_session_does_not_wait_for_its_turn(executor: ExecutorProcess) -> None:
     with executor.client(kind="high") as high:
         busy = Busy(high)

@@ -99,6 +99,10 @@ class StubExecutor:
         self.in_force = request["policy"]
         return {"ok": True, "policy": self.in_force}
 
+    def rewrites(self, request: dict[str, Any]) -> dict[str, Any]:
+        note = {"module": "abc", "kernel": "scan", "runs": "in slices", "reason": "it waits"}
+        return {"ok": True, "notes": [note], "more": 2}
+
     def trace_start(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "recording": 7}
 
