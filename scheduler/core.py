@@ -61,6 +61,7 @@ class Limits:
     """The policies' bounds and times, in ns; see native/include/tally/sched.h."""
 
     turnaround_ns_max: int
+    alone_ns_max: int
     hysteresis_ns: int
     oversized_idle_ns: int
     quantum_ns: int

@@ -60,7 +60,7 @@ struct schedule {
     pthread_cond_t timer_set;
     pthread_t timer;
     bool timer_runs, stopping;
-    uint64_t timer_ns, turnaround_ns_max;
+    uint64_t timer_ns;
     struct pending *pendings;
     struct start *starts;
     uint32_t pending_free, start_free;
@@ -261,7 +261,7 @@ static void measure(struct schedule *s, const struct pending *pending, const str
                     uint64_t now_ns)
 {
     uint64_t ns = start->times.end_ns - start->times.start_ns;
-    if (pending->flag_ns) {
+    if (pending->flag_ns && start->times.start_ns <= pending->flag_ns) { /* else there was nothing to stop yet */
         uint64_t stop_ns = cleared_ns(pending, start, now_ns) - pending->flag_ns;
         tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, stop_ns);
     }
@@ -526,7 +526,7 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
     if (index != NONE) {
         struct tally_sched_event event = launch_event(launch, index);
         tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
-        tally_plans_plan(s->plans, launch->signature, s->turnaround_ns_max, &event.plan);
+        tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), &event.plan);
         bool guarded = event.plan.kind == TALLY_SCHED_PREEMPTIBLE;
         if (guarded) {
             pthread_mutex_unlock(&s->lock);
@@ -654,8 +654,6 @@ int schedule_set_limits(struct schedule *s, const struct tally_sched_limits *lim
 {
     pthread_mutex_lock(&s->lock);
     int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
-    if (result == 0)
-        s->turnaround_ns_max = limits->turnaround_ns_max;
     pthread_mutex_unlock(&s->lock);
     return result;
 }
@@ -727,7 +725,6 @@ static bool make(struct schedule *s)
     config.queues_max = SESSIONS_MAX * SESSION_QUEUES_MAX;
     config.launches_max = LAUNCHES_MAX;
     config.session_launches_max = SESSION_LAUNCHES_MAX;
-    s->turnaround_ns_max = config.limits.turnaround_ns_max;
     s->core = tally_sched_create(&config);
     s->plans = tally_plans_create(PLANS_MAX);
     s->pendings = calloc(LAUNCHES_MAX, sizeof *s->pendings);

@@ -86,7 +86,7 @@ static uint32_t end_of(const struct launch *launch, enum form form) {
 }
 
 uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t unknown = s->limits.turnaround_ns_max; /* whatever it takes: nothing else beside it */
+    uint64_t unknown = tally_sched_bound(s); /* whatever it takes: nothing else beside it */
     if (guarded(launch, form)) {
         uint64_t charge = launch->plan.stop_ns ? launch->plan.stop_ns : unknown;
         uint64_t held = s->queues[launch->queue].charge_ns;
@@ -162,7 +162,7 @@ void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, ui
     struct launch *launch = &s->launches[index];
     bool flag = guarded(launch, form);
     uint64_t charge_ns = flag && launch->plan.stop_ns ? launch->plan.stop_ns
-                         : flag                       ? s->limits.turnaround_ns_max
+                         : flag                       ? tally_sched_bound(s)
                                                       : tally_sched_charge_of(s, launch, form);
     uint32_t hi = end_of(launch, form);
     struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_START);

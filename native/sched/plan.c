@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define MEASURED 2u            /* runs of a kind before its time counts as known */
+#define FIRST_RUNS 3u
 #define TIME_TOP (UINT64_C(1) << 48)
 #define SLICE_OVERHEAD_NS 4000u /* assumed cost of one more launch until slices have been measured */
 #define GUARD_PERMIL 20u        /* assumed cost of the guard until both ways have been measured */
@@ -66,8 +67,10 @@ bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t
     return true;
 }
 
-/* Follows changes within some ten runs, and one slow run does not decide. */
+/* Follows changes within some ten runs, and one slow run does not decide. The first runs of a kernel pay for
+ * what comes once (code that is loaded, cold caches, clocks): of them the quickest counts. */
 static uint64_t smooth(uint64_t old, uint32_t count, uint64_t ns) {
+    if (count < FIRST_RUNS) return count == 0 || ns < old ? ns : old;
     uint64_t share = count < 8 ? count + 1 : 8;
     return ns > old ? old + (ns - old) / share : old - (old - ns) / share;
 }
@@ -102,10 +105,12 @@ static uint64_t scale(uint64_t ns, uint64_t part, uint64_t all) {
     return (uint64_t)((unsigned __int128)ns * part / all);
 }
 
-/* Time of the whole kernel; a guarded run is an upper bound for it. */
+/* Time of the whole kernel; a guarded run is an upper bound for it, also where whole runs that were measured
+ * long ago took longer. */
 static uint64_t whole_time(const struct tally_plan_record *record) {
-    if (record->count[TALLY_PLAN_WHOLE] > 0) return record->ns[TALLY_PLAN_WHOLE];
-    return record->ns[TALLY_PLAN_GUARDED];
+    uint64_t whole_ns = record->ns[TALLY_PLAN_WHOLE], guarded_ns = record->ns[TALLY_PLAN_GUARDED];
+    if (record->count[TALLY_PLAN_WHOLE] == 0) return guarded_ns;
+    return record->count[TALLY_PLAN_GUARDED] >= FIRST_RUNS && guarded_ns < whole_ns ? guarded_ns : whole_ns;
 }
 
 static struct choice consider_guard(const struct tally_plan_record *record, uint64_t whole_ns) {

@@ -10,7 +10,7 @@
  * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
     uint64_t charge = tally_sched_charge_of(s, launch, form), longest = s->limits.oversized_idle_ns;
-    if (charge <= s->limits.turnaround_ns_max || form == FORM_WHOLE || s->high_idle_ns == 0) return true;
+    if (charge <= tally_sched_bound(s) || form == FORM_WHOLE || s->high_idle_ns == 0) return true;
     uint64_t from = s->high_idle_ns + (charge < longest ? charge : longest);
     if (s->now_ns < from) tally_sched_wish(s, from);
     return s->now_ns >= from;
@@ -165,7 +165,7 @@ static uint32_t choose_launch(struct tally_sched *s, enum form form) {
 static bool fits(struct tally_sched *s, const struct launch *launch, uint64_t charge) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
     const struct queue *queue = &s->queues[launch->queue];
-    uint64_t total = sums->charge_ns + charge, bound = s->limits.turnaround_ns_max;
+    uint64_t total = sums->charge_ns + charge, bound = tally_sched_bound(s);
     /* What adds nothing may always go: a guarded launch right behind its like. */
     if (sums->starts == 0 || charge == 0 || total <= bound) return true;
     if (queue->starts != sums->starts || queue->flagged > 0) return false;
@@ -183,7 +183,7 @@ static void fill_gap(struct tally_sched *s, enum form form) {
         if (index == NONE) return;
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
         if (!fits(s, &s->launches[index], charge)) return;
-        if (charge > s->limits.turnaround_ns_max) s->stats.oversized++;
+        if (charge > tally_sched_bound(s)) s->stats.oversized++;
         tally_sched_start(s, index, form, 0);
     }
 }

@@ -9,13 +9,14 @@ void tally_sched_config_default(struct tally_sched_config *config) {
     *config = (struct tally_sched_config){
         .sessions_max = 256, .queues_max = 4096, .launches_max = 16384, .session_launches_max = 1024,
         .levels = 2, .policy = 0,
-        .limits = {.turnaround_ns_max = 31600, .hysteresis_ns = 50000, .oversized_idle_ns = 1000000,
-                   .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 1}};
+        .limits = {.turnaround_ns_max = 31600, .alone_ns_max = 50000000, .hysteresis_ns = 50000,
+                   .oversized_idle_ns = 1000000, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 1}};
 }
 
 static bool limits_ok(const struct tally_sched_limits *limits) {
     const uint64_t top = UINT64_C(1) << 50; /* 13 days: sums of these never overflow */
-    return limits->turnaround_ns_max > 0 && limits->turnaround_ns_max < top && limits->hysteresis_ns < top &&
+    return limits->turnaround_ns_max > 0 && limits->turnaround_ns_max < top && limits->alone_ns_max < top &&
+           limits->hysteresis_ns < top &&
            limits->oversized_idle_ns < top && limits->quantum_ns > 0 && limits->quantum_ns < top / WEIGHT_MAX &&
            limits->timeslice_ns > 0 && limits->timeslice_ns < top && limits->preemptible_depth > 0;
 }
@@ -66,6 +67,7 @@ static int open_session(struct tally_sched *s, const struct tally_sched_event *e
     if (session->open || !session_words_ok(event)) return TALLY_SCHED_INVALID;
     *session = (struct session){.open = true, .class_ = event->class_, .weight = event->weight,
                                 .priority = event->priority, .ring = NONE, .next = NONE, .prev = NONE};
+    s->sessions_open++;
     return 0;
 }
 
@@ -153,6 +155,7 @@ static bool close_sessions(struct tally_sched *s) {
         if (tally_sched_out_full(s)) return false;
         tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
         session->open = session->closing = false;
+        s->sessions_open--;
         if (s->turn == i) s->turn = NONE;
         s->closing--;
     }
@@ -232,7 +235,7 @@ static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
 /* What an event other than a start lets stand in flight is not the policy's doing. */
 static void allow_in_flight(struct tally_sched *s, uint32_t type) {
     bool rules_changed = type == TALLY_SCHED_SET_POLICY || type == TALLY_SCHED_SET_LIMITS ||
-                         type == TALLY_SCHED_SESSION_SET;
+                         type == TALLY_SCHED_SESSION_SET || type == TALLY_SCHED_SESSION_OPEN;
     uint64_t charge_ns = s->sums[TALLY_SCHED_BEST_EFFORT].charge_ns;
     if (rules_changed && s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 && charge_ns > s->allowance_ns)
         s->allowance_ns = charge_ns;
@@ -268,6 +271,12 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
 bool tally_sched_has_room(const struct tally_sched *s, uint32_t session) {
     return session < s->config.sessions_max && s->sessions[session].open && !s->sessions[session].closing &&
            s->sessions[session].outstanding < s->config.session_launches_max;
+}
+
+uint64_t tally_sched_bound(const struct tally_sched *s) {
+    const struct tally_sched_limits *limits = &s->limits;
+    bool alone = s->sessions_open == 1 && limits->alone_ns_max > limits->turnaround_ns_max;
+    return alone ? limits->alone_ns_max : limits->turnaround_ns_max;
 }
 
 bool tally_sched_high_at_once(const struct tally_sched *s) {

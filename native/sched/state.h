@@ -81,6 +81,7 @@ struct tally_sched {
     bool turn_ending;  /* timeslice: draining before the next turn */
     uint64_t turn_ns;  /* timeslice: when the turn began */
     uint32_t closing;  /* sessions being closed */
+    uint32_t sessions_open;
     struct waiting_list waiting[2]; /* by class */
     uint32_t flagged;               /* head of the list of guarded starts in flight */
     struct class_sums sums[2];

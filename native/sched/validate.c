@@ -127,7 +127,7 @@ static const char *check_waiting(const struct tally_sched *s, uint32_t class_, u
 static const char *check_bound(const struct tally_sched *s) {
     const struct class_sums *best_effort = &s->sums[TALLY_SCHED_BEST_EFFORT];
     if (!tally_sched_policies[s->policy].bounded) return NULL;
-    uint64_t bound = s->limits.turnaround_ns_max;
+    uint64_t bound = tally_sched_bound(s);
     if (s->allowance_ns > bound) bound = s->allowance_ns;
     /* Over it: one launch, or guarded ones of one queue, which run one after the other. */
     bool one_queue = s->flagged != NONE &&

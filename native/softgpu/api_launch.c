@@ -137,11 +137,26 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
     return soft_submit(stream, op);
 }
 
+/* Code for this shape of block is compiled here, on the program's time and not on the device's. Not under the
+ * lock: it may take seconds. Kernels live as long as the process, whatever becomes of their modules. */
+static CUresult compile(const struct soft_call *call, CUfunction handle, const struct shape *shape)
+{
+    soft_lock();
+    const struct soft_function *function = soft_handle_get(handle, SOFT_FUNCTION, call->tenant->id);
+    const struct soft_kernel *kernel = function ? function->kernel : NULL;
+    soft_unlock();
+    uint32_t threads = shape->block[0] * shape->block[1] * shape->block[2];
+    bool fits = kernel && threads && threads <= kernel->max_threads; /* or the launch will be refused */
+    return fits ? soft_resolve(kernel, shape->block) : CUDA_SUCCESS;
+}
+
 static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream, void **params,
                        void **extra)
 {
     struct soft_call call;
     CUresult result = soft_enter(&call);
+    if (result == CUDA_SUCCESS && !soft.dry)
+        result = compile(&call, function, shape);
     if (result != CUDA_SUCCESS)
         return result;
     soft_lock();

@@ -168,7 +168,7 @@ static void reorder(struct tally_sched *s) { s->launches[1].sequence = 99; }
 static void repeat_blocks(struct tally_sched *s) { s->launches[0].issued = 5; }
 static void miscount(struct tally_sched *s) { s->sums[0].starts++; }
 static void forget_arrival(struct tally_sched *s) { s->arrivals[s->arrival_count++] = (struct arrival){.starts = 2}; }
-static void overcommit(struct tally_sched *s) { s->limits.turnaround_ns_max = 15000; }
+static void overcommit(struct tally_sched *s) { s->limits.turnaround_ns_max = s->limits.alone_ns_max = 15000; }
 
 int main(int argc, char **argv) {
     uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20, completed = 0, preemptions = 0;

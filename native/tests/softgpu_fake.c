@@ -129,6 +129,12 @@ void soft_worker_destroy(struct soft_worker *worker)
     free(worker);
 }
 
+CUresult soft_resolve(const struct soft_kernel *kernel, const uint32_t block[3])
+{
+    CHECK(kernel && block[0]);
+    return CUDA_SUCCESS;
+}
+
 struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft_launch *launch,
                                    uint64_t block)
 {

@@ -108,6 +108,11 @@ class Device:
                     self.timer_ns = time_ns
         self.sched.validate()
 
+    @property
+    def bound_ns(self) -> int:
+        alone = len(self.classes) == 1
+        return max(self.limits.turnaround_ns_max, self.limits.alone_ns_max * alone)
+
     def _flights(self) -> list[Flight]:
         return [flight for stream in self.streams.values() for flight in stream]
 
@@ -140,11 +145,11 @@ class Device:
 
     def _charge(self, start: Start, job: Job, guarded: bool) -> int:
         if guarded:
-            return job.plan.stop_ns or self.limits.turnaround_ns_max
+            return job.plan.stop_ns or self.bound_ns
         if job.plan.kind == PlanKind.SLICED and self.policy == "tally":
             return job.plan.slice_ns
         if not job.plan.whole_ns:
-            return self.limits.turnaround_ns_max
+            return self.bound_ns
         return job.plan.whole_ns * (start.hi - start.lo) // job.blocks
 
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
@@ -173,9 +178,7 @@ class Device:
             ran = self.now_ns - max(oldest.started_ns, self.last_finish_ns)
             if {self.jobs[f.launch].queue for f in flights} == {job.queue}:
                 total -= min(ran, oldest.charge_ns)
-        assert not flights or adds_nothing or total <= self.limits.turnaround_ns_max, (
-            "over the bound"
-        )
+        assert not flights or adds_nothing or total <= self.bound_ns, "over the bound"
 
     # ---- what the test does ---------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ HIGH, LOW = JobClass.HIGH, JobClass.BEST_EFFORT
 US = 1000
 LIMITS = Limits(
     turnaround_ns_max=30 * US,
+    alone_ns_max=0,
     hysteresis_ns=50 * US,
     oversized_idle_ns=500 * US,
     quantum_ns=1000 * US,
@@ -380,6 +381,19 @@ def test_kernel_gives_way_at_kernel_boundaries_only() -> None:
     assert s.finished(9 * US, 2, 0, 1) == [Complete(2), SetTimer(59 * US)]
     assert s.timer(59 * US) == []
     assert s.finished(5000 * US, 1, 0, 100) == [Complete(1), Start(3, 0, 4)]
+
+
+def test_a_session_that_is_alone_may_have_more_in_flight() -> None:
+    s = make(limits=replace(LIMITS, alone_ns_max=200 * US), high=0, low=1)
+    plan = Plan(PlanKind.WHOLE, whole_ns=80 * US)
+    assert s.launch(0, 10, 10, 1, 100, plan) == [Start(1, 0, 100)]
+    assert s.launch(0, 10, 10, 2, 100, plan) == [Start(2, 0, 100)]
+    assert s.launch(0, 10, 10, 3, 100, plan) == [SetTimer(40 * US)]
+    assert s.open(1 * US, 0, HIGH) == []  # what is in flight may drain
+    assert s.finished(80 * US, 1, 0, 100) == [Complete(1)]
+    assert s.finished(160 * US, 2, 0, 100) == [Complete(2), Start(3, 0, 100)]
+    s.launch(161 * US, 10, 10, 4, 100, plan)
+    assert s.close(170 * US, 0) == [Closed(0), Start(4, 0, 100)]
 
 
 @pytest.mark.parametrize(("policy", "level"), [("fifo", 0), ("priority", 1)])

@@ -23,6 +23,7 @@ from tally.scheduler.core import (
 
 LIMITS = Limits(
     turnaround_ns_max=30_000,
+    alone_ns_max=100_000,
     hysteresis_ns=20_000,
     oversized_idle_ns=100_000,
     quantum_ns=50_000,
@@ -182,6 +183,7 @@ def test_canary_starting_everything_is_seen_as_over_the_bound() -> None:
     device = Device("fifo", LIMITS)
     device.policy = "tally"
     device.open(1, JobClass.BEST_EFFORT)
+    device.open(2, JobClass.HIGH)
     with pytest.raises(AssertionError, match="over the bound"):
         for i in range(9):
             device.submit(1, 1, i, 4, Plan(whole_ns=10_000))

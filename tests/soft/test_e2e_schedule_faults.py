@@ -73,7 +73,8 @@ def test_a_job_killed_while_it_is_scheduled(daemon: Daemon, builder: Builder, st
             1.0,
             "what the victim had is gone",
         )
-        assert free_memory(daemon, builder) == memory
+        # At most the control block is gone that the other job's first stoppable launch has taken.
+        assert 0 <= memory - free_memory(daemon, builder) <= 8192
         if state == "running":
             asking.join()
             assert len(requests) == 300 and max(requests) < REQUEST_US_MAX

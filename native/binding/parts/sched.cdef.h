@@ -25,6 +25,7 @@ struct tally_sched_plan {
 
 struct tally_sched_limits {
     uint64_t turnaround_ns_max;
+    uint64_t alone_ns_max;
     uint64_t hysteresis_ns;
     uint64_t oversized_idle_ns;
     uint64_t quantum_ns;

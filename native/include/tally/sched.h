@@ -43,6 +43,8 @@ struct tally_sched_plan {
 
 struct tally_sched_limits {
     uint64_t turnaround_ns_max; /* best-effort work in flight that cannot be stopped */
+    uint64_t alone_ns_max;      /* the same while only one session is open, if greater: nobody's launch waits,
+                                   and a session that opens takes longer than this to launch anything */
     uint64_t hysteresis_ns;     /* high counts as busy for so long after its last launch */
     uint64_t oversized_idle_ns; /* high's idle time after which any launch over the bound may start, alone;
                                    one that takes less to stop waits for so much less */
@@ -165,6 +167,8 @@ bool tally_sched_has_room(const struct tally_sched *sched, uint32_t session);
 bool tally_sched_high_at_once(const struct tally_sched *sched);
 /* Whether it has the device prefer high's streams: what START's level says, for work that is not scheduled. */
 bool tally_sched_uses_levels(const struct tally_sched *sched);
+/* How much best-effort work that cannot be stopped may be in flight now: what plans are chosen for. */
+uint64_t tally_sched_bound(const struct tally_sched *sched);
 uint32_t tally_sched_policy(const struct tally_sched *sched);
 
 void tally_sched_read_stats(const struct tally_sched *sched, struct tally_sched_stats *stats);
