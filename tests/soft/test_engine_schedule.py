@@ -101,7 +101,9 @@ def counting(client: Client) -> tuple[int, int]:
 
 
 def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) -> None:
-    system = PTX.split(b".visible")[0] + b"""
+    system = (
+        PTX.split(b".visible")[0]
+        + b"""
 .visible .entry flags(.param .u64 data)
 {
     .reg .u64 %d0;
@@ -110,6 +112,7 @@ def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) 
     ret;
 }
 """
+    )
     with executor.client(kind="high") as high:
         high.load(system)
     assert executor.request("rewrites")["notes"] == [], "high kernels run as they are"
