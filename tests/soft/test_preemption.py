@@ -6,23 +6,34 @@ matmul and 2'` replays one. TALLY_PREEMPTION_SEEDS=N tries N seeds a kernel.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
 import pytest
 from support import toolchain
 from support.daemon import Daemon, script
-from support.soft_device import Array, Buffer, Module, soft_device
+from support.preempting import (
+    FLAG,
+    LOW,
+    SEEDS,
+    Case,
+    Control,
+    floats,
+    on_device,
+    outcome,
+    preempted,
+    sliced,
+    whole,
+    words,
+    zeros,
+)
+from support.soft_device import Module, soft_device
 
 from tally.scheduler.ptx import guard, variants
 from tally.scheduler.ptx.classify import Treatment
@@ -31,36 +42,7 @@ from tally.scheduler.ptx.module import Module as Ptx
 pytestmark = pytest.mark.timeout(120)
 
 SOURCE = Path(__file__).parent / "programs" / "preempt_kernels.cu"
-SEEDS = range(int(os.environ.get("TALLY_PREEMPTION_SEEDS", "3")))
-FLAG, EPOCH, LOW, HIGH, STARTED = range(5)  # words of the control block
 PATIENCE = 1 << 26  # polls until a block of chained_scan gives up
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kernel's launch: arrays go in as buffers, outputs start as given."""
-
-    name: str
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    arguments: Callable[[np.random.Generator], list[Any]]
-    blocks: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "blocks", int(np.prod(self.grid)))
-
-
-def floats(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.standard_normal(shape, dtype=np.float32)
-
-
-def words(rng: np.random.Generator, count: int) -> Array:
-    return rng.integers(0, 1 << 32, count, dtype=np.uint32)
-
-
-def zeros(count: int, kind: Any = np.uint32) -> Array:
-    return np.zeros(count, kind)
-
 
 CASES = {
     case.name: case
@@ -124,120 +106,20 @@ def loaded() -> Module:
     return soft_device().load(rewritten().text)
 
 
-class Control:
-    """A control block. Device memory of softgpu can be read and stored to from here."""
-
-    def __init__(self, blocks: int) -> None:
-        self.blocks = blocks
-        self.buffer = soft_device().buffer(zeros(16 + blocks))
-        self.words = (ctypes.c_uint32 * (16 + blocks)).from_address(self.buffer.address)
-
-    def begin(self, epoch: int) -> None:
-        """For a new launch; the marks of earlier ones stay."""
-        self.words[FLAG], self.words[EPOCH] = 0, epoch
-        self.words[LOW], self.words[HIGH], self.words[STARTED] = 0, self.blocks, 0
-
-    @property
-    def started(self) -> int:
-        return int(self.words[STARTED])
-
-
-def on_device(case: Case, seed: int) -> list[Any]:
-    arguments = case.arguments(np.random.default_rng(seed))
-    return [soft_device().buffer(a) if isinstance(a, np.ndarray) else a for a in arguments]
-
-
-def outcome(arguments: list[Any]) -> list[bytes]:
-    """The bytes of all buffers, which are freed."""
-    found = []
-    for argument in arguments:
-        if isinstance(argument, Buffer):
-            found.append(argument.read().tobytes())
-            argument.free()
-    return found
-
-
-def whole(case: Case, seed: int) -> list[bytes]:
-    arguments = on_device(case, seed)
-    loaded().launch(case.name, case.grid, case.block, *arguments)
-    return outcome(arguments)
-
-
-def start_and_stop(case: Case, control: Control, arguments: list[Any], after: int) -> None:
-    """Start the guarded form and raise the flag once `after` blocks more have started."""
-    goal = control.started + after
-    loaded().start(case.name + variants.GUARDED, case.grid, case.block, *arguments, control.buffer)
-    query = soft_device().library.cuStreamQuery
-    while control.words[STARTED] < goal and query(None) != 0:
-        pass
-    control.words[FLAG] = 1
-    soft_device().call("cuCtxSynchronize")
-    control.words[FLAG] = 0
-
-
-def preempted(case: Case, seed: int, epochs: int = 3) -> tuple[list[bytes], int]:
-    """Run through the guard, stopped at random; the bytes, and how often it was stopped.
-
-    Each resume is stopped by the flag, at a moment, or by the range, at a block. Launches before
-    leave their marks in the same control block, as they do in the engine.
-    """
-    rng = np.random.default_rng([seed, 1])
-    control = Control(case.blocks)
-    result: list[bytes] = []
-    stops = 0
-    first = int(rng.integers(1, 1 << 31))
-    for epoch in range(first, first + epochs):
-        arguments = on_device(case, seed)
-        control.begin(epoch)
-        while control.started < case.blocks:
-            before = control.started
-            low = int(rng.integers(0, case.blocks))
-            by_range = before == 0 or rng.random() < 0.9
-            high = min(low + int(rng.integers(0, 9)), case.blocks)
-            control.words[LOW], control.words[HIGH] = (low, high) if by_range else (0, case.blocks)
-            start_and_stop(case, control, arguments, int(rng.integers(0, 6)))
-            assert control.started >= before
-            stops += 1
-        assert control.started == case.blocks, "a block ran twice"
-        assert list(control.words[16:]) == [epoch] * case.blocks
-        found = outcome(arguments)
-        assert not result or found == result, "two preempted runs differ"
-        result = found
-    control.buffer.free()
-    return result, stops - epochs
-
-
-def sliced(case: Case, seed: int) -> list[bytes]:
-    """Run as sub-grids of random length, in order and each behind the other."""
-    rng = np.random.default_rng([seed, 2])
-    arguments = on_device(case, seed)
-    shape = (*case.grid, 1, 1)[:3]
-    low = 0
-    while low < case.blocks:
-        high = min(low + int(rng.integers(1, 12)), case.blocks)
-        part = b"".join(n.to_bytes(4, "little") for n in (low, *shape))
-        loaded().start(
-            case.name + variants.SUBGRID, (high - low,), case.block, *arguments, (part, "16s")
-        )
-        low = high
-    soft_device().call("cuCtxSynchronize")
-    return outcome(arguments)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", CASES)
 def test_guarded(ptx: str, name: str, seed: int) -> None:
     case = CASES[name]
-    found, stops = preempted(case, seed)
+    found, stops = preempted(loaded(), case, seed)
     assert stops >= 3, "every launch is stopped at least once"
-    assert found == whole(case, seed)
+    assert found == whole(loaded(), case, seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", [*CASES, SCAN.name])
 def test_sliced(ptx: str, name: str, seed: int) -> None:
     case = CASES.get(name, SCAN)
-    assert sliced(case, seed) == whole(case, seed)
+    assert sliced(loaded(), case, seed) == whole(loaded(), case, seed)
 
 
 def test_a_raised_flag_lets_no_block_run(ptx: str) -> None:

@@ -65,12 +65,13 @@ class Restless:
 
 
 @contextmanager
-def restless(seed: int, rewrite: Rewrite = usual) -> Iterator[Restless]:
-    """A device whose stops are drawn from the seed. Modules that cannot be rewritten run whole."""
+def restless(seed: int, rewrite: Rewrite = usual, *flags: str) -> Iterator[Restless]:
+    """A device whose stops are drawn from the seed; `flags` are tallyd's. Modules that cannot be
+    rewritten run whole."""
     softgpu = paths.softgpu_library()
     assert softgpu is not None
-    flags = ("-shared", "-fPIC", str(softgpu), f"-Wl,-rpath,{softgpu.parent}")
-    driver = compile_c(_PROGRAMS / "restless.c", flags)
+    build = ("-shared", "-fPIC", str(softgpu), f"-Wl,-rpath,{softgpu.parent}")
+    driver = compile_c(_PROGRAMS / "restless.c", build)
     with tempfile.TemporaryDirectory(prefix="restless-") as name:
         folder = Path(name)
         with (folder / "counts").open("wb+") as file:
@@ -86,7 +87,7 @@ def restless(seed: int, rewrite: Rewrite = usual) -> Iterator[Restless]:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(env["RESTLESS_SOCKET"])
         listener.listen(16)
-        with Daemon(env=env) as daemon:
+        with Daemon(*flags, env=env) as daemon:
             device = Restless(daemon, counts)
             server = threading.Thread(target=_serve, args=(listener, device, rewrite))
             server.start()
