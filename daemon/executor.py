@@ -240,6 +240,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
+    parser.add_argument("--connect-seconds-max", type=float, default=30.0)
     parser.add_argument("--event-timing", action="store_true", help="time launches with events")
     return parser.parse_args(arguments)
 
@@ -277,6 +278,7 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         soft_workers=options.soft_workers,
         soft_memory_bytes=options.soft_memory_bytes,
         soft_dry=options.soft_dry,
+        connect_seconds_max=options.connect_seconds_max,
         event_timing=options.event_timing,
         rewrite=install(options.state / "rewritten" if options.state else None),
     )

@@ -29,6 +29,7 @@ class EngineConfig:
     runtime_dir: str
     shm_prefix: str
     device: int = 0
+    connect_seconds_max: float = 30.0  # for a client that has opened a session; 0: for ever
     soft: bool = False
     soft_devices: int = 0
     soft_workers: int = 0
@@ -99,6 +100,7 @@ class Engine:
         native = ffi.new("struct tally_engine_config *")
         native.driver, native.runtime_dir, native.shm_prefix = strings
         native.device = config.device
+        native.connect_ms_max = round(config.connect_seconds_max * 1000)
         native.event_timing = config.event_timing
         native.soft = config.soft
         native.soft_devices = config.soft_devices

@@ -7,7 +7,9 @@ import fcntl
 import grp
 import logging
 import os
+import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from tally.errors import AlreadyRunningError, ConfigError
@@ -52,20 +54,36 @@ def instance_is_dead(instance: str) -> bool:
         return False
 
 
-def remove_segments(instance: str) -> int:
-    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces."""
+def _remove(paths: Iterable[Path]) -> int:
     count = 0
-    for path in SHARED_MEMORY.glob(f"tally-{instance}-*"):
+    for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
             count += 1
     return count
 
 
+def remove_segments(instance: str, device: int) -> int:
+    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces.
+
+    Executors of other devices may bear the same instance's name: the number of their start."""
+    return _remove(SHARED_MEMORY.glob(f"tally-{instance}-d{device}-*"))
+
+
+def remove_session_sockets(folder: Path, device: int) -> int:
+    """Unlink the sockets of an executor's sessions. It does so itself, unless it was killed."""
+    names = re.compile(rf"s\d+-{device}\.(ops|replies)")
+    return _remove([path for path in folder.iterdir() if names.fullmatch(path.name)])
+
+
 def remove_stale_segments() -> int:
     """Unlink the shared memory of tallyds that were killed; how many pieces there were."""
     instances = {path.name.split("-")[1] for path in SHARED_MEMORY.glob("tally-*-*")}
-    return sum(remove_segments(i) for i in instances if instance_is_dead(i))
+    return sum(
+        _remove(SHARED_MEMORY.glob(f"tally-{instance}-*"))
+        for instance in instances
+        if instance_is_dead(instance)
+    )
 
 
 class RuntimeDir:

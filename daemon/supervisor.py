@@ -69,9 +69,8 @@ class Supervisor:
                 f"--soft-memory-bytes={config.soft_memory_bytes}",
                 *(["--soft-dry"] if config.soft_dry else []),
             ]
-        endpoint = f"ipc://{config.runtime_dir}/executor-{index}.sock"
-        command = executor_command(options)
-        return ExecutorChild(index, endpoint, command, _executor_environment(), self, self._context)
+        command, environment = executor_command(options), _executor_environment()
+        return ExecutorChild(index, config.runtime_dir, command, environment, self, self._context)
 
     # ---- running --------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import zmq
@@ -79,16 +80,17 @@ class ExecutorChild:
     def __init__(
         self,
         index: int,
-        endpoint: str,
+        runtime_dir: Path,
         command: Callable[[str], Sequence[str]],
         environment: Mapping[str, str],
         listener: Listener,
         context: zmq.asyncio.Context,
     ):
-        """command makes the argv from an instance id; endpoint is where that process connects."""
+        """command makes the argv from an instance id; that process connects in runtime_dir."""
         self.index = index
         self.restarts = 0
         self.last_failure = ""
+        self._runtime_dir = runtime_dir
         self._command = command
         self._environment = environment
         self._listener = listener
@@ -107,7 +109,7 @@ class ExecutorChild:
         self._disconnected = asyncio.Event()
         self._disconnected.set()
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        self._socket.bind(endpoint)
+        self._socket.bind(f"ipc://{runtime_dir}/executor-{index}.sock")
         self._tasks = {self._task(self._read()), self._task(self._watch_connection())}
 
     # ---- state ----------------------------------------------------------------------------------
@@ -188,7 +190,8 @@ class ExecutorChild:
         for future in life.pending.values():
             if not future.done():
                 future.set_exception(ExecutorUnavailableError(f"the executor died: {reason}"))
-        runtime.remove_segments(life.instance)
+        runtime.remove_segments(life.instance, self.index)
+        runtime.remove_session_sockets(self._runtime_dir, self.index)
         self._gone.set()
         if self._stopping:
             return

@@ -64,6 +64,7 @@ struct tally_engine_config {
     const char *runtime_dir; /* where sessions' sockets are made */
     const char *shm_prefix;  /* names of shared-memory files begin so; no slash */
     uint32_t device;         /* ordinal at the driver */
+    uint32_t connect_ms_max; /* for a client to connect to a session that it has opened; 0: for ever */
     uint32_t event_timing;   /* 1: time launches with events even where the driver reports times by itself */
     uint32_t soft;           /* 1: the driver must be softgpu, its compiler set; the rest is for it alone */
     uint32_t soft_devices, soft_workers, soft_dry;

@@ -14,6 +14,7 @@
 
 #define OPS_HWM 1024     /* messages that the executor takes before the client has to wait */
 #define REPLIES_HWM 1024
+#define MONITORED (TALLY_ZMQ_EVENT_ACCEPTED | TALLY_ZMQ_EVENT_DISCONNECTED)
 #define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
 #define DRAIN_MESSAGES_MAX 4096
 #define BYE_WAIT_MS 50
@@ -66,6 +67,23 @@ static void look_for_bye(struct session *session)
         snprintf(session->reason, sizeof session->reason, "the client is done");
 }
 
+static void socket_path(const struct session *session, const char *name, char out[256])
+{
+    const struct tally_engine_config *config = engine_config(session->engine);
+    snprintf(out, 256, "%s/s%llu-%u.%s", config->runtime_dir, (unsigned long long)session->config.session,
+             config->device, name);
+}
+
+/* libzmq closes sockets, and leaves their files. */
+static void remove_socket_files(const struct session *session)
+{
+    char path[256];
+    socket_path(session, "ops", path);
+    unlink(path);
+    socket_path(session, "replies", path);
+    unlink(path);
+}
+
 static void close_sockets(struct session *session)
 {
     pthread_mutex_lock(&session->wake_lock);
@@ -77,6 +95,7 @@ static void close_sockets(struct session *session)
         tally_zmq.close(session->ops);
     session->ops = NULL;
     replies_close(session);
+    remove_socket_files(session);
 }
 
 static void events_close(struct session *session)
@@ -191,7 +210,7 @@ static void *bind_socket(struct session *session, int type, const char *path, co
                  tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
                  tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &(int64_t){TALLY_MESSAGE_BYTES_MAX}, 8) == 0 &&
                  tally_zmq.setsockopt(socket, ZMQ_IPC_FILTER_PID, &pid, sizeof pid) == 0 &&
-                 tally_zmq.socket_monitor(socket, monitor, TALLY_ZMQ_EVENT_DISCONNECTED) == 0 &&
+                 tally_zmq.socket_monitor(socket, monitor, MONITORED) == 0 &&
                  tally_zmq.bind(socket, endpoint) == 0;
     bool owned = bound && chmod(path, 0600) == 0 &&
                  (config->uid == geteuid() || chown(path, config->uid, config->gid) == 0);
@@ -214,14 +233,13 @@ static void *pair_with(struct session *session, const char *endpoint)
 
 static bool open_sockets(struct session *session, struct tally_open_reply *reply)
 {
-    const struct tally_engine_config *config = engine_config(session->engine);
     unsigned long long number = session->config.session;
     char monitors[2][64], wake[64], paths[2][256];
     snprintf(monitors[0], sizeof monitors[0], "inproc://ops-%llu", number);
     snprintf(monitors[1], sizeof monitors[1], "inproc://replies-%llu", number);
     snprintf(wake, sizeof wake, "inproc://wake-%llu", number);
-    snprintf(paths[0], sizeof paths[0], "%s/s%llu-%u.ops", config->runtime_dir, number, config->device);
-    snprintf(paths[1], sizeof paths[1], "%s/s%llu-%u.replies", config->runtime_dir, number, config->device);
+    socket_path(session, "ops", paths[0]);
+    socket_path(session, "replies", paths[1]);
     session->ops = bind_socket(session, TALLY_ZMQ_PULL, paths[0], monitors[0]);
     session->replies.socket = bind_socket(session, TALLY_ZMQ_PUSH, paths[1], monitors[1]);
     if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)

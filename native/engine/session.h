@@ -165,7 +165,9 @@ struct control {
 
 /* The watcher's, under its lock. */
 struct watch {
-    void *monitors[2];
+    void *monitors[2]; /* of ops, of replies */
+    bool connected[2];
+    uint64_t connect_by_ns; /* when a client that has not connected is given up */
     bool watched, stopping, stopped;
 };
 

@@ -42,15 +42,43 @@ static int gather(struct watcher *watcher, struct tally_zmq_poll *items, struct 
         }
         for (int k = 0; k < 2; k++) {
             whose[count] = session;
-            items[count++] = (struct tally_zmq_poll){.socket = session->watch.monitors[k], .events = TALLY_ZMQ_POLLIN};
+            items[count++] =
+                (struct tally_zmq_poll){.socket = session->watch.monitors[k], .events = TALLY_ZMQ_POLLIN};
         }
         i++;
     }
     return count;
 }
 
-static void read_monitor(void *monitor, struct session *session)
+static bool is_connected(const struct session *session)
 {
+    return session->watch.connected[0] && session->watch.connected[1];
+}
+
+/* Milliseconds until the first client has to have connected; -1: none has to. */
+static long wait_ms(struct session *const *whose, int count)
+{
+    uint64_t first_ns = UINT64_MAX, now_ns = engine_now_ns();
+    for (int i = 0; i < count; i += 2)
+        if (!is_connected(whose[i]) && whose[i]->watch.connect_by_ns < first_ns)
+            first_ns = whose[i]->watch.connect_by_ns;
+    if (first_ns == UINT64_MAX)
+        return -1;
+    return first_ns > now_ns ? (long)((first_ns - now_ns) / 1000000u) + 1 : 0;
+}
+
+/* What a session holds would stay until the client's process ends, which may be never. */
+static void give_up_if_late(struct session *session)
+{
+    if (is_connected(session) || engine_now_ns() < session->watch.connect_by_ns)
+        return;
+    session->watch.connect_by_ns = UINT64_MAX;
+    session_end(session, "the client did not connect within %u ms", engine_config(session->engine)->connect_ms_max);
+}
+
+static void read_monitor(struct session *session, int which)
+{
+    void *monitor = session->watch.monitors[which];
     uint8_t event[16], address[256];
     int bytes;
     while ((bytes = tally_zmq.recv(monitor, event, sizeof event, TALLY_ZMQ_DONTWAIT)) >= 0) {
@@ -58,6 +86,8 @@ static void read_monitor(void *monitor, struct session *session)
         if (bytes >= (int)sizeof type)
             memcpy(&type, event, sizeof type);
         tally_zmq.recv(monitor, address, sizeof address, TALLY_ZMQ_DONTWAIT);
+        if (type == TALLY_ZMQ_EVENT_ACCEPTED)
+            session->watch.connected[which] = true;
         if (type == TALLY_ZMQ_EVENT_DISCONNECTED) {
             session->client_gone = true;
             session_end(session, "the client is gone");
@@ -75,13 +105,15 @@ static void *run(void *argument)
         int count = gather(watcher, items, whose);
         items[count] = (struct tally_zmq_poll){.fd = watcher->wake_fd, .events = TALLY_ZMQ_POLLIN};
         pthread_mutex_unlock(&watcher->lock);
-        tally_zmq.poll(items, count + 1, -1);
+        tally_zmq.poll(items, count + 1, wait_ms(whose, count));
         eventfd_t drained;
         if (items[count].revents)
             eventfd_read(watcher->wake_fd, &drained);
         for (int i = 0; i < count; i++)
             if (items[i].revents)
-                read_monitor(items[i].socket, whose[i]);
+                read_monitor(whose[i], i % 2);
+        for (int i = 0; i < count; i += 2)
+            give_up_if_late(whose[i]);
         pthread_mutex_lock(&watcher->lock);
     }
     pthread_mutex_unlock(&watcher->lock);
@@ -123,6 +155,8 @@ void watcher_destroy(struct watcher *watcher)
 
 void watcher_add(struct watcher *watcher, struct session *session)
 {
+    uint32_t limit_ms = engine_config(session->engine)->connect_ms_max;
+    session->watch.connect_by_ns = limit_ms ? engine_now_ns() + limit_ms * 1000000ull : UINT64_MAX;
     pthread_mutex_lock(&watcher->lock);
     watcher->sessions[watcher->count++] = session;
     session->watch.watched = true;

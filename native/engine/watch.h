@@ -1,4 +1,4 @@
-/* One thread that watches all sessions' sockets for clients that go away. */
+/* One thread that watches all sessions' sockets for clients that do not come, or go away. */
 #ifndef TALLY_ENGINE_WATCH_H
 #define TALLY_ENGINE_WATCH_H
 

@@ -38,7 +38,7 @@ def test_a_killed_executor_is_replaced() -> None:
         assert peer.open(session)[0] is Status.OK
         first = executor(running).pid
         assert first is not None
-        left = Path(f"/dev/shm/tally-{instance(running)}-7")
+        left = Path(f"/dev/shm/tally-{instance(running)}-d0-7")
         left.write_bytes(b"x")
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: executor(running).restarts == 1, 2, "the death is noticed")
@@ -217,6 +217,36 @@ def test_segments_of_the_dead_alone_are_removed() -> None:
     finally:
         for path in paths.values():
             path.unlink(missing_ok=True)
+
+
+def test_a_dead_executors_leavings_are_removed_and_no_others() -> None:
+    """Two devices' executors, both in their first life: their instances have one name."""
+    with Supervised(count=2) as supervised, supervised.raw() as peer:
+        _, body = peer.hello()
+        peer.open(session_of(body))
+        first, second = supervised.supervisor.children
+        assert first._life and second._life
+        instance = first._life.instance
+        assert instance == second._life.instance
+        folder, shm = supervised.runtime_dir, runtime.SHARED_MEMORY
+        theirs = [
+            shm / f"tally-{instance}-d0-s1",
+            *(folder / "s1-0.ops", folder / "s1-0.replies", folder / "s12-0.ops"),
+        ]
+        others = [
+            *(shm / f"tally-{instance}-d1-s1", shm / f"tally-{instance}-d10-s1"),
+            *(folder / "s1-1.ops", folder / "s1-10.replies", folder / "sessions-0.ops.txt"),
+        ]
+        try:
+            for path in (*theirs, *others):
+                path.touch()
+            first._life.process.kill()
+            wait_until(lambda: first.restarts == 1, 10, "the death is noticed")
+            assert [path for path in theirs if path.exists()] == []
+            assert [path for path in others if not path.exists()] == []
+        finally:
+            for path in (*theirs, *others):
+                path.unlink(missing_ok=True)
 
 
 # ---- environment, systemd, devices --------------------------------------------------------------

@@ -441,6 +441,11 @@ class ExecutorProcess:
         sessions: dict[str, Any] = self.request("stats")["sessions"]
         return sessions
 
+    def sockets(self) -> list[str]:
+        """Names of the sessions' sockets in the runtime folder."""
+        names = (path.name for path in self.runtime.iterdir())
+        return [name for name in names if name.endswith((".ops", ".replies"))]
+
     def shared_memory(self) -> list[str]:
         """Names of what the executor holds in /dev/shm."""
         return [path.name for path in Path("/dev/shm").glob(f"tally-{self.instance}-*")]

@@ -23,7 +23,7 @@ const char *tally_timing_name(uint32_t timing);
 struct tally_engine;
 struct tally_engine_config {
     const char *driver, *runtime_dir, *shm_prefix;
-    uint32_t device, event_timing, soft, soft_devices, soft_workers, soft_dry;
+    uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     ...;
