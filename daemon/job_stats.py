@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-UNIT_NS = 128  # of the buckets: eight per power of two above eight units
+from tally._native import lib
+
 QUANTILES = (50, 95, 99)
 PEAK = "peak"
 
@@ -56,11 +57,8 @@ def closed(stats: Mapping[str, Any]) -> Stats:
 
 
 def floor_ns(bucket: int) -> int:
-    """The smallest value that falls into a bucket."""
-    if bucket < 8:
-        return bucket * UNIT_NS
-    octave = bucket // 8 - 1
-    return ((8 + bucket % 8) << octave) * UNIT_NS
+    """The smallest value that falls into a bucket: the geometry is C's."""
+    return int(lib.tally_histogram_floor_ns(min(bucket, lib.TALLY_HISTOGRAM_BUCKETS)))
 
 
 def quantile_ns(histogram: Mapping[str, Any], percent: float) -> int:

@@ -383,8 +383,15 @@ static bool ends_with(const char *name, const char *suffix)
     return length >= tail && strcmp(name + length - tail, suffix) == 0;
 }
 
-/* Names, one after the other, each with its NUL; as many as fit into one message. */
-static CUresult list(struct session *session, const struct module *module, char *names, size_t room,
+/* The rewritten forms are ours, not the program's; names that no message can hold cannot be asked for. */
+static bool is_listed(const char *name)
+{
+    return !ends_with(name, TALLY_GUARDED_SUFFIX) && !ends_with(name, TALLY_SUBGRID_SUFFIX) &&
+           strlen(name) <= TALLY_NAME_BYTES_MAX;
+}
+
+/* Names from the first one on, one after the other, each with its NUL; as many as fit into one message. */
+static CUresult list(struct session *session, const struct module *module, uint32_t first, char *names, size_t room,
                      struct tally_reply_list_functions *reply)
 {
     const struct tally_driver *cu = &session->driver->cu;
@@ -401,14 +408,14 @@ static CUresult list(struct session *session, const struct module *module, char 
     for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
         const char *name = NULL;
         result = cu->cuFuncGetName(&name, functions[i]);
-        if (result == CUDA_SUCCESS && (ends_with(name, TALLY_GUARDED_SUFFIX) || ends_with(name, TALLY_SUBGRID_SUFFIX)))
-            continue; /* ours, not the program's */
-        size_t bytes = result == CUDA_SUCCESS ? strlen(name) + 1 : 0;
-        if (bytes > room - reply->name_bytes)
-            break;
+        if (result != CUDA_SUCCESS || !is_listed(name) || reply->total++ < first)
+            continue;
+        size_t bytes = strlen(name) + 1;
+        if (reply->total - 1 != first + reply->count || bytes > room - reply->name_bytes)
+            continue; /* for the next message; it still counts */
         memcpy(names + reply->name_bytes, name, bytes);
         reply->name_bytes += (uint32_t)bytes;
-        reply->count += bytes > 0;
+        reply->count++;
     }
     free(functions);
     return result;
@@ -425,9 +432,9 @@ bool op_list_functions(struct session *session, const struct message *message)
     struct tally_reply_list_functions reply = {0};
     CUresult result = !module  ? CUDA_ERROR_INVALID_HANDLE
                       : !names ? CUDA_ERROR_OUT_OF_MEMORY
-                               : list(session, module, names, room, &reply);
+                               : list(session, module, op.first, names, room, &reply);
     if (result != CUDA_SUCCESS)
-        reply.count = reply.name_bytes = 0;
+        reply.count = reply.name_bytes = reply.total = 0;
     session_note(session, result);
     session_reply(session, &op.op, result, &reply, sizeof reply, names, reply.name_bytes);
     free(names);

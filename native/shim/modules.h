@@ -65,7 +65,13 @@ CUresult shim_function_on(struct shim_function *function, struct shim_channel *c
 /* A library's variable is the one on the current context's device. */
 CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes);
 
-/* Names of all kernels, NUL-terminated one after the other, malloc'ed. */
-CUresult shim_module_names(struct shim_module *module, uint32_t *count, char **names, size_t *names_bytes);
+/* Names of the first `count` kernels of `total`, each with its NUL, one after the other; text is malloc'ed. */
+struct shim_names {
+    char *text;
+    size_t bytes;
+    uint32_t count, total;
+};
+/* At least as many as wanted, if there are. */
+CUresult shim_module_names(struct shim_module *module, uint32_t wanted, struct shim_names *names);
 
 #endif

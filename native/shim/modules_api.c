@@ -278,12 +278,13 @@ CUresult shim_cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary lib
 static CUresult count_functions(const void *handle, enum wanted wanted, unsigned int *count)
 {
     struct shim_module *module;
-    char *names = NULL;
-    size_t bytes;
+    struct shim_names names = {0};
     CUresult result = count ? find(handle, wanted, &module) : CUDA_ERROR_INVALID_VALUE;
     if (!result)
-        result = shim_module_names(module, count, &names, &bytes);
-    free(names);
+        result = shim_module_names(module, 1, &names);
+    if (!result)
+        *count = names.total;
+    free(names.text);
     return result;
 }
 
@@ -291,16 +292,15 @@ static CUresult count_functions(const void *handle, enum wanted wanted, unsigned
 static CUresult enumerate(const void *handle, enum wanted wanted, uint64_t *out, unsigned int room)
 {
     struct shim_module *module;
-    char *names = NULL;
-    size_t bytes = 0;
-    uint32_t count = 0;
+    struct shim_names names = {0};
     if (!out || !room)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = find(handle, wanted, &module);
     if (!result)
-        result = shim_module_names(module, &count, &names, &bytes);
-    const char *at = names;
-    for (uint32_t i = 0; i < count && i < room && !result; i++) {
+        result = shim_module_names(module, room, &names);
+    const char *at = names.text;
+    size_t bytes = names.bytes;
+    for (uint32_t i = 0; i < names.count && i < room && !result; i++) {
         const char *end = bytes ? memchr(at, 0, bytes) : NULL;
         struct shim_function *function;
         result = end ? shim_module_function(module, at, &function) : CUDA_ERROR_UNKNOWN;
@@ -310,7 +310,7 @@ static CUresult enumerate(const void *handle, enum wanted wanted, uint64_t *out,
             at = end + 1;
         }
     }
-    free(names);
+    free(names.text);
     return result;
 }
 

@@ -240,8 +240,38 @@ def test_kernels_are_listed(client: Client) -> None:
     answer = client.finish(client.begin("LIST_FUNCTIONS", "tally_op_list_functions", module=module))
     reply = wire.unpack("tally_reply_list_functions", answer)
     names = answer[wire.FFI.sizeof("struct tally_reply_list_functions") :]
-    assert reply.count == 4 and len(names) == reply.name_bytes
+    assert reply.count == reply.total == 4 and len(names) == reply.name_bytes
     assert sorted(names.rstrip(b"\0").split(b"\0")) == [b"fail", b"poke", b"scale", b"spin"]
+
+
+def test_names_beyond_one_message_are_in_the_next(
+    executor: ExecutorProcess, tmp_path: Path
+) -> None:
+    wanted = [b"k%03d_%s" % (at, b"x" * 2000) for at in range(300)]
+    kernels = b"".join(b".visible .entry %s() { ret; }\n" % name for name in wanted)
+    image = tmp_path / "many.ptx"
+    image.write_bytes(b".version 8.0\n.target sm_80\n.address_size 64\n" + kernels)
+    with executor.client(kind="high") as client:
+        module = client.load(
+            str(image).encode(), source=wire.constant("IMAGE_FILE"), bytes=image.stat().st_size
+        )
+        found: list[bytes] = []
+        pages = 0
+        while True:
+            answer = client.finish(
+                client.begin(
+                    "LIST_FUNCTIONS", "tally_op_list_functions", module=module, first=len(found)
+                )
+            )
+            assert len(answer) <= wire.constant("MESSAGE_BYTES_MAX")
+            reply = wire.unpack("tally_reply_list_functions", answer)
+            assert reply.total == 300
+            if not reply.count:
+                break
+            names = answer[wire.FFI.sizeof("struct tally_reply_list_functions") :]
+            found += names.rstrip(b"\0").split(b"\0")
+            pages += 1
+        assert found == wanted and pages == 3
 
 
 @pytest.mark.parametrize("kernel", ["poke", "fail"])

@@ -234,8 +234,8 @@ struct tally_reply_get_function {
 
 struct tally_op_get_global { struct tally_op op; uint64_t module; uint32_t name_bytes; uint32_t reserved; };
 struct tally_reply_get_global { struct tally_reply reply; uint64_t address; uint64_t bytes; };
-struct tally_op_list_functions { struct tally_op op; uint64_t module; };
-struct tally_reply_list_functions { struct tally_reply reply; uint32_t count; uint32_t name_bytes; };
+struct tally_op_list_functions { struct tally_op op; uint64_t module; uint32_t first, reserved; };
+struct tally_reply_list_functions { struct tally_reply reply; uint32_t count, name_bytes, total, reserved; };
 enum { TALLY_LAUNCH_COOPERATIVE = 1 };
 struct tally_op_launch {
     struct tally_op op;

@@ -181,6 +181,27 @@ def parameters_with_gaps() -> None:
     assert download(data, 20) == b"".join(word.to_bytes(4, "little") for word in words)
 
 
+def many_kernels() -> None:
+    """More names than one message holds: all are listed, in order, each the kernel it names."""
+    head = PTX[: PTX.index(b".visible .global")]
+    names = [b"k%03d_%s" % (at, b"x" * 990) for at in range(600)]
+    large = load(head + b"".join(b".visible .entry %s() { ret; }\n" % name for name in names))
+    count, functions = c_uint(), (c_void_p * 700)()
+    expect(cuda.cuModuleGetFunctionCount(byref(count), large))
+    assert count.value == 600, count.value
+    expect(cuda.cuModuleEnumerateFunctions(functions, 700, large))
+    found = []
+    for handle in functions[:600]:
+        name = ctypes.c_char_p()
+        expect(cuda.cuFuncGetName(byref(name), c_void_p(handle)))
+        found.append(name.value)
+    assert found == names and functions[600] is None
+    few = (c_void_p * 5)()
+    expect(cuda.cuModuleEnumerateFunctions(few, 3, large))
+    assert list(few[:3]) == list(functions[:3]) and few[3] is None
+    expect(cuda.cuModuleUnload(large))
+
+
 def modules(module: c_void_p) -> None:
     address, size, count = c_uint64(), c_size_t(), c_uint()
     expect(cuda.cuModuleGetGlobal_v2(byref(address), byref(size), module, b"counter"))
@@ -229,6 +250,7 @@ def main() -> None:
     launches_refused(module)
     one_buffer(module)
     parameters_with_gaps()
+    many_kernels()
     modules(module)
     wrong_images()
     kept = allocate(4)
