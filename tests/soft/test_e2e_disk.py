@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from support.daemon import Daemon, wait_until
-from support.jobs import job
 from support.toolchain import Builder
 
 from tally.daemon.executor_profiles import SAVE_SECONDS
@@ -86,8 +85,13 @@ def test_a_state_folder_that_cannot_be_written(tmp_path: Path, builder: Builder)
         assert daemon.stats()["devices"][0]["restarts"] == 0
 
 
+def counters(daemon: Daemon, name: str) -> dict[str, int]:
+    (job,) = [entry for entry in daemon.stats()["jobs"] if entry["name"] == name]
+    return dict(job["stats"]["counters"])
+
+
 def refused(daemon: Daemon, name: str) -> int:
-    return int(job(daemon, name)["stats"]["counters"]["rewrites_refused"])
+    return counters(daemon, name)["rewrites_refused"]
 
 
 def test_a_rewritten_module_that_the_driver_refuses(tmp_path: Path, builder: Builder) -> None:
@@ -103,8 +107,8 @@ def test_a_rewritten_module_that_the_driver_refuses(tmp_path: Path, builder: Bui
     with Daemon(env=environment) as daemon:
         daemon.ok(builder.get("matmul"), name="second")
         assert refused(daemon, "second") == len(rewritten)
-        counters = job(daemon, "second")["stats"]["counters"]
-        assert counters["starts"] == counters["launches"] > 0
+        counted = counters(daemon, "second")
+        assert counted["starts"] == counted["launches"] > 0
         report = daemon.run_tally("doctor").stdout
         assert f"{len(rewritten)} of best-effort jobs' {len(rewritten)} modules could" in report
 

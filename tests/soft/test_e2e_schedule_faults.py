@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.daemon import Daemon, wait_until
-from support.jobs import Service, Worker, free_memory, job, sessions, shared_memory_of
+from support.jobs import Service, Worker, free_memory, sessions, shared_memory_of
 from support.toolchain import Builder
 from support.watching import Holdings
 
@@ -44,13 +44,13 @@ def launch_and_see_it_start(worker: Worker) -> None:
 def test_a_job_killed_while_it_is_scheduled(daemon: Daemon, builder: Builder, state: str) -> None:
     """All of it is gone within a second; a service's requests and another job go on as before."""
     with Service(daemon, builder) as service:
-        other = Worker(daemon, builder, blocks=30, seconds=0.01, name=f"other-{state}")
+        other = Worker(daemon, builder, blocks=30, seconds=0.01)
         before_us = service.median_us()
         (executor,) = daemon.executor_pids()
         memory, shared, holdings = (
             free_memory(daemon, builder), shared_memory_of(daemon), Holdings.of(executor),
         )  # fmt: skip
-        victim = Worker(daemon, builder, blocks=1000, seconds=0.04, name=f"victim-{state}")
+        victim = Worker(daemon, builder, blocks=1000, seconds=0.04)
         requests: list[int] = []
         asking = threading.Thread(target=lambda: requests.extend(service.ask(300)))
         if state == "held back":
@@ -95,9 +95,7 @@ def test_the_executor_killed_between_the_parts_of_a_launch(
 ) -> None:
     """Its job gets a CUDA error within two seconds, and the next job has an executor."""
     rounds, restarts = 4, daemon.stats()["devices"][0]["restarts"]
-    worker = Worker(
-        daemon, builder, kind=kind, blocks=60, seconds=0.02, rounds=rounds, name=f"parts-{kind}"
-    )
+    worker = Worker(daemon, builder, kind=kind, blocks=60, seconds=0.02, rounds=rounds)
     with Service(daemon, builder) as service:
         for _ in range(rounds):
             worker.launch()
@@ -115,7 +113,7 @@ def test_the_executor_killed_between_the_parts_of_a_launch(
     (executor,) = daemon.executor_pids()
     os.kill(executor, signal.SIGKILL)
     worker.fail(2.0)
-    fresh = Worker(daemon, builder, kind=kind, blocks=20, seconds=0.001, name=f"fresh-{kind}")
+    fresh = Worker(daemon, builder, kind=kind, blocks=20, seconds=0.001)
     fresh.launch()
     fresh.finish(20)
     assert daemon.stats()["devices"][0]["restarts"] == restarts + 1
@@ -139,7 +137,7 @@ def test_a_high_job_that_is_never_idle(daemon: Daemon, builder: Builder) -> None
     assert [row[1] for row in rows if row[3:4] == ["waiting"]] == ["patient", "tired"], table
     tired.process.terminate()
     assert tired.process.wait(1.0) == -signal.SIGTERM
-    wait_until(lambda: job(daemon, "tired")["state"] == "done", 1.0, "the killed job is gone")
+    wait_until(lambda: tired.job()["state"] == "done", 1.0, "the killed job is gone")
     service.process.kill()
     killed_s = time.monotonic()
     service.process.communicate()
@@ -152,7 +150,7 @@ def test_one_block_that_cannot_be_stopped(daemon: Daemon, builder: Builder) -> N
     """Requests run beside it; the books call it oversized, and say how wrong they were at first."""
     seconds = 1.0
     with Service(daemon, builder) as service:
-        worker = Worker(daemon, builder, blocks=1, seconds=seconds, rounds=2, name="block")
+        worker = Worker(daemon, builder, blocks=1, seconds=seconds, rounds=2)
         before = daemon.stats()["devices"][0]["schedule"]["turnaround"]
         launches = worker.counter("launches")
         launch_and_see_it_start(worker)

@@ -71,7 +71,7 @@ class Worker:
     ) -> None:
         """seconds: of one block."""
         program = builder.get("worker")
-        self.daemon, self.name = daemon, name
+        self.daemon = daemon
         self.process = daemon.start(
             program, kind, blocks, seconds, rounds, job_class="best-effort", name=name
         )
@@ -84,8 +84,14 @@ class Worker:
         self.process.stdin.flush()
         read_line(self.process, "launched")
 
+    def job(self) -> dict[str, Any]:
+        """What tallyd says of it: a job's root is the process that `tally run` became."""
+        pid = self.process.pid
+        (found,) = [entry for entry in self.daemon.stats()["jobs"] if entry["pid"] == pid]
+        return dict(found)
+
     def stats(self) -> dict[str, Any]:
-        return job(self.daemon, self.name)["stats"]
+        return dict(self.job()["stats"])
 
     def counter(self, name: str) -> int:
         return int(self.stats()["counters"].get(name, 0))
@@ -109,12 +115,6 @@ class Worker:
         assert self.process.returncode == 2, (self.process.returncode, output)
         assert " gave " in output
         return output
-
-
-def job(daemon: Daemon, name: str) -> dict[str, Any]:
-    """What tallyd says of the one job of that name."""
-    (found,) = [entry for entry in daemon.stats()["jobs"] if entry["name"] == name]
-    return dict(found)
 
 
 def sessions(daemon: Daemon) -> int:
