@@ -10,13 +10,14 @@ import tally
 
 # A socket's path must fit struct sockaddr_un: 108 bytes, of which executors append up to 46.
 RUNTIME_PATH_BYTES_MAX = 60
+MACHINE = Path("/run/tally")  # the machine's own tallyd's
 
 
 def default_runtime_dir(environ: Mapping[str, str], uid: int) -> Path:
     """The runtime folder when nothing names one. The shim has the same rule (native/wire)."""
     if xdg := environ.get("XDG_RUNTIME_DIR"):
         return Path(xdg) / "tally"
-    return Path("/run/tally") if uid == 0 else Path(f"/tmp/tally-{uid}")
+    return MACHINE if uid == 0 else Path(f"/tmp/tally-{uid}")
 
 
 def client_runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
@@ -27,10 +28,20 @@ def client_runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None 
     if named := environ.get("TALLY_RUNTIME_DIR"):
         return Path(named)
     own = default_runtime_dir(environ, os.getuid() if uid is None else uid)
-    machine = Path("/run/tally")
-    if not control_socket(own).exists() and control_socket(machine).exists():
-        return machine
+    if not os.path.exists(control_socket(own)) and _may_exist(control_socket(MACHINE)):
+        return MACHINE
     return own
+
+
+def _may_exist(path: Path) -> bool:
+    """Also of what is in a folder that others may not look into: connecting tells what to do."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def control_socket(runtime_dir: Path) -> Path:

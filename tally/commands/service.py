@@ -12,18 +12,22 @@ from tally.client import paths
 from tally.errors import TallyError
 
 
+def quoted(path: str) -> str:
+    """A program's path as ExecStart= takes it: never one with quotes or backslashes."""
+    path = path.replace("%", "%%")
+    return f'"{path}"' if " " in path else path
+
+
 def unit_text(tallyd: str, user: bool) -> str:
     """The unit for the system's manager or a user's. TallyError if the package lacks it."""
     path = paths.unit_file()
     if path is None:
         raise TallyError("tallyd.service is missing from the package; reinstall tally-gpu")
-    text = path.read_text(encoding="utf-8").replace("@TALLYD@", tallyd)
+    text = path.read_text(encoding="utf-8").replace("@TALLYD@", quoted(tallyd))
     if user:
-        # A user's manager may not set up most of the hardening, and has another default target.
-        head, _, rest = text.partition("# Hardening.")
+        head, _, rest = text.partition("# The system's manager only")
         text = head + "[Install]" + rest.partition("[Install]")[2]
         text = text.replace("multi-user.target", "default.target")
-        text = text.replace("LimitMEMLOCK=infinity\n", "")
     return text
 
 
@@ -31,6 +35,7 @@ def unit_text(tallyd: str, user: bool) -> str:
     epilog="""\b
 Examples:
   tally service | sudo tee /etc/systemd/system/tallyd.service && sudo systemctl daemon-reload
+  mkdir -p ~/.config/systemd/user
   tally service --user > ~/.config/systemd/user/tallyd.service && systemctl --user daemon-reload"""
 )
 @click.option("--user", is_flag=True, help="For `systemctl --user`: without what needs root.")

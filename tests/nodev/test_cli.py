@@ -144,6 +144,25 @@ def test_unreadable_socket(supervised: Supervised) -> None:
     assert "NotReachableError: no permission to use" in done.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_another_users_daemon_is_found_where_it_may_not_be_used(tmp_path: Path) -> None:
+    """A machine's tallyd without `group`: nobody else can look into its folder."""
+    closed = tmp_path / "machine"
+    closed.mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    code = (
+        "import os; from pathlib import Path; from tally.client import paths\n"
+        f"machine = Path({str(closed)!r})\n"
+        "paths.MACHINE = machine\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(paths.client_runtime_dir({'XDG_RUNTIME_DIR': '/nonesuch'}) == machine)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_exit_statuses_are_those_documented() -> None:
     def subclasses(base: type[TallyError]) -> set[type[TallyError]]:
         return {base}.union(*(subclasses(child) for child in base.__subclasses__()))
