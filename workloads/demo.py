@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from tally import render
 from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
@@ -192,10 +192,9 @@ class Trainer:
 
 
 def show(scenarios: list[Scenario], trainer_alone: float, console: Console) -> None:
-    table = Table(title="The service's latency, from arrival to answer", title_justify="left")
-    table.add_column("service", no_wrap=True)
-    for column in ("p50 ms", "p95 ms", "p99 ms", "answers/s", "right", "steps/s"):
-        table.add_column(column, justify="right")
+    """In a table that fits into 80 columns."""
+    columns = ("SERVICE", "p50 ms", "p95 ms", "p99 ms", "ANSWERS/s", "RIGHT", "STEPS/s")
+    table = render.table(columns, right=columns[1:])
     for scenario in scenarios:
         latency, steps = scenario.service["latency"], scenario.trainer_steps_per_second
         table.add_row(
@@ -206,7 +205,9 @@ def show(scenarios: list[Scenario], trainer_alone: float, console: Console) -> N
             "" if steps is None else f"{steps:.1f}",
         )
     table.add_row("(trainer alone)", "", "", "", "", "", f"{trainer_alone:.1f}")
+    console.print("\nThe service's latency, from arrival to answer:\n")
     console.print(table)
+    console.print("\nSTEPS/s are the trainer's.\n")
 
 
 def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
@@ -291,7 +292,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    console = Console()
+    console = render.console()
     try:
         run(options, console)
     except TallyError as error:

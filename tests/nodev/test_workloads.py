@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support import hostile
 
 from tally.client import protocol
-from tally.workloads import backend, serve_digits
+from tally.workloads import backend, demo, serve_digits
+from tally.workloads.bench import __main__ as bench
 from tally.workloads.bench.result import Figure, Spread, compare
 from tally.workloads.latency import summarize
 
@@ -52,6 +56,34 @@ def test_targets() -> None:
     assert speed.met
     assert Figure("rate", "1/s", Spread.of([1.0, 2.0, 3.0])).met is None
     assert Figure("start", "s", Spread.of([0.2]), target=0.3).met
+
+
+def shown(show: Callable[[Console], None]) -> list[str]:
+    """What is printed on a terminal of 80 columns."""
+    console = Console(width=80, highlight=False, file=io.StringIO())
+    show(console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_demos_table_fits_a_terminal() -> None:
+    latency = {"p50": 1234.5, "p95": 1234.5, "p99": 12345.6}
+    service = {"latency": latency, "throughput_per_second": 100.0, "accuracy": 1.0}
+    title = "beside a trainer, tally"
+    lines = shown(lambda console: demo.show([demo.Scenario(title, service, 1000.0)], 1e3, console))
+    assert not any("…" in line for line in lines)
+    header = next(line for line in lines if line.startswith("SERVICE"))
+    assert " ".join(header.split()) == "SERVICE p50 ms p95 ms p99 ms ANSWERS/s RIGHT STEPS/s"
+    row = next(line for line in lines if line.startswith(title))
+    assert " ".join(row.split()).endswith("tally 1234.5 1234.5 12345.6 100.0 100.0% 1000.0")
+
+
+def test_the_benchmarks_table_fits_a_terminal() -> None:
+    name = "service's p99 without queueing: timeslice / alone"
+    slow = Figure(name, "ms", Spread.of([15_120.0]), Spread.of([34.77]), 434.73, 1.15)
+    lines = shown(lambda console: bench.show([slow], console))
+    assert not any("…" in line for line in lines)
+    assert "15.12 s ±0% 34.77 ms ±0% 434.73 ≤ 1.15 missed" in " ".join(" ".join(lines).split())
 
 
 def test_prepare_refuses_to_come_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 import tally
+from tally import render
 from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
@@ -63,10 +63,9 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
 
 
 def show(figures: list[Figure], console: Console) -> None:
-    table = Table(title="medians, ± half the distance between the quartiles")
-    table.add_column("figure")
-    for title in ("Tally", "reference", "ratio", "target", ""):
-        table.add_column(title, justify="right", no_wrap=True)
+    columns = ("figure", "Tally", "reference", "ratio", "target", "")
+    table = render.table(columns, right=columns[1:])
+    table.columns[0].no_wrap = False  # where the terminal is narrow, names take several lines
     for figure in figures:
         bound = "≤" if figure.at_most else "≥"
         table.add_row(
@@ -77,10 +76,15 @@ def show(figures: list[Figure], console: Console) -> None:
             f"{bound} {figure.target:g}" if figure.target is not None else "",
             {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[figure.met],
         )
+    console.print("medians, ± half the distance between the quartiles\n")
     console.print(table)
 
 
-SCALES = {"s": ((1, "s"), (1e3, "ms"), (1e6, "µs")), "ns": ((1e-6, "ms"), (1e-3, "µs"), (1, "ns"))}
+SCALES = {
+    "s": ((1, "s"), (1e3, "ms"), (1e6, "µs")),
+    "ms": ((1e-3, "s"), (1, "ms"), (1e3, "µs")),
+    "ns": ((1e-6, "ms"), (1e-3, "µs"), (1, "ns")),
+}
 
 
 def words(spread: Spread, unit: str) -> str:
@@ -94,12 +98,14 @@ def words(spread: Spread, unit: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    console = Console()
+    console = render.console()
     try:
         figures, skipped = measure(options, console)
     except TallyError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        return 130
     show(figures, console)
     for line in skipped:
         console.print(f"left out: {line}")
