@@ -27,6 +27,7 @@ class Profiles:
         self._gpu = gpu
         self._told: set[str] = set()
         self._store = ProfileStore(state_dir / FILE_NAME)
+        self._store.save_bound(gpu, engine.limits.turnaround_ns_max)
         kept = [profile.record for profile in self._store.load(gpu)]
         taken = engine.import_plans(kept)
         self._tell()

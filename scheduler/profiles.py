@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS profiles (
     stop_ns INTEGER NOT NULL, stop_count INTEGER NOT NULL,
     PRIMARY KEY (gpu, signature)) WITHOUT ROWID
 """
+# What the GPU's executor was last started with: plans follow from profiles and this.
+_BOUNDS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS bounds (
+    gpu TEXT PRIMARY KEY NOT NULL, turnaround_ns_max INTEGER NOT NULL)
+"""
 _COLUMNS = (
     "gpu, signature, code_hash, kernel, shape, blocks, resident, abilities, slice_blocks, error_ns,"
     " whole_ns, whole_count, guarded_ns, guarded_count, slice_ns, slice_count, stop_ns, stop_count"
@@ -123,6 +128,7 @@ class ProfileStore:
                 raise sqlite3.DatabaseError(f"has schema {version}, not {SCHEMA_VERSION}")
             with file:
                 file.execute(_SCHEMA)
+                file.execute(_BOUNDS_SCHEMA)
                 file.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             file.execute(f"SELECT {_COLUMNS} FROM profiles LIMIT 1").fetchall()
         except BaseException:
@@ -213,6 +219,28 @@ class ProfileStore:
         except sqlite3.DatabaseError as error:
             self._fault(error)
             self._set_aside()
+
+    def save_bound(self, gpu: str, turnaround_ns_max: int) -> None:
+        """Keeps the bound on turnaround that this GPU's executor has."""
+        if self._file is None:
+            return
+        try:
+            with self._file:
+                row = (gpu, turnaround_ns_max)
+                self._file.execute("INSERT OR REPLACE INTO bounds VALUES (?, ?)", row)
+        except sqlite3.Error as error:
+            self._fault(error)
+
+    def bounds(self) -> dict[str, int]:
+        """The bound on turnaround, in ns, of each GPU that had an executor."""
+        if self._file is None:
+            return {}
+        try:
+            rows = self._file.execute("SELECT gpu, turnaround_ns_max FROM bounds").fetchall()
+            return {str(gpu): int(ns) for gpu, ns in rows if int(ns) > 0}
+        except (sqlite3.Error, ValueError) as error:
+            self._fault(error)
+            return {}
 
     def clear(self, gpu: str | None = None) -> int:
         """Forgets profiles, all or those of one GPU; returns how many."""

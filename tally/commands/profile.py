@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,8 @@ def _open(state_dir: Path | None, *, must_exist: bool) -> ProfileStore | None:
     return store
 
 
-def _describe(profile: Profile) -> dict[str, Any]:
-    record = asdict(profile.record)
-    record["signature"] = f"{profile.record.signature:016x}"
-    plan = choose(profile.record, Limits.default().turnaround_ns_max)
+def _describe(profile: Profile, turnaround_ns_max: int) -> dict[str, Any]:
+    plan = choose(profile.record, turnaround_ns_max)
     names = [what.name.lower() for what in Measured]
     return {
         "gpu": profile.gpu,
@@ -42,19 +40,20 @@ def _describe(profile: Profile) -> dict[str, Any]:
         "kernel": profile.kernel,
         "shape": profile.shape,
         "plan": plan.kind.name.lower(),
+        "turnaround_ns_max": turnaround_ns_max,
         **{f"{name}_ns": ns for name, ns in zip(names, profile.record.ns, strict=True)},
         **{f"{name}_runs": n for name, n in zip(names, profile.record.count, strict=True)},
-        "signature": record["signature"],
+        "signature": f"{profile.record.signature:016x}",
         "blocks": profile.record.blocks,
         "stop_error_ns": profile.record.error_ns,
     }
 
 
-def _print_table(profiles: list[Profile]) -> None:
+def _print_table(profiles: list[Profile], bounds: Mapping[str, int]) -> None:
     columns = ["kernel", "grid and block", "gpu", "plan", "runs", "whole", "guarded", "stops in"]
     table = render.table(columns, right=columns[4:])
     for profile in profiles:
-        row, record = _describe(profile), profile.record
+        row, record = _describe(profile, bounds[profile.gpu]), profile.record
         known = [ns if n else None for ns, n in zip(record.ns, record.count, strict=True)]
         table.add_row(
             render.plain(profile.kernel) or f"{record.signature:016x}",
@@ -66,7 +65,10 @@ def _print_table(profiles: list[Profile]) -> None:
             render.time_ns(known[Measured.GUARDED]),
             render.time_ns(known[Measured.STOP]),
         )
-    render.console().print(table)
+    console = render.console()
+    console.print(table)
+    for gpu, bound in bounds.items():
+        console.print(f"\nplans for {gpu}: by a turnaround of at most {render.time_ns(bound)}")
 
 
 @click.group()
@@ -92,13 +94,21 @@ def command(context: click.Context, state_dir: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show(state_dir: Path | None, gpu: str | None, as_json: bool) -> None:
-    """List profiles: kernel, plan, and the times it rests on."""
+    """List profiles: kernel, plan, and the times it rests on.
+
+    A plan depends on the bound on turnaround too: the one that tallyd last had for the GPU. While a
+    job has the GPU to itself, almost every kernel runs whole.
+    """
     store = _open(state_dir, must_exist=False)
     profiles = store.load(gpu) if store else []
+    kept = store.bounds() if store else {}
+    usual = Limits.default().turnaround_ns_max  # for what an older tallyd has left
+    bounds = {gpu: kept.get(gpu, usual) for gpu in sorted({p.gpu for p in profiles})}
     if as_json:
-        click.echo(json.dumps([_describe(profile) for profile in profiles], indent=1))
+        rows = [_describe(profile, bounds[profile.gpu]) for profile in profiles]
+        click.echo(json.dumps(rows, indent=1))
     elif profiles:
-        _print_table(profiles)
+        _print_table(profiles, bounds)
     else:
         click.echo("no profiles yet")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tally.commands.profile import command
 from tally.errors import TallyError
-from tally.scheduler.core import Plan, PlanKind
+from tally.scheduler.core import Limits, Plan, PlanKind
 from tally.scheduler.plans import Ability, Measured, PlanRecord, PlanTable, choose, signature_of
 from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 
@@ -248,3 +248,36 @@ def test_the_command_shows_and_clears(tmp_path: Path) -> None:
     assert [row["kernel"] for row in rows] == ["kernel2"] and rows[0]["whole_ns"] == 100 * US
     assert run(command, [*words, "clear"]).output == "2 profiles forgotten\n"
     assert run(command, [*words, "show"]).output == "no profiles yet\n"
+
+
+def test_the_command_plans_by_the_devices_own_bound(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME)
+    store.save([profile(1, "soft"), profile(1, "A100"), profile(1, "old")])
+    store.save_bound("soft", 1000 * US)
+    store.save_bound("A100", 5 * US)
+    store.save_bound("A100", 30 * US)
+    assert ProfileStore(tmp_path / FILE_NAME).bounds() == {"soft": 1000 * US, "A100": 30 * US}
+    run = CliRunner().invoke
+    rows = json.loads(run(command, ["--state-dir", str(tmp_path), "show", "--json"]).output)
+    plans = {row["gpu"]: (row["plan"], row["turnaround_ns_max"]) for row in rows}
+    assert plans == {
+        "soft": ("whole", 1000 * US),
+        "A100": ("preemptible", 30 * US),
+        "old": ("preemptible", Limits.default().turnaround_ns_max),
+    }
+    shown = run(command, ["--state-dir", str(tmp_path), "show", "--gpu", "soft"]).output
+    assert "plans for soft: by a turnaround of at most 1ms" in shown and "A100" not in shown
+
+
+def test_a_file_without_bounds_has_none(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME)
+    assert store._file is not None
+    with store._file:
+        store._file.execute("INSERT INTO bounds VALUES ('odd', 'x')")
+        store._file.execute("INSERT INTO bounds VALUES ('less', -1)")
+    assert store.bounds() == {} and store.faults == 1
+    with store._file:
+        store._file.execute("DROP TABLE bounds")
+    assert store.bounds() == {} and store.faults == 2
+    store.save_bound("soft", 1)
+    assert store.faults == 3

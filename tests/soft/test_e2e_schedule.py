@@ -12,6 +12,7 @@ import pytest
 from support.daemon import Daemon, wait_until
 from support.toolchain import Builder
 
+from tally.daemon.executor import SOFT_TURNAROUND_US
 from tally.scheduler.profiles import FILE_NAME
 
 pytestmark = pytest.mark.timeout(180)
@@ -57,6 +58,7 @@ def test_profiles_outlive_tallyd(builder: Builder, tmp_path: Path) -> None:
         (entry,) = first.values()
         assert "multiply" in entry["kernel"] and entry["shape"] == "6x5 of 16x16"
         assert len(entry["code_hash"]) == 16
+        assert entry["turnaround_ns_max"] == SOFT_TURNAROUND_US * 1000
         row = next(line for line in daemon.tally("profile", "show").splitlines() if "6x5" in line)
         assert "multiply" in row
         daemon.ok(builder.get("matmul"))
