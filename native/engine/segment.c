@@ -8,18 +8,38 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "engine/guard.h"
 #include "engine/session.h"
+
+#define PIECE_BYTES (16ull << 20)
+
+/* Pages are taken now: a full /dev/shm must fail here, not kill whoever touches the memory. They are cleared
+ * with that, a second for some GB, so they are taken in pieces: a session that ends does not wait for the rest.
+ * What can never fit takes nothing from others first. */
+static int take_pages(const struct session *session, int fd, uint64_t bytes)
+{
+    struct statvfs room;
+    if (fstatvfs(fd, &room) == 0 && bytes > (uint64_t)room.f_bavail * room.f_frsize)
+        return ENOSPC;
+    int error = 0;
+    for (uint64_t at = 0; at < bytes && !error; at += PIECE_BYTES) {
+        uint64_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        do
+            error = atomic_load(&session->ending) ? ECANCELED : posix_fallocate(fd, (off_t)at, (off_t)piece);
+        while (error == EINTR);
+    }
+    return error;
+}
 
 int shm_create(struct session *session, const char *name, size_t bytes)
 {
     int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -1;
-    /* Pages are taken now: a full /dev/shm must fail here, not kill whoever touches the memory. */
-    int error = posix_fallocate(fd, 0, (off_t)bytes);
+    int error = take_pages(session, fd, bytes);
     if (!error && session->config.uid != geteuid() && fchown(fd, session->config.uid, session->config.gid) != 0)
         error = errno;
     if (!error)

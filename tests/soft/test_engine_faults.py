@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import zmq
-from support import wire
+from support import hostile, wire
 from support.client import (
     INLINE,
     LEGACY,
@@ -213,6 +213,27 @@ def test_random_messages_end_sessions_only(executor: ExecutorProcess, bystander:
             executor.wait_event("closed", session)
 
 
+def test_lies_of_the_fuzzer_reach_what_they_lie_to(
+    executor: ExecutorProcess, bystander: Client
+) -> None:
+    """Else the fuzzer would try nothing but the decoders: its ops have to follow the protocol."""
+    told: set[int] = set()
+    for seed in range(6):
+        random = Random(seed)
+        opened = executor.open(kind=random.choice(("high", "best-effort")))
+        client = Client(opened)
+        liar = hostile.Liar(random, client.region[0], client.slot_count)
+        ops = [*hostile.preamble(), *(liar.op() for _ in range(250))]
+        for message in ops:
+            client.raw(message)
+            told.add(hostile.OP_HEADER.unpack_from(message)[0])
+        wait_until(lambda ops=ops, page=client: page.page.ops_handled >= len(ops), f"seed {seed}")
+        assert client.page.closed == 0, executor.wait_event("closed", opened["session"])
+        client.close()
+        executor.wait_event("closed", opened["session"])
+    assert told == set(hostile.BODIES)
+
+
 KILLED = """
 import os, sys, time
 sys.path.insert(0, {tests!r})
@@ -266,6 +287,44 @@ def test_a_killed_client_leaves_nothing(
     assert set(executor.shared_memory()) == before
     with executor.client() as client:
         client.free(client.alloc(900 << 20))
+
+
+def test_a_client_that_goes_while_it_gets_pinned_memory(
+    executor: ExecutorProcess, bystander: Client
+) -> None:
+    """What it asked for is not made to the end first."""
+    size = 1 << 30
+    room = os.statvfs("/dev/shm")
+    if room.f_bavail * room.f_frsize < 2 * size:
+        pytest.skip("/dev/shm has no room for it")
+    before = set(executor.shared_memory())
+    with victim(executor) as (client, session):
+        client.begin("HOST_ALLOC", "tally_op_host_alloc", bytes=size)
+        wait_until(lambda: len(executor.shared_memory()) == len(before) + 2, "the area's file")
+        (name,) = [n for n in executor.shared_memory() if f"-s{session}-" in n]
+        for socket in (client.ops, client.replies):
+            socket.close()
+        largest = 0
+        with contextlib.suppress(FileNotFoundError):
+            while True:
+                largest = max(largest, os.stat(f"/dev/shm/{name}").st_blocks * 512)
+                time.sleep(0.001)
+        assert largest < size
+        assert executor.wait_event("closed", session)["reason"] == "the client is gone"
+    assert set(executor.shared_memory()) == before
+
+
+def test_pinned_memory_that_cannot_fit_takes_none(
+    executor: ExecutorProcess, bystander: Client
+) -> None:
+    room = os.statvfs("/dev/shm")
+    with executor.client() as client:
+        began_s = time.monotonic()
+        with pytest.raises(CudaError) as refused:
+            client.host_alloc(room.f_blocks * room.f_frsize)
+        assert refused.value.result == 2
+        assert time.monotonic() - began_s < 0.5, "nothing was cleared"
+        client.host_alloc(4096)[1].close()
 
 
 def test_only_the_expected_process_is_served(executor: ExecutorProcess) -> None:

@@ -3,8 +3,9 @@
     cd tests && python -m support.fuzz --messages 1000000 --seed 1
 
 After every batch two other programs must still compute, one of each class, tallyd must answer, and
-nobody may hold more files, threads or shared memory than before. A failure prints the seed that
-replays it.
+nobody may hold more files, threads or shared memory than before. Messages count once they have been
+taken, not when they are sent: of a session that is ended, all that it still sent is lost. A failure
+prints the seed that replays it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -33,6 +35,10 @@ CONTROL_BATCH = 500
 OPS_BATCH = 200
 # Shares of a data session's messages; most framed lies and every broken message end the session.
 PLAUSIBLE_SHARE, FRAMED_SHARE = 0.98, 0.015
+# How long a session may take nothing off its socket: one of its ops may wait for what never comes.
+STALL_SECONDS = 0.2
+TELL_SECONDS = 10
+ABRUPT_SHARE = 0.2  # of the sessions: their client goes while messages are on their way
 
 
 class ControlPeer:
@@ -93,6 +99,20 @@ class DataSession:
         """The executor has ended the session."""
         return self.page[12] == 1
 
+    @property
+    def handled(self) -> int:
+        """Ops that the executor has taken off the socket."""
+        return int.from_bytes(self.page[16:24], "little")
+
+    def wait_handled(self, count: int, between: Callable[[], None]) -> None:
+        """Until so many ops were taken, the session was ended, or it has stalled."""
+        handled, moved_s = 0, time.monotonic()
+        while handled < count and not self.closed and time.monotonic() - moved_s < STALL_SECONDS:
+            between()
+            time.sleep(0.0005)
+            if self.handled > handled:
+                handled, moved_s = self.handled, time.monotonic()
+
     def send(self, message: bytes) -> bool:
         """False if the session takes no more."""
         try:
@@ -126,7 +146,7 @@ class Fuzzer:
             read_line(pulse, "ready")
         with daemon.client() as client:
             self.jobs = [client.start_job(["fuzz"], f"{kind} fuzz", kind) for kind in CLASSES]
-        self.sent = 0
+        self.taken = self.taken_ops = self.sessions = self.stalled = 0
 
     def close(self) -> None:
         for pulse in self.pulses:
@@ -141,27 +161,34 @@ class Fuzzer:
             peer.drain()
         peer.ask(Type.REQUEST, b'{"op": "ping"}')
         peer.socket.close(linger=0)
-        self.sent += messages
+        self.taken += messages
 
     def fuzz_ops(self, messages: int) -> None:
         session = DataSession(self.context, self.daemon.runtime_dir, self.random.choice(self.jobs))
         drains = self.random.random() < 0.8
         liar = hostile.Liar(self.random, session.region, session.slots)
+        self.sessions += 1
+        sent = 0
         for message in hostile.preamble():
-            session.send(message)
+            sent += session.send(message)
         if drains and session.replies.poll(1000):
             session.drain(liar)
         for _ in range(messages):
-            if not session.send(self.op(liar)) or session.closed:
+            if session.closed or not session.send(self.op(liar)):
                 break
-            self.sent += 1
+            sent += 1
             if drains:
                 session.drain(liar)
+        if self.random.random() >= ABRUPT_SHARE:
+            session.wait_handled(sent, lambda: session.drain(liar) if drains else None)
+            self.stalled += session.handled < sent and not session.closed
         # Half of them leave politely or are told to; the others just go.
         if self.random.random() < 0.5:
             session.send(hostile.broken_op(self.random, session.region)[:7])
         else:
             session.send(hostile.OP_HEADER.pack(1, 0, 16, 0))
+        self.taken += session.handled
+        self.taken_ops += session.handled
         session.close()
 
     def op(self, liar: hostile.Liar) -> bytes:
@@ -188,7 +215,13 @@ class Fuzzer:
         def alone() -> bool:
             return int(self.daemon.stats()["devices"][0]["sessions"]) <= len(self.pulses)
 
-        wait_until(alone, 10, "the fuzzed sessions end")
+        wait_until(alone, 3, "the fuzzed sessions end")
+
+    def progress(self) -> str:
+        return (
+            f"{self.taken} messages, {self.taken_ops} of them ops of {self.sessions} sessions "
+            f"({self.stalled} stalled)"
+        )
 
     def holdings(self) -> list[Holdings]:
         pids = [self.daemon.process.pid, *self.daemon.executor_pids()]
@@ -196,26 +229,31 @@ class Fuzzer:
 
 
 def run(daemon: Daemon, messages: int, seed: int, tell: bool = False) -> int:
-    """Send about `messages` messages, half to each socket; how many were sent. AssertionError."""
+    """Send about `messages` messages, half to each socket; how many were taken. AssertionError."""
     fuzzer = Fuzzer(daemon, seed)
     executors = daemon.executor_pids()
-    began = time.monotonic()
+    began_s = told_s = time.monotonic()
     try:
         before: list[Holdings] = []
-        while fuzzer.sent < messages:
+        while fuzzer.taken < messages:
             fuzzer.fuzz_control(min(CONTROL_BATCH, messages))
-            target = fuzzer.sent + CONTROL_BATCH
-            while fuzzer.sent < min(target, messages):
+            target = fuzzer.taken + CONTROL_BATCH
+            while fuzzer.taken < min(target, messages):
                 fuzzer.fuzz_ops(OPS_BATCH)
             fuzzer.check()
             assert daemon.executor_pids() == executors, f"an executor died:\n{daemon.log()[-3000:]}"
-            if not before and fuzzer.sent >= messages / 3:
+            if not before and fuzzer.taken >= messages / 3:
                 fuzzer.settle()
                 before = fuzzer.holdings()
-            if tell and fuzzer.sent % 20_000 < 2 * CONTROL_BATCH:
-                print(f"{fuzzer.sent} messages, {time.monotonic() - began:.0f} s", flush=True)
+            if tell and time.monotonic() > told_s + TELL_SECONDS:
+                told_s = time.monotonic()
+                print(f"{fuzzer.progress()}, {told_s - began_s:.0f} s", flush=True)
         fuzzer.settle()
-        for old, new in zip(before, fuzzer.holdings(), strict=True):
+        after = fuzzer.holdings()
+        if tell:
+            print(f"{fuzzer.progress()}, {time.monotonic() - began_s:.0f} s")
+            print("tallyd, executor after a third:", *before, "\nand at the end:", *after)
+        for old, new in zip(before, after, strict=True):
             assert new.files <= old.files + 4, f"open files: {old} -> {new}"
             assert new.threads <= old.threads + 2, f"threads: {old} -> {new}"
             growth = new.resident_bytes - old.resident_bytes
@@ -223,10 +261,10 @@ def run(daemon: Daemon, messages: int, seed: int, tell: bool = False) -> int:
         ours = f".{daemon.process.pid}."
         assert not [name for name in shared_memory_files() if ours in name]
     except AssertionError as error:
-        raise AssertionError(f"seed {seed}, after {fuzzer.sent} messages: {error}") from error
+        raise AssertionError(f"seed {seed}, after {fuzzer.taken} messages: {error}") from error
     finally:
         fuzzer.close()
-    return fuzzer.sent
+    return fuzzer.taken
 
 
 def main() -> int:
@@ -236,8 +274,8 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with Daemon() as daemon:
-        sent = run(daemon, options.messages, options.seed, tell=True)
-    print(f"{sent} messages; everybody is well")
+        taken = run(daemon, options.messages, options.seed, tell=True)
+    print(f"{taken} messages; everybody is well")
     return 0
 
 

@@ -8,19 +8,16 @@ from random import Random
 
 from tally.client import protocol
 
+from . import wire
+
 OP_HEADER = struct.Struct("<HHIQ")
 REPLY_HEADER = struct.Struct("<HHIQii")
 MESSAGE_BYTES_MAX = 256 * 1024
 HANDLE_TAG = 0x7A11
 
-# Bodies of the ops by code, as struct tally_op_* in native/include/tally/protocol.h lays them out;
-# "tail" marks those that text or data may follow.
-BODIES: dict[int, str] = {
-    2: "Q", 3: "Q", 4: "QII", 5: "Q", 6: "QQQQQQQQQQHHIII", 7: "QQQQQII", 8: "QQQQII",
-    9: "QQQQ32sIIII", 10: "Q", 11: "QQII", 12: "QII", 13: "QQIIIIIIIIII", 14: "QIi", 15: "Q",
-    16: "Q", 17: "Q", 18: "QQII", 19: "QQQIBBBB", 20: "QII", 21: "Q", 22: "QQII", 23: "Q", 24: "Q",
-    25: "QQ", 26: "", 27: "", 28: "Q",
-}  # fmt: skip
+# Bodies of the ops by code: `struct` letters with the names of what they are.
+BODIES = wire.bodies()
+ONE_WAY = wire.one_way()
 TAILED = {6, 9, 11, 12, 13}
 DESTROYERS = {3, 5, 10, 15, 21}
 
@@ -89,8 +86,8 @@ def narrow(random: Random, bits: int) -> int:
 def field(letter: str, random: Random, region: int) -> int | bytes:
     if letter == "Q":
         return wide(random, region)
-    if letter == "s":
-        return random.randbytes(32)
+    if letter.endswith("s"):
+        return random.randbytes(int(letter[:-1]))
     value = narrow(random, {"I": 32, "i": 32, "H": 16, "B": 8}[letter])
     return value - (1 << 32) if letter == "i" and value >= 1 << 31 else value
 
@@ -107,22 +104,21 @@ def tail(random: Random) -> bytes:
 def framed_op(random: Random, region: int) -> bytes:
     """An op whose header is right and whose body is a lie; most end the session."""
     code = random.choice(list(BODIES))
-    layout = BODIES[code]
-    values = [field(x, random, region) for x in layout.replace("32s", "s")]
+    values = [field(letter, random, region) for letter, _ in BODIES[code]]
     end = tail(random) if code in TAILED and random.random() < 0.8 else b""
     return pack(code, random.choice((0, 1, 2, random.getrandbits(64))), values, end)
 
 
 def pack(code: int, call: int, values: Sequence[int | bytes], end: bytes = b"") -> bytes:
-    body = struct.pack("<" + BODIES[code], *values) + end
+    layout = "<" + "".join(letter for letter, _ in BODIES[code])
+    body = struct.pack(layout, *values) + end
     return OP_HEADER.pack(code, 0, OP_HEADER.size + len(body), call) + body
 
 
-# What the 64-bit words of a body name, where they name handles.
-KINDS: dict[int, tuple[int, ...]] = {
-    6: (2,), 7: (2,), 9: (4,), 10: (4,), 11: (4, 5), 12: (4,), 13: (5, 2), 14: (2,), 15: (2,),
-    16: (2,), 17: (2,), 18: (2, 3), 19: (2,), 20: (3,), 21: (3,), 22: (3, 2), 23: (3,), 24: (3,),
-    25: (3, 3), 28: (4,),
+# Kinds of the handles that 64-bit words name.
+KINDS = {
+    "stream": 2, "hStream": 2, "srcStream": 2, "dstStream": 2, "event": 3, "start": 3, "end": 3,
+    "module": 4, "function": 5, "func": 5, "hfunc": 5,
 }  # fmt: skip
 
 
@@ -147,8 +143,9 @@ class Liar:
         self.fresh = 3  # handles up to here are used by chance; new ones come from here
         self.addresses: list[int] = []  # that the session was given
         self.shape = {
-            6: self._copy, 7: self._memset, 8: self._upload, 9: self._load, 11: self._function,
-            12: self._name, 13: self._launch, 14: self._stream, 19: self._value, 20: self._event,
+            4: self._pinned, 6: self._copy, 7: self._memset, 8: self._upload, 9: self._load,
+            11: self._function, 12: self._name, 13: self._launch, 14: self._stream,
+            19: self._value, 20: self._event,
         }  # fmt: skip
 
     def op(self) -> bytes:
@@ -156,15 +153,18 @@ class Liar:
         code = random.choice(list(BODIES))
         if code in DESTROYERS and random.random() < 0.9:
             code = 13  # or soon nothing would be left to lie about
-        layout = BODIES[code].replace("32s", "s")
-        values = [self._field(letter) for letter in layout]
-        for position, kind in enumerate(KINDS.get(code, ())):
-            if random.random() < 0.9:
+        values = [self._field(letter) for letter, _ in BODIES[code]]
+        for position, (letter, name) in enumerate(BODIES[code]):
+            kind = KINDS.get(name, 0) if letter == "Q" else 0
+            if kind and random.random() < 0.9:
                 values[position] = kind << 48 | HANDLE_TAG << 32 | random.choice((0, 0, 0, 1, 2))
             if kind == 2 and random.random() < 0.3:
                 values[position] = 1  # the legacy default stream
+            if name == "attribute_count":
+                values[position] = random.choice((0, 0, 1, 8, 9))
         end = self.shape[code](values) if code in self.shape else b""
-        return pack(code, random.randint(1, 1 << 62), values, end)
+        call = 0 if code in ONE_WAY else random.randint(1, 1 << 62)
+        return pack(code, call, values, end)
 
     def learn(self, reply: bytes) -> None:
         """Take the address out of a reply that gives one."""
@@ -189,6 +189,11 @@ class Liar:
 
     def _event(self, values: Values) -> bytes:
         values[0:2] = [self._new(3), self.random.choice((0, 0, 1, 2, 0xFFFF))]
+        return b""
+
+    def _pinned(self, values: Values) -> bytes:
+        if self.random.random() < 0.9:  # or all time goes into the clearing of gigabytes
+            values[0] = self.random.choice((0, 1, 4096, 1 << 20))
         return b""
 
     def _copy(self, values: Values) -> bytes:

@@ -1,4 +1,4 @@
-"""native/include/tally/protocol.h for Python, read by cffi from the header: no copy to drift."""
+"""The protocol's C headers for Python, read by cffi: no copy to drift."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 
 import cffi
 
-HEADER = Path(__file__).parents[2] / "native" / "include" / "tally" / "protocol.h"
+INCLUDE = Path(__file__).parents[2] / "native" / "include" / "tally"
+HEADERS = (INCLUDE / "protocol.h", INCLUDE / "generated" / "ops.h")
+# What the generated ops hold of the driver API: C's static assertions hold the sizes.
+CUDA = "typedef struct { uint32_t id, pad; uint64_t value[8]; } CUlaunchAttribute;\n"
+CUDA_BYTES = {"CUstreamAttrValue": 64, "CUtensorMap": 128}
 
 
 def _without_preprocessor(text: str) -> tuple[str, dict[str, int]]:
@@ -22,6 +26,8 @@ def _without_preprocessor(text: str) -> tuple[str, dict[str, int]]:
         if re.fullmatch(r"[\w\s()*+-]+", value):
             numbers[name] = int(eval(re.sub(r"\b(0x[0-9a-fA-F]+|\d+)(?:u|ull)\b", r"\1", value)))
     text = re.sub(r"^#.*$", "", text, flags=re.M)
+    for name, size in CUDA_BYTES.items():
+        text = text.replace(f"sizeof({name})", str(size))
     for name, number in numbers.items():
         text = re.sub(rf"\b{name}\b", str(number), text)
     text = re.sub(r"\[([\d\s*+-]+)\]", lambda match: f"[{eval(match[1])}]", text)
@@ -31,7 +37,9 @@ def _without_preprocessor(text: str) -> tuple[str, dict[str, int]]:
 @functools.cache
 def load() -> tuple[Any, dict[str, int]]:
     """cffi's view of the structs and enums, and the macros' values."""
-    text, numbers = _without_preprocessor(HEADER.read_text(encoding="utf-8"))
+    text, numbers = _without_preprocessor(
+        CUDA + "".join(header.read_text(encoding="utf-8") for header in HEADERS)
+    )
     ffi = cffi.FFI()
     ffi.cdef(text)
     return ffi, numbers
@@ -46,6 +54,47 @@ def constant(name: str) -> int:
     if name in NUMBERS:
         return NUMBERS[name]
     return int(FFI.dlopen(None).__getattr__(name))
+
+
+LETTERS = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i", "uint16_t": "H", "uint8_t": "B"}
+
+
+def _words(kind: Any, name: str) -> list[tuple[str, str]]:
+    if kind.kind == "array" and kind.item.cname == "uint8_t":
+        return [(f"{kind.length}s", name)]
+    if kind.kind == "array":
+        return _words(kind.item, name) * int(kind.length)
+    if kind.kind == "struct":
+        return [word for inner, part in kind.fields for word in _words(part.type, inner)]
+    return [(LETTERS[kind.cname], name)]
+
+
+def bodies() -> dict[int, list[tuple[str, str]]]:
+    """Of every op by its code: the words behind its header, as `struct` letters with names."""
+    known = set(FFI.list_types()[1])
+    found = {}
+    for enum in ("tally_op_code", "tally_generated_op"):
+        for name, code in FFI.typeof(f"enum {enum}").relements.items():
+            name = name.removeprefix("TALLY_OP_")
+            if name in ("BYE", "GENERATED", "GENERATED_END"):
+                continue
+            name = name if name.startswith("cu") else name.lower()
+            # Several ops on a stream, or on an event, have one struct; some have nothing to say.
+            structs = [f"tally_op_{name}", f"tally_op_{name.split('_')[0]}"]
+            struct = next((one for one in structs if one in known), "")
+            fields = FFI.typeof(f"struct {struct}").fields[1:] if struct else []
+            found[code] = [word for field, part in fields for word in _words(part.type, field)]
+    return found
+
+
+def one_way() -> set[int]:
+    """Generated ops that have no reply: they must not ask for one."""
+    known = set(FFI.list_types()[1])
+    return {
+        code
+        for name, code in FFI.typeof("enum tally_generated_op").relements.items()
+        if f"tally_reply_{name.removeprefix('TALLY_OP_')}" not in known
+    }
 
 
 def handle(kind: str, index: int) -> int:
