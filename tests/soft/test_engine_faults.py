@@ -17,6 +17,7 @@ import pytest
 import zmq
 from support import hostile, wire
 from support.client import (
+    CONTEXT,
     INLINE,
     LEGACY,
     SLOT,
@@ -329,8 +330,7 @@ def test_pinned_memory_that_cannot_fit_takes_none(
 
 def test_only_the_expected_process_is_served(executor: ExecutorProcess) -> None:
     opened = executor.open(pid=1)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.PUSH)
+    socket = CONTEXT.socket(zmq.PUSH)
     socket.linger = 0
     socket.connect(opened["ops"])
     with contextlib.suppress(zmq.Again):
@@ -340,7 +340,6 @@ def test_only_the_expected_process_is_served(executor: ExecutorProcess) -> None:
     time.sleep(0.1)
     assert str(opened["session"]) in executor.stats()
     socket.close()
-    context.term()
     executor.request("close", session=opened["session"], reason="test")
     assert executor.wait_event("closed", opened["session"])["reason"] == "test"
 

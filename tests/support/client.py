@@ -28,6 +28,9 @@ DEVICE, PINNED, SLOT, INLINE = (
     wire.constant(f"PLACE_{name}") for name in ("DEVICE", "PINNED", "SLOT", "INLINE")
 )
 TIMEOUT_S = 20.0
+# One for all, never ended: the end of a context waits for its sockets, and those of a test that
+# fails are not closed. The failure would never be told.
+CONTEXT: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
 
 class CudaError(Exception):
@@ -43,9 +46,8 @@ class Client:
     """One session. Calls may be outstanding in any number; replies are matched by number."""
 
     def __init__(self, opened: dict[str, Any]) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.ops = self._context.socket(zmq.PUSH)
-        self.replies = self._context.socket(zmq.PULL)
+        self.ops = CONTEXT.socket(zmq.PUSH)
+        self.replies = CONTEXT.socket(zmq.PULL)
         for socket, endpoint in ((self.ops, opened["ops"]), (self.replies, opened["replies"])):
             socket.linger = 0
             socket.connect(endpoint)
@@ -69,7 +71,6 @@ class Client:
             self.send("BYE", "tally_op", linger=True)
         for socket in (self.ops, self.replies):
             socket.close()
-        self._context.term()
         self.map.close()
 
     # ---- the page -------------------------------------------------------------------------------
@@ -328,8 +329,7 @@ class ExecutorProcess:
     def __init__(self, *options: str, device: str = "soft") -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tally-test-"))
         self.instance = secrets.token_hex(4)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket = self._context.socket(zmq.PAIR)
+        self.socket = CONTEXT.socket(zmq.PAIR)
         self.socket.linger = 0
         self.socket.bind(f"ipc://{self.runtime}/executor-0.sock")
         self.process = subprocess.Popen(
@@ -362,7 +362,6 @@ class ExecutorProcess:
             self.process.kill()
             self.process.wait()
         self.socket.close()
-        self._context.term()
         for path in self.runtime.iterdir():
             path.unlink()
         self.runtime.rmdir()
