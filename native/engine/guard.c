@@ -42,7 +42,7 @@ bool guard_install(void)
 
 /* NODEFER leaves the mask as it was, so there is nothing to restore; ThreadSanitizer's own handler, which
  * calls ours, blocks everything. */
-#if defined(__SANITIZE_THREAD__)
+#if defined(TALLY_SANITIZE_THREAD)
 #define SAVE_MASK 1
 #else
 #define SAVE_MASK 0

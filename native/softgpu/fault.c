@@ -18,7 +18,7 @@ static _Thread_local struct soft_worker *this_worker __attribute__((tls_model("i
 static struct sigaction previous_segv, previous_bus, previous_fpe;
 static pthread_once_t install_once = PTHREAD_ONCE_INIT;
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(TALLY_SANITIZE_THREAD)
 /* ThreadSanitizer holds other signals back until the thread calls something, which compiled code may never. */
 int soft_fault_interrupt_signal(void) { return SIGSYS; }
 #else

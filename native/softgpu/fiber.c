@@ -6,9 +6,6 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 #define GUARD 4096u
 
@@ -112,17 +109,10 @@ bool soft_fibers_create(struct soft_fibers *fibers) {
         fiber->stack = base + GUARD;
         fiber->stack_bytes = SOFT_FIBER_STACK - GUARD;
     }
-#if defined(__SANITIZE_THREAD__)
-    fibers->home.tsan = __tsan_get_current_fiber();
-#endif
     return true;
 }
 
 void soft_fibers_destroy(struct soft_fibers *fibers) {
-#if defined(__SANITIZE_THREAD__)
-    for (uint32_t i = 0; i < SOFT_FIBERS; i++)
-        if (fibers->fibers[i].tsan) __tsan_destroy_fiber(fibers->fibers[i].tsan);
-#endif
     if (fibers->mapping) munmap(fibers->mapping, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK);
     fibers->mapping = NULL;
 }
@@ -131,17 +121,11 @@ void soft_fiber_prepare(struct soft_fibers *fibers, uint32_t index, soft_fiber_f
     struct soft_fiber *fiber = &fibers->fibers[index];
     fiber->stack_pointer = first_frame(fiber->stack + fiber->stack_bytes, fn, argument);
     fiber->fake_stack = NULL;
-#if defined(__SANITIZE_THREAD__)
-    if (!fiber->tsan) fiber->tsan = __tsan_create_fiber(0);
-#endif
 }
 
 static void switch_to(struct soft_fiber *from, struct soft_fiber *to, bool for_good) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(for_good ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
-#endif
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(to->tsan, 0);
 #endif
     soft_switch(&from->stack_pointer, to->stack_pointer);
 #if defined(__SANITIZE_ADDRESS__)
@@ -177,9 +161,6 @@ void soft_fiber_end(struct soft_fibers *fibers, uint32_t index) {
 void soft_fiber_leave(struct soft_fibers *fibers) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(NULL, fibers->home.stack, fibers->home.stack_bytes);
-#endif
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(fibers->home.tsan, 0);
 #endif
     (void)fibers;
 }

@@ -13,7 +13,6 @@ typedef void (*soft_fiber_fn)(void *argument);
 struct soft_fiber {
     void *stack_pointer; /* while it does not run */
     void *fake_stack;    /* AddressSanitizer's */
-    void *tsan;          /* ThreadSanitizer's */
     uint8_t *stack;      /* lowest usable byte */
     uint64_t stack_bytes;
 };

@@ -38,7 +38,7 @@ void soft_guard_install(void)
 }
 
 /* ThreadSanitizer's own handler, which calls ours, blocks every signal. */
-#if defined(__SANITIZE_THREAD__)
+#if defined(TALLY_SANITIZE_THREAD)
 #define SAVE_MASK 1
 #else
 #define SAVE_MASK 0

@@ -8,7 +8,7 @@
 
 /* Sanitizers reserve most of the address space for their shadow memory, so their builds use other parts;
  * a shim learns from the executor where its memory is. */
-#if defined(__SANITIZE_THREAD__)
+#if defined(TALLY_SANITIZE_THREAD)
 /* ThreadSanitizer's low application range on x86-64 ends at 512 GiB: all parts must fit. */
 #define TALLY_PARTS_BASE 0x1000000000ull
 #define TALLY_PARTS_MAX 2u

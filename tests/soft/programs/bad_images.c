@@ -3,6 +3,7 @@
 #include "driver.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 static uint32_t state;
 
@@ -28,12 +29,13 @@ static uint8_t *read_file(const char *path, size_t *bytes)
     return data;
 }
 
-/* Pages, not heap: the size of an image is what it says of itself, so a wrong one has the driver look behind
- * it, which an address sanitizer would call an overflow of the heap block. */
-static uint8_t *pages(size_t bytes)
+/* Memory with nothing to be read behind it: the size of an image is what it says of itself, and a wrong one
+ * must not lead into the heap, where reading on is harmless but an address sanitizer's error. */
+static uint8_t *fenced(size_t bytes)
 {
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    EXPECT(at != MAP_FAILED, "no memory");
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;
+    uint8_t *at = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(at != MAP_FAILED && mprotect(at + whole, page, PROT_NONE) == 0, "no memory");
     return at;
 }
 
@@ -76,7 +78,7 @@ int main(int argc, char **argv)
     CUmodule module;
     CUfunction function;
     EXPECT(argc == 4, "usage");
-    uint8_t *good = read_file(argv[1], &bytes), *bad = pages(bytes + 64);
+    uint8_t *good = read_file(argv[1], &bytes), *bad = fenced(bytes + 64);
     state = (uint32_t)atoi(argv[2]) | 1;
     int loaded = 0, count = atoi(argv[3]);
     load_driver();
