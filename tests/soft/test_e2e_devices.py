@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support import soft_driver
 from support.daemon import Daemon
-from support.toolchain import Builder, compile_c
-
-from tally.client import paths
+from support.toolchain import Builder
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -24,12 +23,7 @@ def test_one_program_on_two_devices(builder: Builder) -> None:
 
 def test_drivers_that_give_the_same_addresses(builder: Builder, tmp_path: Path) -> None:
     """As real drivers may, in two executors: here each is softgpu in the guise of the machine's."""
-    softgpu = paths.softgpu_library()
-    assert softgpu is not None
-    driver = compile_c(
-        builder.folder / "two_softgpus.c",
-        ("-shared", "-fPIC", str(softgpu), f"-Wl,-rpath,{softgpu.parent}"),
-    )
+    driver = soft_driver.build(builder.folder / "two_softgpus.c")
     (tmp_path / "libcuda.so.1").symlink_to(driver)
     with Daemon(device="cuda", env={"LD_LIBRARY_PATH": str(tmp_path)}) as daemon:
         assert daemon.ok(builder.get("two_drivers")) == "ok\n"

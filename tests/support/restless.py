@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import soft_driver
 from support.daemon import Daemon
-from support.toolchain import compile_c
-from tally.client import paths
 from tally.scheduler.ptx import variants
 from tally.scheduler.ptx.image import ImageError, extract
 from tally.scheduler.ptx.module import RewriteError
@@ -68,21 +67,17 @@ class Restless:
 def restless(seed: int, rewrite: Rewrite = usual, *flags: str) -> Iterator[Restless]:
     """A device whose stops are drawn from the seed; `flags` are tallyd's. Modules that cannot be
     rewritten run whole."""
-    softgpu = paths.softgpu_library()
-    assert softgpu is not None
-    build = ("-shared", "-fPIC", str(softgpu), f"-Wl,-rpath,{softgpu.parent}")
-    driver = compile_c(_PROGRAMS / "restless.c", build)
+    driver = soft_driver.build(_PROGRAMS / "restless.c")
     with tempfile.TemporaryDirectory(prefix="restless-") as name:
         folder = Path(name)
         with (folder / "counts").open("wb+") as file:
             file.truncate(_COUNTS.size)
             counts = mmap.mmap(file.fileno(), _COUNTS.size)
         env = {
-            "RESTLESS_DRIVER": str(driver),
+            **soft_driver.environment(driver),
             "RESTLESS_COUNTS": str(folder / "counts"),
             "RESTLESS_SOCKET": str(folder / "socket"),
             "RESTLESS_SEED": str(seed),
-            "PYTHONPATH": str(Path(__file__).parent / "restless_site"),
         }
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(env["RESTLESS_SOCKET"])
