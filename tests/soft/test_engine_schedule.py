@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
@@ -177,20 +178,20 @@ def test_every_block_runs_once_whatever_the_policy(executor: ExecutorProcess, po
 def test_streams_that_exist_follow_the_policy_in_their_priority(executor: ExecutorProcess) -> None:
     with executor.client(kind="high") as high, executor.client() as low:
         (ours, data), (theirs, room) = counting(high), counting(low)
-        waited_s = {}
-        for turn, policy in enumerate(["fifo", "priority", "fifo", "priority"], 1):
+        waited_s = {"fifo": math.inf, "priority": math.inf}  # the best: other programs only add
+        for turn, policy in enumerate([*waited_s] * 3, 1):
             assert executor.request("policy", policy=policy)["ok"]
-            low.launch(theirs, struct.pack("QI", room, 300_000), grid=(1000, 1, 1))
+            low.launch(theirs, struct.pack("QI", room, 500_000), grid=(1000, 1, 1))
             wait_until(
                 lambda turn=turn: counters(executor, low.session)["starts"] >= turn, "the start"
             )
             started_s = time.monotonic()
             high.launch(ours, struct.pack("QI", data, 1), grid=(1, 1, 1))
             high.sync()
-            waited_s[policy] = time.monotonic() - started_s
+            waited_s[policy] = min(waited_s[policy], time.monotonic() - started_s)
             low.sync()
         assert waited_s["fifo"] > 5 * waited_s["priority"]
-        assert high.read(data, 4) == struct.pack("I", 4)
+        assert high.read(data, 4) == struct.pack("I", 6)
 
 
 def test_policies_change_under_load(executor: ExecutorProcess) -> None:

@@ -1,4 +1,4 @@
-"""Drivers over softgpu: libraries that replace some of its functions, and the executors they run in."""
+"""Drivers over softgpu: libraries that replace some of its functions, in executors of tests."""
 
 from __future__ import annotations
 
