@@ -274,6 +274,8 @@ def _from_text(name: str, text: str) -> Value:
 
 
 def _article(noun: str) -> str:
+    if noun in ("text", "true/false"):
+        return noun
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 

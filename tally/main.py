@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from . import __version__
 from .errors import EXIT_STATUSES, TallyError
 
 # Name and one line of help. A new subcommand is one entry here and one module with `command` in it.
@@ -77,6 +78,7 @@ class LazyGroup(click.Group):
     metavar="PATH",
     help="Folder of tallyd's sockets [$TALLY_RUNTIME_DIR, else where tallyd puts them].",
 )
+@click.version_option(__version__, message="tally %(version)s", help="Print the version and exit.")
 @click.pass_context
 def command(ctx: click.Context, runtime_dir: str | None) -> None:
     """Share one GPU between a latency-critical service and best-effort jobs.
@@ -89,6 +91,14 @@ def command(ctx: click.Context, runtime_dir: str | None) -> None:
     ctx.obj = Path(runtime_dir) if runtime_dir else client_runtime_dir(os.environ)
 
 
+def _where_to_look(error: click.ClickException) -> str:
+    """Which command's help has the answer, unless the message is one."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or context.command is command:
+        return ""
+    return f" See `{context.command_path} --help`."
+
+
 def main() -> None:
     """The console script. Errors end it with one line and the status of tally.errors."""
     try:
@@ -98,7 +108,7 @@ def main() -> None:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"tally: {error.format_message()}", err=True)
+        click.echo(f"tally: {error.format_message()}{_where_to_look(error)}", err=True)
         sys.exit(2)
     except TallyError as error:
         click.echo(f"tally: {error}", err=True)

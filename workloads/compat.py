@@ -53,7 +53,8 @@ def _run_program(daemon: LocalDaemon, python: Path, report: Path, dry: bool) -> 
 
 
 def show(report: dict[str, Any], job: JobRecord, dry: bool) -> None:
-    table = render.table(("step", "what it does", "result", "time"), right=("time",))
+    columns = ("step", "what it does", "result", "time")
+    table = render.table(columns, right=("time",), wrap=("what it does",))
     good = "answered" if dry else "right"
     for step in report["steps"]:
         result = {"ok": good}.get(step["result"], step["result"])

@@ -292,7 +292,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    console = render.console()
+    console = Console()
     try:
         run(options, console)
     except TallyError as error:

@@ -46,7 +46,16 @@ def read_lines(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
         ValueError,
         AttributeError,
     ) as error:
-        raise TraceError(f"{path}, line {number}: {error}") from error
+        raise _explained(path, number, error) from error
+
+
+def _explained(path: Path, line: int, error: Exception) -> TraceError:
+    if isinstance(error, OSError) and error.strerror:
+        return TraceError(f"{path} cannot be read: {error.strerror}")
+    if isinstance(error, UnicodeDecodeError | json.JSONDecodeError | gzip.BadGzipFile):
+        return TraceError(f"{path}, line {line}: not a trace or recording of launches: {error}")
+    reason = f"without {error}" if isinstance(error, KeyError) else str(error)
+    return TraceError(f"{path}, line {line}: {reason}")
 
 
 def format_of(path: Path) -> str:
@@ -56,4 +65,4 @@ def format_of(path: Path) -> str:
             first = json.loads(file.readline())
         return str(first.get("format", "")) if isinstance(first, dict) else ""
     except (OSError, EOFError, ValueError) as error:
-        raise TraceError(f"{path}, line 1: {error}") from error
+        raise _explained(path, 1, error) from error

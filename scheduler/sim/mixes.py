@@ -77,5 +77,9 @@ def load(path: Path = PUBLISHED) -> Mixes:
             {name: _mix(name, entry, device) for name, entry in data["services"].items()},
             {name: _mix(name, entry, device) for name, entry in data["trainers"].items()},
         )
-    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except OSError as error:
+        raise MixError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise MixError(f"{path}: not valid TOML: {error}") from error
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise MixError(f"{path}: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Results of simulations for people: a table, a plot, JSON."""
+"""Results of simulations: a plot, JSON."""
 
 from __future__ import annotations
 
@@ -8,61 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from tally.scheduler.sim.compare import Row
-from tally.scheduler.sim.study import Pair, Summary
-
-
-def _ms(ns: float) -> str:
-    return "-" if math.isnan(ns) else f"{ns / 1e6:.3f}"
-
-
-def _percent(overhead: float) -> str:
-    return "-" if math.isnan(overhead) else f"{overhead * 100:+.1f}%"
-
-
-def _table(title: str, columns: Sequence[str], left: int) -> Table:
-    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
-    return table
-
-
-def policy_table(rows: Sequence[Row]) -> Table:
-    """One line per policy and client."""
-    columns = ("policy", "job", "p50 ms", "p99 ms", "p99", "queued p99", "throughput", "system")
-    table = _table("Simulated; over each job alone", (*columns, "turnaround p99"), left=2)
-    for row in rows:
-        for index, client in enumerate(row.clients):
-            open_loop = client.high
-            table.add_row(
-                row.policy if index == 0 else "",
-                client.name,
-                _ms(client.p50_ns) if open_loop else "",
-                _ms(client.p99_ns) if open_loop else "",
-                _percent(client.p99_overhead) if open_loop else "",
-                _percent(client.response_p99_overhead) if open_loop else "",
-                f"{client.throughput:.2f}",
-                f"{row.system_throughput:.2f}" if index == 0 else "",
-                f"{row.turnaround_p99_ns / 1e3:.0f} us" if index == 0 else "",
-            )
-    return table
-
-
-def summary_table(summaries: Sequence[Summary]) -> Table:
-    columns = ("policy", "p99 mean", "p99 worst", "queued p99", "system", "turnaround p99")
-    table = _table("Simulated; every service beside every trainer", columns, left=1)
-    for row in summaries:
-        table.add_row(
-            row.policy,
-            _percent(row.mean_p99_overhead),
-            _percent(row.worst_p99_overhead),
-            _percent(row.mean_response_p99_overhead),
-            f"{row.mean_system_throughput:.3f}",
-            f"{row.worst_turnaround_p99_ns / 1e3:.0f} us",
-        )
-    return table
+from tally.scheduler.sim.study import Pair
 
 
 def _finite(value: Any) -> Any:

@@ -182,7 +182,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 def _show(findings: list[Finding]) -> None:
     styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
-    table = render.table(("", "WHAT", "FOUND"))
+    table = render.table(("", "WHAT", "FOUND"), wrap=("FOUND",))
     for finding in findings:
         mark = f"[{styles[finding.level]}]{finding.level}[/]"
         table.add_row(mark, render.plain(finding.subject), render.plain(finding.text))

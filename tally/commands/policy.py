@@ -29,7 +29,7 @@ def command(runtime_dir: Path, name: str | None) -> None:
 def _show(current: str) -> None:
     from tally.scheduler.core import policies
 
-    table = render.table(("", "POLICY", "WHAT IT DOES"))
+    table = render.table(("", "POLICY", "WHAT IT DOES"), wrap=("WHAT IT DOES",))
     for known, text in policies().items():
         table.add_row("*" if known == current else "", known, text)
     render.show(table)

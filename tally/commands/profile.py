@@ -51,7 +51,9 @@ def _describe(profile: Profile, turnaround_ns_max: int) -> dict[str, Any]:
 
 def _print_table(profiles: list[Profile], bounds: Mapping[str, int]) -> None:
     columns = ["kernel", "grid and block", "gpu", "plan", "runs", "whole", "guarded", "stops in"]
-    table = render.table(columns, right=columns[4:])
+    table = render.table(
+        columns, right=columns[4:], keys=("kernel", "grid and block"), cut=("kernel", "gpu")
+    )
     for profile in profiles:
         row, record = _describe(profile, bounds[profile.gpu]), profile.record
         known = [ns if n else None for ns, n in zip(record.ns, record.count, strict=True)]
@@ -113,7 +115,7 @@ def show(state_dir: Path | None, gpu: str | None, as_json: bool) -> None:
         click.echo("no profiles yet")
 
 
-@command.command()
+@command.command(short_help="Forget profiles.")
 @click.option("--gpu", metavar="NAME", help="Only those of this GPU.")
 @click.pass_obj
 def clear(state_dir: Path | None, gpu: str | None) -> None:
@@ -124,4 +126,4 @@ def clear(state_dir: Path | None, gpu: str | None) -> None:
     count = store.clear(gpu)
     if store.faults > faults:
         raise TallyError(f"cannot clear profiles: {store.last_fault}")
-    click.echo(f"{count} profiles forgotten")
+    click.echo(f"{count} profile{'s' * (count != 1)} forgotten")

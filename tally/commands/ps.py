@@ -18,20 +18,11 @@ def command(runtime_dir: Path, show_all: bool) -> None:
     """List jobs."""
     with connect(runtime_dir) as client:
         jobs = client.jobs(ended=show_all)
-    table = render.table(
-        (
-            "JOB",
-            "NAME",
-            "CLASS",
-            "PRIORITY",
-            "STATE",
-            "PID",
-            "PROCESSES",
-            "SESSIONS",
-            "TIME",
-            "COMMAND",
-        )
+    columns = (
+        *("JOB", "NAME", "CLASS", "PRIORITY", "STATE", "PID", "PROCESSES", "SESSIONS", "TIME"),
+        "COMMAND",
     )
+    table = render.table(columns, keys=("JOB", "NAME"), cut=("NAME", "COMMAND"))
     for job in jobs:
         seconds = (job.ended_s or time.time()) - job.started_s
         table.add_row(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tally import render
+from tally import render, simulated
 from tally.errors import ConfigError, TallyError
 from tally.scheduler.core import Limits, policies
 from tally.scheduler.sim import files, mixes, recording, replay, report, study, trace
@@ -50,6 +50,13 @@ def _heading(how: study.Setting) -> dict[str, Any]:
     }
 
 
+def _save(scenario: Scenario, path: Path) -> None:
+    try:
+        trace.save(scenario, path)
+    except OSError as error:
+        raise SimulateError(f"cannot write {path}: {error.strerror}") from error
+
+
 def _plot(rows: Sequence[Row], path: Path) -> None:
     try:
         report.plot(rows, path)
@@ -75,12 +82,25 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
         rows = [report.pair_json(pair) for pair in pairs]
         _emit(_heading(how) | {"summary": [asdict(s) for s in summaries], "pairs": rows})
     else:
-        render.console().print(report.summary_table(summaries))
+        click.echo("\nSimulated; every service beside every trainer:\n")
+        render.show(simulated.summary_table(summaries))
 
 
 @click.command()
-@click.option("--service", "services", multiple=True, help="High job from the mixes; repeatable.")
-@click.option("--trainer", "trainers", multiple=True, help="Best-effort job; repeatable.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    help="High job from the mixes; repeatable [bert].",
+)
+@click.option(
+    "--trainer",
+    "trainers",
+    multiple=True,
+    metavar="NAME",
+    help="Best-effort job; repeatable [whisper].",
+)
 @click.option("--mixes", "mix_file", type=click.Path(path_type=Path), help="Another file of mixes.")
 @click.option(
     "--trace",
@@ -90,12 +110,40 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
     help="Replay a recording (tally trace record) or a trace; repeatable: all at once.",
 )
 @click.option("--all-pairs", is_flag=True, help="Every service beside every trainer, summarised.")
-@click.option("--policy", "chosen", multiple=True, help="Policy; repeatable. Default: all.")
-@click.option("--load", default=0.5, show_default=True, help="Share of time a service is busy.")
-@click.option("--seconds", type=float, help="Virtual time [10, or a trace's own length].")
+@click.option(
+    "--policy",
+    "chosen",
+    multiple=True,
+    metavar="NAME",
+    help="See `tally policy`; repeatable [all].",
+)
+@click.option(
+    "--load",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the time that a service is busy.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 1_000_000, min_open=True),
+    metavar="N",
+    help="Virtual time [10, or a trace's own length].",
+)
 @click.option("--seed", default=1, show_default=True, help="Same seed, same nanoseconds.")
-@click.option("--turnaround-us", type=float, help="Bound on best-effort work in flight.")
-@click.option("--hysteresis-us", type=float, help="How long high counts as busy after a launch.")
+@click.option(
+    "--turnaround-us",
+    type=click.FloatRange(1, 1_000_000),
+    metavar="N",
+    help="Bound on best-effort work in flight.",
+)
+@click.option(
+    "--hysteresis-us",
+    type=click.FloatRange(0, 1_000_000),
+    metavar="N",
+    help="How long high counts as busy after a launch.",
+)
 @click.option("--depth", type=click.IntRange(1, 8), help="Guarded launches in flight per stream.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a PNG.")
 @click.option("--save-trace", type=click.Path(path_type=Path), help="Write the scenario's trace.")
@@ -148,7 +196,7 @@ def command(
         else:
             scenario = _scenario(known, services, trainers, how)
         if save_trace is not None:
-            trace.save(scenario, save_trace)
+            _save(scenario, save_trace)
         comparison = Comparison(scenario, how.seconds, how.limits)
         rows = list(comparison.rows(names))
     except (mixes.MixError, files.TraceError, SimulationError, ValueError) as error:
@@ -158,7 +206,8 @@ def command(
     if as_json:
         _emit(_heading(how) | {"policies": [report.row_json(row) for row in rows]})
     else:
-        render.console().print(report.policy_table(rows))
+        click.echo("Simulated; latencies of each request's kernels, or QUEUED from its arrival:\n")
+        render.show(simulated.policy_table(rows))
 
 
 def _replay(paths: Sequence[Path]) -> tuple[Scenario, Limits]:

@@ -19,6 +19,7 @@ NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
     *("REQUESTS", "LATENCY p50", "p95 ", "p99 ", "MEMORY", "PEAK"),
 )
+GLUED = {"p95", "p99", "p95 ", "p99 "}
 WAITING_NS_MIN = 500_000_000  # between two kernels of a high job everybody waits a little
 SCHEDULE = (
     *("LAUNCHES", "STARTS", "PER LAUNCH", "PREEMPTED"),
@@ -108,7 +109,7 @@ def _tables(snapshot: Mapping[str, Any], schedule: bool) -> RenderableType:
     columns, numbers = (SCHEDULE, _schedule_numbers) if schedule else (NUMBERS, _numbers)
     if not snapshot["jobs"]:
         return Group(*lines, "", "no jobs yet")
-    return Group(*lines, "", _job_table(snapshot, columns, numbers))
+    return Group(*lines, "", job_table(snapshot, columns, numbers))
 
 
 def _executor_line(executor: Mapping[str, Any]) -> str:
@@ -141,12 +142,18 @@ def _schedule_line(schedule: Mapping[str, Any]) -> str:
     return text
 
 
-def _job_table(
+def job_table(
     snapshot: Mapping[str, Any],
     columns: tuple[str, ...],
     numbers: Callable[[Mapping[str, Any]], list[str]],
-) -> RenderableType:
-    table = render.table(("JOB", "NAME", "CLASS", "STATE", *columns), columns)
+) -> render.Table:
+    table = render.table(
+        ("JOB", "NAME", "CLASS", "STATE", *columns),
+        columns,
+        keys=("JOB", "NAME"),
+        cut=("NAME",),
+        glued=GLUED.intersection(columns),
+    )
     for job in snapshot["jobs"]:
         name = render.plain(job["name"])
         table.add_row(job["id"], name, job["class"], _state(job), *numbers(job))

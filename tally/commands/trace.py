@@ -40,7 +40,7 @@ def command() -> None:
 # ---- recording -----------------------------------------------------------------------------------
 
 
-@command.command()
+@command.command(short_help="Record every launch and request into FILE.")
 @click.option("--device", default=0, show_default=True, help="Which of tallyd's devices.")
 @click.option("--job", metavar="JOB", help="Only the job of that id or name.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="How long [until Ctrl-C].")
@@ -235,7 +235,7 @@ def _with_launches(requests: Sequence[recording.Request], submits: Sequence[int]
     ]
 
 
-@command.command()
+@command.command(short_help="Sum up a recording.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def show(file: Path, as_json: bool) -> None:
@@ -249,7 +249,7 @@ def show(file: Path, as_json: bool) -> None:
         _print_json(recorded, kernels, requests)
         return
     click.echo(_heading(recorded))
-    render.show(_kernel_table(kernels))
+    render.show(_kernel_table(kernels) if kernels else "no launches in it")
     if requests:
         click.echo("")
         render.show(_request_table(requests))
@@ -282,7 +282,9 @@ def _heading(recorded: recording.Recording) -> str:
 
 def _kernel_table(rows: Sequence[KernelRow]) -> Any:
     columns = ("JOB", "CLASS", "KERNEL", "SHAPE", "LAUNCHES", "P50", "P99", "TOTAL", "PREEMPTED")
-    table = render.table(columns, right=columns[4:])
+    table = render.table(
+        columns, right=columns[4:], keys=("JOB", "CLASS"), cut=("JOB", "KERNEL"), glued=("SHAPE",)
+    )
     for row in rows:
         table.add_row(
             render.plain(row.job),

@@ -65,7 +65,18 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     [
         (["tally", "runn"], 2, 'unknown command "runn"; did you mean "run"?'),
         (["tally", "--hlep"], 2, "Did you mean"),
-        (["tally", "run"], 2, "Missing argument"),
+        (["tally", "run"], 2, "Missing argument 'COMMAND...'. See `tally run --help`."),
+        (["tally", "trace", "record"], 2, "See `tally trace record --help`."),
+        (["tally", "trace", "show", "/nonesuch"], 1, "/nonesuch cannot be read: No such file"),
+        (["tally", "trace", "show", "/etc/passwd"], 1, "line 1: not a trace or recording"),
+        (["tally", "simulate", "--trace", "/nonesuch"], 1, "/nonesuch cannot be read: No such"),
+        (["tally", "simulate", "--mixes", "/nonesuch"], 1, "/nonesuch cannot be read: No such"),
+        (["tally", "simulate", "--mixes", "/etc/passwd"], 1, "/etc/passwd: not valid TOML"),
+        (["tally", "simulate", "--save-trace", "/nonesuch/t"], 1, "cannot write /nonesuch/t"),
+        (["tally", "simulate", "--turnaround-us", "-5"], 2, "-5.0 is not in the range"),
+        (["tally", "simulate", "--hysteresis-us", "-5"], 2, "-5.0 is not in the range"),
+        (["tally", "simulate", "--seconds", "0"], 2, "0.0 is not in the range"),
+        (["tally", "simulate", "--load", "1.5"], 2, "1.5 is not in the range"),
         (["tally", "run", "--class", "hihg", "true"], 2, "'hihg' is not one of 'high'"),
         (["tally", "run", "--priority", "x", "true"], 2, "--priority"),
         (["tally", "run", "--priority", "999", "true"], 2, "--priority"),
@@ -87,6 +98,20 @@ def test_errors(tmp_path: Path, argv: list[str], status: int, wanted: str) -> No
     done = run(*argv, runtime_dir=tmp_path / "run")
     assert done.returncode == status, done.stderr
     assert wanted in one_line(done)
+
+
+@pytest.mark.parametrize("name", ["tally", "tallyd"])
+def test_the_version_flag(name: str) -> None:
+    done = run(name, "--version")
+    assert (done.returncode, done.stdout) == (0, f"{name} {tally.__version__}\n")
+
+
+@pytest.mark.parametrize("argv", [[], *([name] for name in COMMANDS), ["trace"], ["profile"]])
+def test_help_is_not_cut_off(argv: list[str]) -> None:
+    done = run("tally", *argv, "--help")
+    assert done.returncode == 0 and "..." not in done.stdout.replace("COMMAND...", "").replace(
+        "[ARGS]...", ""
+    )
 
 
 def test_config_typo(tmp_path: Path) -> None:
@@ -410,8 +435,9 @@ def test_render() -> None:
         *("-", "0ns", "870ns", "12.3us"),
         *("4.56ms", "7.89s"),
     ]
-    assert render.time_ns(999_950) == "1e+03us" or render.time_ns(999_950) == "1000us"
+    assert [render.time_ns(v) for v in (999_400, 999_950)] == ["999us", "1000us"]
     assert [render.size(v) for v in (0, 1536, 20 * 2**30)] == ["0B", "1.5KiB", "20GiB"]
+    assert render.size(999.9 * 2**20) == "1000MiB"
     assert [render.duration(v) for v in (4.2, 185, 7620, 442_800)] == [
         *("4.2s", "3m05s"),
         *("2h07m", "5d03h"),

@@ -131,7 +131,6 @@ def test_the_command_prints_a_table_json_and_a_plot(tmp_path: Path) -> None:
     [
         ["--policy", "nonsense"],
         ["--service", "nonsense"],
-        ["--load", "1.5"],
         ["--seconds", "0.0001"],
         ["--trace", "/nonexistent"],
         ["--mixes", "/nonexistent"],

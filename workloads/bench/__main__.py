@@ -64,8 +64,7 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
 
 def show(figures: list[Figure], console: Console) -> None:
     columns = ("figure", "Tally", "reference", "ratio", "target", "")
-    table = render.table(columns, right=columns[1:])
-    table.columns[0].no_wrap = False  # where the terminal is narrow, names take several lines
+    table = render.table(columns, right=columns[1:], wrap=("figure",))
     for figure in figures:
         bound = "≤" if figure.at_most else "≥"
         table.add_row(
