@@ -29,7 +29,7 @@ from tally.scheduler.core import Limits
 
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rewrite import install, refusals
+from .executor_rewrite import install, interrupt, refusals
 from .executor_trace import Recorder
 
 log = logging.getLogger("tallyd.executor")
@@ -268,6 +268,7 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         from .executor_soft import prepare
 
         prepare(str(driver))
+    rewrite, beside = install(options.state / "rewritten" if options.state else None)
     return EngineConfig(
         driver=str(driver),
         runtime_dir=str(options.runtime),
@@ -280,7 +281,8 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         soft_dry=options.soft_dry,
         connect_seconds_max=options.connect_seconds_max,
         event_timing=options.event_timing,
-        rewrite=install(options.state / "rewritten" if options.state else None),
+        rewrite=rewrite,
+        rewrite_beside=beside,
     )
 
 
@@ -352,6 +354,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         os._exit(EXIT_LOST)  # a driver with a dead context may hang in an orderly end
     if profiles:
         profiles.close()
+    interrupt()
     engine.close()
     return 0
 

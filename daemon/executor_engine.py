@@ -37,6 +37,7 @@ class EngineConfig:
     soft_dry: bool = False
     event_timing: bool = False
     rewrite: Any = None  # a tally_rewrite_fn; None: kernels run whole
+    rewrite_beside: Any = None  # a tally_rewrite_beside_fn; None: forms share their module
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Engine:
         native.soft_memory_bytes = config.soft_memory_bytes
         native.soft_dry = config.soft_dry
         native.rewrite = config.rewrite or ffi.NULL
+        native.rewrite_beside = config.rewrite_beside or ffi.NULL
         error = ffi.new("char[]", ERROR_BYTES)
         self._engine = lib.tally_engine_create(native, error, ERROR_BYTES)
         if not self._engine:

@@ -11,26 +11,28 @@ and one warning.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import logging
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tally._native import ffi, lib
-from tally.scheduler.ptx import variants
-from tally.scheduler.ptx.image import ImageError, extract
+from tally.scheduler.ptx import variables, variants
+from tally.scheduler.ptx.image import ImageError, extract, is_mixed
 from tally.scheduler.ptx.module import RewriteError
 
 from .executor_refusals import Note, Refusals, of_error, of_variants
 
 log = logging.getLogger("tallyd.rewrite")
 
-PASSES_VERSION = 3  # raise it with every change of what the passes write
+PASSES_VERSION = 4  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
 SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
 
@@ -62,6 +64,10 @@ def split_notes(text: bytes) -> tuple[bytes, list[Note]]:
     return rest, [Note(*map(str, note)) for note in json.loads(line.removeprefix(NOTES))]
 
 
+class InterruptedRewritingError(BaseException):
+    """The executor ends, and does not wait for rewriting that may take long."""
+
+
 class RewriteCache:
     """Rewritten modules by content, under a folder that outlives the process (None: nowhere)."""
 
@@ -69,6 +75,9 @@ class RewriteCache:
         self.refusals = Refusals()
         self._folder = folder
         self._told = False
+        self._lock = threading.Lock()
+        self._threads: set[int] = set()  # that rewrite
+        self._ending = False
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +98,32 @@ class RewriteCache:
             self._told = True
             log.warning("rewritten modules are not kept: %s: %s", self._folder, error.strerror)
 
+    def interrupt(self) -> None:
+        """Nothing is rewritten any more, also what is being rewritten now."""
+        with self._lock:
+            self._ending = True
+            for thread in self._threads:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread), ctypes.py_object(InterruptedRewritingError)
+                )
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        with self._lock:
+            if self._ending:
+                raise InterruptedRewritingError
+            self._threads.add(thread)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._threads.discard(thread)
+
     def rewrite(self, image: bytes) -> bytes | None:
-        """PTX with all forms, or None where the module can only run as it is."""
+        """PTX with all forms (of these alone, if `beside` says so), or None where the module can
+        only run as it is. Raises InterruptedRewritingError.
+        """
         digest = hashlib.sha256(image, usedforsecurity=False).hexdigest()
         path = self._folder / f"{digest}-{PASSES_VERSION}.ptx" if self._folder else None
         if path is not None:
@@ -100,7 +133,9 @@ class RewriteCache:
                     self.refusals.add(digest, notes)
                     return text
         try:
-            made = variants.run(extract(image))
+            with self._interruptible():
+                source = extract(image)
+                made = variants.run(source, alone=not variables.are_shared(source))
         except (ImageError, RewriteError) as error:
             log.debug("module %s runs whole: %s", digest[:12], error)
             self.refusals.add(digest, of_error(error))
@@ -138,11 +173,16 @@ class RewriteCache:
 _cache = RewriteCache(None)
 
 
-def install(folder: Path | None) -> Any:
-    """The native function for the engine's configuration."""
+def install(folder: Path | None) -> tuple[Any, Any]:
+    """The native functions for the engine's configuration."""
     global _cache
     _cache = RewriteCache(folder)
-    return lib.tally_rewrite
+    return lib.tally_rewrite, lib.tally_rewrite_beside
+
+
+def interrupt() -> None:
+    """Ahead of the engine's end, which waits for what is being rewritten."""
+    _cache.interrupt()
 
 
 def refusals() -> dict[str, Any]:
@@ -152,11 +192,38 @@ def refusals() -> dict[str, Any]:
 
 @ffi.def_extern(name="tally_rewrite", error=ffi.NULL)  # type: ignore[untyped-decorator]
 def _tally_rewrite(image: Any, size: int, text_bytes: Any) -> Any:
-    text = _cache.rewrite(bytes(ffi.buffer(image, size)))
+    try:
+        text = _cache.rewrite(bytes(ffi.buffer(image, size)))
+    except InterruptedRewritingError:
+        return ffi.NULL
     if text is None:
         return ffi.NULL
+    text_bytes[0] = len(text)
+    return _buffer(text)
+
+
+def _buffer(text: bytes) -> Any:
+    """The text with a NUL, for the engine; NULL: short of memory."""
     buffer = lib.tally_engine_buffer(len(text) + 1)
     if buffer:
         ffi.memmove(buffer, text, len(text))
-        text_bytes[0] = len(text)
     return buffer
+
+
+def beside(image: bytes | memoryview) -> tuple[bool, str | None]:
+    """Whether the module's forms may be in a module of their own, made in the background; and the
+    PTX that they will come from, if the image has other code as well.
+    """
+    try:
+        text = extract(image)
+        return not variables.are_shared(text), text if is_mixed(image) else None
+    except ImageError:
+        return True, None  # nothing to rewrite: the background is where that is found and noted
+
+
+@ffi.def_extern(name="tally_rewrite_beside", error=0)  # type: ignore[untyped-decorator]
+def _tally_rewrite_beside(image: Any, size: int, text: Any) -> int:
+    answer, ptx = beside(memoryview(ffi.buffer(image, size)))
+    if answer and ptx is not None:
+        text[0] = ffi.cast("char *", _buffer(ptx.encode("utf-8", "surrogateescape")))
+    return int(answer)

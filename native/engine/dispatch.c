@@ -95,6 +95,8 @@ static bool serve_generated(struct session *session, const struct message *messa
     }
     if (!engine_dispatch_generated(session, message->bytes, message->size, reply, &reply_bytes, &result))
         return false;
+    if (result == CUDA_SUCCESS)
+        function_follow(session, message);
     if (!message->op.call_id || reply_bytes == 0) {
         session_finish(session, &message->op, result);
         return true;

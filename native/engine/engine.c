@@ -14,6 +14,7 @@
 #include "engine/guard.h"
 #include "engine/image.h"
 #include "engine/kernels.h"
+#include "engine/rewriter.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
 #include "engine/trace.h"
@@ -34,6 +35,7 @@ struct tally_engine {
     struct image_cache *images;
     struct schedule *schedule;
     struct kernels *kernels;
+    struct rewriter *rewriter;
     struct trace trace;
     CUstream urgent; /* real devices: where flags of guarded launches are raised */
     struct watcher *watcher;
@@ -62,6 +64,7 @@ CUcontext engine_context(const struct tally_engine *engine) { return engine->con
 struct image_cache *engine_images(struct tally_engine *engine) { return engine->images; }
 struct schedule *engine_schedule(struct tally_engine *engine) { return engine->schedule; }
 struct kernels *engine_kernels(struct tally_engine *engine) { return engine->kernels; }
+struct rewriter *engine_rewriter(struct tally_engine *engine) { return engine->rewriter; }
 struct trace *engine_trace(struct tally_engine *engine) { return &engine->trace; }
 CUstream engine_urgent_stream(const struct tally_engine *engine) { return engine->urgent; }
 int tally_engine_event_fd(const struct tally_engine *engine) { return engine->event_fd; }
@@ -373,14 +376,15 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine_stream_priorities(engine, &least, &greatest);
     engine->driver.cu.cuStreamCreateWithPriority(&engine->urgent, CU_STREAM_NON_BLOCKING, greatest);
     engine->images = image_cache_create();
+    engine->rewriter = rewriter_create(engine);
     engine->schedule = schedule_create(engine);
     engine->kernels = kernels_create();
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->images && engine->schedule && engine->kernels && engine->urgent && engine->event_fd >= 0 &&
-        engine->watcher && guard_install())
+    if (engine->images && engine->rewriter && engine->schedule && engine->kernels && engine->urgent &&
+        engine->event_fd >= 0 && engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
     return false;
@@ -435,6 +439,8 @@ void tally_engine_destroy(struct tally_engine *engine)
         watcher_destroy(engine->watcher);
     if (engine->zmq)
         tally_zmq.ctx_term(engine->zmq);
+    if (engine->rewriter)
+        rewriter_destroy(engine->rewriter);
     if (engine->images)
         image_cache_destroy(engine->images);
     if (engine->urgent)

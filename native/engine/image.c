@@ -15,7 +15,8 @@
 
 struct image_cache {
     pthread_mutex_t lock;
-    pthread_mutex_t rewrite_lock; /* one image at a time: a second session waits for the first one's result */
+    pthread_mutex_t rewrite_lock; /* not held while an image is rewritten: others need not wait for it */
+    pthread_cond_t rewrite_done;
     struct image *images;
     uint64_t bytes;
 };
@@ -26,6 +27,7 @@ struct image_cache *image_cache_create(void)
     if (cache) {
         pthread_mutex_init(&cache->lock, NULL);
         pthread_mutex_init(&cache->rewrite_lock, NULL);
+        pthread_cond_init(&cache->rewrite_done, NULL);
     }
     return cache;
 }
@@ -33,6 +35,7 @@ struct image_cache *image_cache_create(void)
 static void image_free(struct image *image)
 {
     free(image->rewritten);
+    free(image->text);
     free(image->bytes);
     free(image);
 }
@@ -44,6 +47,7 @@ void image_cache_destroy(struct image_cache *cache)
         cache->images = image->next;
         image_free(image);
     }
+    pthread_cond_destroy(&cache->rewrite_done);
     pthread_mutex_destroy(&cache->rewrite_lock);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
@@ -129,13 +133,49 @@ struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count)
 const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite)
 {
     pthread_mutex_lock(&cache->rewrite_lock);
-    if (!image->rewrite_tried) {
+    while (image->rewrite == BEING_REWRITTEN)
+        pthread_cond_wait(&cache->rewrite_done, &cache->rewrite_lock);
+    if (image->rewrite == NOT_REWRITTEN) {
+        image->rewrite = BEING_REWRITTEN;
+        pthread_mutex_unlock(&cache->rewrite_lock);
         size_t text_bytes = 0;
-        image->rewritten = rewrite(image->bytes, image->count, &text_bytes);
-        image->rewrite_tried = true;
+        char *text = rewrite(image->bytes, image->count, &text_bytes);
+        pthread_mutex_lock(&cache->rewrite_lock);
+        image->rewritten = text;
+        image->rewrite = REWRITTEN;
+        pthread_cond_broadcast(&cache->rewrite_done);
     }
+    const char *rewritten = image->rewritten;
     pthread_mutex_unlock(&cache->rewrite_lock);
-    return image->rewritten;
+    return rewritten;
+}
+
+bool image_forms_beside(struct image_cache *cache, struct image *image, tally_rewrite_beside_fn beside,
+                        const void **load)
+{
+    pthread_mutex_lock(&cache->rewrite_lock);
+    bool known = image->place != NOT_LOOKED_AT;
+    pthread_mutex_unlock(&cache->rewrite_lock);
+    char *text = NULL;
+    bool answer = !known && beside(image->bytes, image->count, &text) != 0;
+    pthread_mutex_lock(&cache->rewrite_lock);
+    if (image->place == NOT_LOOKED_AT) {
+        image->place = answer ? BESIDE : WITHIN;
+        image->text = text;
+        text = NULL;
+    }
+    bool result = image->place == BESIDE;
+    *load = image->text ? (const void *)image->text : image->bytes;
+    pthread_mutex_unlock(&cache->rewrite_lock);
+    free(text); /* somebody else was quicker */
+    return result;
+}
+
+void image_retain(struct image_cache *cache, struct image *image)
+{
+    pthread_mutex_lock(&cache->lock);
+    image->refs++;
+    pthread_mutex_unlock(&cache->lock);
 }
 
 void image_release(struct image_cache *cache, struct image *image)

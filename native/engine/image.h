@@ -16,7 +16,9 @@ struct image {
     uint64_t file[7]; /* dev, inode, mtime, ctime (ns), offset, bytes; all 0: from no file */
     uint32_t refs;
     char *rewritten;    /* see image_rewritten */
-    bool rewrite_tried; /* the cache's rewrite lock */
+    enum { NOT_REWRITTEN, BEING_REWRITTEN, REWRITTEN } rewrite; /* the cache's rewrite lock */
+    enum { NOT_LOOKED_AT, BESIDE, WITHIN } place;               /* of the rewritten kernels; the same lock */
+    char *text;                                                 /* see image_forms_beside */
 };
 
 struct image_cache;
@@ -30,9 +32,14 @@ struct image *image_by_hash(struct image_cache *cache, const uint8_t hash[32]);
 struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count);
 /* A range of a regular file that the session's peer may read. CUDA_ERROR_FILE_NOT_FOUND, ... */
 CUresult image_of_file(struct session *session, const char *path, uint64_t offset, uint64_t count, struct image **out);
-/* The image as PTX with rewritten kernels beside the original ones, or NULL where that cannot be had. Made
- * once, when first asked for. Lives as long as the image. */
+/* One more reference to an image that the caller has one of. */
+void image_retain(struct image_cache *cache, struct image *image);
+/* What `rewrite` makes of the image, or NULL. Made once, when first asked for; who asks meanwhile waits. Lives
+ * as long as the image. */
 const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite);
+/* What `beside` says of the image; asked once. *load: what to load if so, lives as long as the image. */
+bool image_forms_beside(struct image_cache *cache, struct image *image, tally_rewrite_beside_fn beside,
+                        const void **load);
 void image_release(struct image_cache *cache, struct image *image);
 
 #endif

@@ -93,7 +93,9 @@ void kernels_note(struct kernels *kernels, const struct launch *launch)
         return; /* the usual case: a kernel is launched in one shape again and again */
     function->noted = launch->signature;
     pthread_mutex_lock(&kernels->lock);
-    bool wanted = !find(kernels, launch->signature)->used && kernels->count < KERNELS_MAX;
+    struct entry *known = find(kernels, launch->signature);
+    known->abilities |= known->used ? launch->abilities : 0; /* rewritten forms may come later */
+    bool wanted = !known->used && kernels->count < KERNELS_MAX;
     pthread_mutex_unlock(&kernels->lock);
     if (!wanted)
         return;

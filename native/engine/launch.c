@@ -134,11 +134,13 @@ CUresult launch_range(struct session *session, const struct launch *launch, enum
 static void describe(struct launch *launch)
 {
     const struct function *function = launch->function;
+    if (function->forms_pending)
+        function_update(launch->session, launch->function);
     uint64_t blocks = (uint64_t)launch->grid[0] * launch->grid[1];
     bool countable = blocks <= INT32_MAX && blocks * launch->grid[2] <= INT32_MAX && blocks > 0;
     launch->blocks = countable ? (uint32_t)(blocks * launch->grid[2]) : 1;
     launch->abilities = 0;
-    if (countable && launch->attribute_count == 0 && function->params_known)
+    if (countable && launch->attribute_count == 0 && function->params_known && !function->settings.clusters)
         launch->abilities = (function->guarded ? TALLY_PLAN_CAN_GUARD : 0u) |
                             (function->subgrid ? TALLY_PLAN_CAN_SLICE : 0u);
     uint64_t hash = function->code;

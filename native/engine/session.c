@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/guard.h"
+#include "engine/rewriter.h"
 #include "engine/timing.h"
 
 #define OPS_HWM 1024     /* messages that the executor takes before the client has to wait */
@@ -144,6 +145,7 @@ static void tear_down(struct session *session)
     events_close(session);
     streams_close(session);
     table_clear(&session->streams);
+    rewriter_forget(engine_rewriter(session->engine), session);
     modules_close(session);
     event_pool_close(session);
     engine_detach(session); /* from here on nobody but this thread touches segment and memory */

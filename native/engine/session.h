@@ -72,7 +72,17 @@ struct module {
     uint8_t hash[32];
     uint32_t refs; /* the handle and its functions; session thread only */
     bool unloaded;
-    bool rewritten; /* has rewritten forms of its kernels */
+    bool rewritten;      /* has rewritten forms of its kernels */
+    struct forms *forms; /* they are in a module of their own (rewriter.c), or will be; or NULL */
+};
+
+/* What the program asked of a kernel; its forms, which may come later, are to be like it. */
+struct function_settings {
+    bool cached, banked, carved; /* the program said so, of the next three */
+    CUfunc_cache cache;
+    CUsharedconfig banks;
+    int carveout;
+    bool clusters; /* its forms could not follow: it runs whole */
 };
 
 struct function {
@@ -81,7 +91,9 @@ struct function {
     char *name;
     uint64_t code;  /* hash of the image and the name */
     uint64_t noted; /* the signature that was described last, see kernels.c */
+    bool forms_pending; /* it is not known yet which rewritten forms there are */
     struct function *guarded, *subgrid; /* rewritten forms, or NULL */
+    struct function_settings settings;
     uint32_t dynamic_shared_bytes; /* of a rewritten form: what it was last allowed */
     uint32_t param_count, param_bytes;
     bool params_known; /* false: the driver cannot tell, launch with one buffer */
@@ -225,6 +237,7 @@ struct session {
         uint64_t end_ns; /* of what was reported last */
     } lanes[SESSION_QUEUES_MAX];
     uint64_t queues_used[SESSION_QUEUES_MAX / 64];
+    uint64_t rewritten_turn; /* when the rewriter last made something for it; the rewriter's lock */
     struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
 };
 
@@ -245,6 +258,7 @@ void engine_unwatch(struct session *session); /* and no more, once this returns 
 struct image_cache *engine_images(struct tally_engine *engine);
 struct schedule *engine_schedule(struct tally_engine *engine);
 struct kernels *engine_kernels(struct tally_engine *engine);
+struct rewriter *engine_rewriter(struct tally_engine *engine);
 struct trace *engine_trace(struct tally_engine *engine);
 CUstream engine_urgent_stream(const struct tally_engine *engine);
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
@@ -327,8 +341,19 @@ void segment_mark(struct session *session, struct stream *stream, uint32_t slot,
 bool memory_open(struct session *session, char *error, size_t error_bytes);
 void memory_close(struct session *session);
 void modules_close(struct session *session);
+void module_put(struct module *module);
+/* A name in a message: without NUL, of bounded length. */
+bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes, char name[TALLY_NAME_BYTES_MAX + 1]);
 /* Shared-memory file of the session, open and sized, owned by the peer. -1 and errno. */
 int shm_create(struct session *session, const char *name, size_t bytes);
+
+/* ---- function.c ---- */
+
+void function_free(struct function *function); /* NULL: nothing */
+/* Gives the function the rewritten forms that were made in the background, once they are there. */
+void function_update(struct session *session, struct function *function);
+/* The message has changed how the driver runs a function: so it is with the function's forms. */
+void function_follow(struct session *session, const struct message *message);
 
 /* ---- launch.c ---- */
 

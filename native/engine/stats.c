@@ -17,6 +17,7 @@ static const char *const counter_names[TALLY_COUNTERS] = {
     [TALLY_COUNT_MODULES] = "modules",
     [TALLY_COUNT_ERRORS] = "errors",
     [TALLY_COUNT_UNSUPPORTED] = "unsupported",
+    [TALLY_COUNT_REWRITES] = "rewrites",
     [TALLY_COUNT_REWRITES_REFUSED] = "rewrites_refused",
     [TALLY_COUNT_REWRITES_IMPOSSIBLE] = "rewrites_impossible",
     [TALLY_COUNT_STARTS] = "starts",

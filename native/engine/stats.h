@@ -28,6 +28,7 @@ enum tally_counter {
     TALLY_COUNT_MODULES,
     TALLY_COUNT_ERRORS,      /* ops that failed */
     TALLY_COUNT_UNSUPPORTED, /* ops that the driver or the engine does not know */
+    TALLY_COUNT_REWRITES,    /* modules whose kernels have rewritten forms */
     TALLY_COUNT_REWRITES_REFUSED, /* modules that the driver took only as they came */
     TALLY_COUNT_REWRITES_IMPOSSIBLE, /* modules that hold nothing which could be rewritten */
     TALLY_COUNT_STARTS,           /* times that a launch went to the device: whole, slices, resumptions */

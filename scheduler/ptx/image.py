@@ -28,7 +28,7 @@ class _Entry:
     raw_bytes: int
 
 
-def extract(image: bytes) -> str:
+def extract(image: bytes | memoryview) -> str:
     """PTX of an image as the driver gets it (PTX text, fatbin). Raises ImageError."""
     if image[:4] == struct.pack("<I", _FATBIN_MAGIC):
         entries = _entries(image)
@@ -37,10 +37,25 @@ def extract(image: bytes) -> str:
         return _text(_unpack(max(entries, key=lambda entry: entry.architecture)))
     if image[:4] == b"\x7fELF":
         raise ImageError("machine code only")
-    return _text(image)
+    return _text(bytes(image))
 
 
-def _entries(image: bytes) -> list[_Entry]:
+def is_mixed(image: bytes | memoryview) -> bool:
+    """Whether the image has more code than the PTX that `extract` gives. Raises ImageError."""
+    return image[:4] == struct.pack("<I", _FATBIN_MAGIC) and len(_all_entries(image)) > 1
+
+
+def _entries(image: bytes | memoryview) -> list[_Entry]:
+    """Those of PTX."""
+    return [
+        _Entry(sm, flags, bytes(image[at : at + size]), packed, raw)
+        for kind, sm, flags, at, size, packed, raw in _all_entries(image)
+        if kind == _KIND_PTX
+    ]
+
+
+def _all_entries(image: bytes | memoryview) -> list[tuple[int, int, int, int, int, int, int]]:
+    """kind, architecture, flags, offset, bytes, compressed bytes, raw bytes of each."""
     found = []
     try:
         _, version, at, left = _HEADER.unpack_from(image)
@@ -53,9 +68,7 @@ def _entries(image: bytes) -> list[_Entry]:
             )
             if head < _ENTRY.size or at + head + size > end:
                 raise ImageError("the fatbin is truncated")
-            if kind == _KIND_PTX:
-                payload = image[at + head : at + head + size]
-                found.append(_Entry(sm, flags, payload, packed, raw))
+            found.append((kind, sm, flags, at + head, size, packed, raw))
             at += head + size
     except struct.error as error:
         raise ImageError("the fatbin is truncated") from error

@@ -1,22 +1,27 @@
-"""A module with rewritten forms of its kernels beside the original ones.
+"""A module with rewritten forms of its kernels beside the original ones, or of these forms alone.
 
-One module, so that all forms share its variables: a kernel's guarded form is named with the suffix
-GUARDED, its sub-grid form with SUBGRID. Which forms a kernel gets follows from its class; one that
-gets none runs whole.
+Beside, so that all forms share the module's variables; alone where no kernel uses any
+(variables.py). A kernel's guarded form is named with the suffix GUARDED, its sub-grid form with
+SUBGRID. Which forms a kernel gets follows from its class; one that gets none runs whole.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tally.scheduler.ptx import guard, subgrid
 from tally.scheduler.ptx.classify import Treatment, Verdict, classify
 from tally.scheduler.ptx.edit import refuse_reserved
 from tally.scheduler.ptx.module import Function, Module, RewriteError
-from tally.scheduler.ptx.reader import ReadError, Statement
+from tally.scheduler.ptx.reader import Kind, ReadError, Statement
 
 GUARDED = "__tallyguard"
 SUBGRID = "__tallysub"
+
+_NOT_ALONE = re.compile(
+    r"(?:\.(?:visible|extern|weak|common)\s+)*\.(?:global|const|section)\b|@@dwarf|\.(?:loc|file)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,9 @@ class NoFormsError(RewriteError):
         self.verdicts = verdicts
 
 
-def run(text: str) -> Variants:
-    """Add the forms that the kernels' classes allow. Raises RewriteError if nothing can be
-    rewritten.
+def run(text: str, *, alone: bool = False) -> Variants:
+    """Add the forms that the kernels' classes allow, or give them alone. Raises RewriteError if
+    nothing can be rewritten.
     """
     try:
         module = Module.parse(text)
@@ -60,9 +65,11 @@ def run(text: str) -> Variants:
             copies += _copy(module, entry, SUBGRID, names)
     if not copies:
         raise NoFormsError(verdicts)
-    statements = list(module.statements)
-    at = _end(module)
-    statements[at:at] = copies
+    end = _end(module)
+    head = _without_originals(module, end) if alone else module.statements[:end]
+    statements = [*head, *copies, *module.statements[end:]]
+    if alone:
+        statements = [s for s in statements if not _is_of_originals(s)]
     guarded = guard.run(Module(statements), names[GUARDED])
     sliced = subgrid.run(guarded.module, names[SUBGRID])
     refused = {name.removesuffix(SUBGRID): reason for name, reason in sliced.refused.items()}
@@ -78,6 +85,17 @@ def _copy(
     names[suffix].add(entry.name + suffix)
     renamed = Statement(header.kind, "\n\n", text[:at] + suffix + text[at:], header.line)
     return [renamed, *body]
+
+
+def _without_originals(module: Module, end: int) -> list[Statement]:
+    """What is ahead of `end` and in no kernel."""
+    gone = {i for f in module.entries for i in range(f.header, f.close + 1)}
+    return [s for i, s in enumerate(module.statements[:end]) if i not in gone]
+
+
+def _is_of_originals(statement: Statement) -> bool:
+    """Variables, and what debuggers and profilers would read about them and the kernels."""
+    return statement.kind is Kind.DIRECTIVE and bool(_NOT_ALONE.match(statement.bare))
 
 
 def _end(module: Module) -> int:

@@ -9,8 +9,8 @@ import lz4.block
 import pytest
 import zstandard
 
-from tally.scheduler.ptx import variants
-from tally.scheduler.ptx.image import ImageError, extract
+from tally.scheduler.ptx import variables, variants
+from tally.scheduler.ptx.image import ImageError, extract, is_mixed
 from tally.scheduler.ptx.module import Module, RewriteError
 
 SOURCE = (Path(__file__).parent / "golden" / "passes.ptx").read_text()
@@ -41,6 +41,57 @@ def test_a_refused_form_is_left_out() -> None:
 def test_the_original_kernels_stay_as_they_were() -> None:
     made = variants.run(SOURCE)
     assert made.text.startswith(SOURCE.rstrip())
+
+
+def test_forms_alone() -> None:
+    """Only the forms, and the functions that they call; nothing that is about the originals."""
+    text = HEAD + "\n".join(
+        [
+            '.file 1 "k.cu"',
+            ".global .align 4 .u32 unused = 3;",
+            ".func helper() { ret; }",
+            ".visible .entry k(.param .u64 data)\n{",
+            ".loc 1 2 3, function_name $L__info0, inlined_at 1 4 5",
+            "call helper, ();\nret;\n}",
+            ".section .debug_str\n{\n$L__info0:\n.b8 0\n}",
+        ]
+    )
+    assert not variables.are_shared(text)
+    made = variants.run(text, alone=True)
+    assert names(made.text) == {"k__tallyguard", "k__tallysub"}
+    assert {f.name for f in Module.parse(made.text).functions} > {"helper"}
+    for word in (".loc", ".file", ".section", "unused"):
+        assert word not in made.text
+    beside = variants.run(text)
+    assert {f.name for f in Module.parse(beside.text).entries} == {"k"} | names(made.text)
+    assert beside.verdicts == made.verdicts and beside.refused == made.refused
+
+
+HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
+KERNEL = "\n.visible .entry k(.param .u64 .ptr .global .align 4 data)\n{{\n{}\nret;\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("declared", "used", "shared"),
+    [
+        ("", "ld.global.u32 %r0, [%d0];", False),
+        (".global .align 4 .u32 gauge;", "ld.global.u32 %r0, [%d0];", False),
+        (".global .align 4 .u32 gauge;", "// gauge", False),
+        (".global .align 4 .u32 gauge;", "mov.u64 %d0, gauge;", True),
+        (".visible .const .align 8 .b8 c[16] = {1, 2};", "ld.const.u32 %r0, [c+4];", True),
+        (".global .align 4 .u32 gauge;\n.visible .global .u64 p = gauge;", "", True),
+        (".global .attribute(.managed) .u32 m;", "", True),
+        (".extern .shared .align 16 .b8 s[];", "ld.shared.u32 %r0, [s];", False),
+        (".global .texref t;", "", True),
+        ("", "call (r), %d0, (), prototype;\nprototype: .callprototype ();", True),
+    ],
+)
+def test_whose_forms_must_share_their_module(declared: str, used: str, shared: bool) -> None:
+    assert variables.are_shared(HEAD + declared + KERNEL.format(used)) is shared
+
+
+def test_debug_builds_share_their_module() -> None:
+    assert variables.are_shared((HEAD + KERNEL.format("")).replace("sm_80", "sm_80, debug"))
 
 
 def test_twice_is_refused() -> None:
@@ -78,6 +129,13 @@ def test_the_best_entry_is_taken_out_of_a_fatbin(flags: int) -> None:
         entry(75, ".version 7.0\n", flags), entry(80, SOURCE, flags), (2, 90, 0, b"elf", 3)
     )
     assert extract(image) == SOURCE
+
+
+def test_images_that_hold_more_than_one_piece_of_code() -> None:
+    assert not is_mixed(SOURCE.encode())
+    assert not is_mixed(fatbin(entry(80, SOURCE)))
+    assert is_mixed(fatbin(entry(80, SOURCE), (2, 90, 0, b"elf", 3)))
+    assert is_mixed(fatbin(entry(75, SOURCE), entry(80, SOURCE)))
 
 
 def test_text_ends_at_its_nul() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,11 @@ def counters(daemon: Daemon, name: str) -> dict[str, int]:
     return dict(job["stats"]["counters"])
 
 
+def kept(state: Path) -> list[Path]:
+    """Rewritten modules."""
+    return list((state / "rewritten").glob("*.ptx"))
+
+
 def refused(daemon: Daemon, name: str) -> int:
     return counters(daemon, name)["rewrites_refused"]
 
@@ -100,17 +106,24 @@ def test_a_rewritten_module_that_the_driver_refuses(tmp_path: Path, builder: Bui
     with Daemon(env=environment) as daemon:
         daemon.ok(builder.get("matmul"), name="first")
         assert refused(daemon, "first") == 0
-    rewritten = list((tmp_path / "rewritten").glob("*.ptx"))
-    assert rewritten
+        wait_until(lambda: list(kept(tmp_path)) != [], 10, "the module is kept")
+    rewritten = kept(tmp_path)
     for path in rewritten:
         path.write_bytes(seal(b".version 8.0\n.target sm_80\n.address_size 64\nno such thing;\n"))
     with Daemon(env=environment) as daemon:
-        daemon.ok(builder.get("matmul"), name="second")
-        assert refused(daemon, "second") == len(rewritten)
-        counted = counters(daemon, "second")
+        names = iter(f"second-{number}" for number in range(100))
+        runs = []
+
+        def is_refused() -> bool:  # a run may be over before its forms' turn has come
+            runs.append(next(names))
+            daemon.ok(builder.get("matmul"), name=runs[-1])
+            return refused(daemon, runs[-1]) == len(rewritten)
+
+        wait_until(is_refused, 30, "the driver is asked in time")
+        counted = counters(daemon, runs[-1])
         assert counted["starts"] == counted["launches"] > 0
         report = daemon.run_tally("doctor").stdout
-        assert f"{len(rewritten)} of best-effort jobs' {len(rewritten)} modules could" in report
+        assert re.search(rf"\d+ of best-effort jobs' {len(runs)} modules could not", report)
 
 
 def test_damaged_files_of_the_rewrite_cache(tmp_path: Path, builder: Builder) -> None:
@@ -120,7 +133,8 @@ def test_damaged_files_of_the_rewrite_cache(tmp_path: Path, builder: Builder) ->
     with Daemon(env=environment) as daemon:
         for program in programs:
             daemon.ok(program)
-    sound = {path: path.read_bytes() for path in (tmp_path / "rewritten").glob("*.ptx")}
+        wait_until(lambda: len(kept(tmp_path)) == 3, 10, "all modules are kept")
+    sound = {path: path.read_bytes() for path in kept(tmp_path)}
     empty, short, changed = sorted(sound)
     empty.write_bytes(b"")
     short.write_bytes(sound[short][:-100])
@@ -129,4 +143,4 @@ def test_damaged_files_of_the_rewrite_cache(tmp_path: Path, builder: Builder) ->
         for number, program in enumerate(programs):
             daemon.ok(program, name=f"again-{number}")
             assert refused(daemon, f"again-{number}") == 0
-    assert {path: path.read_bytes() for path in sound} == sound
+        wait_until(lambda: {p: p.read_bytes() for p in sound} == sound, 10, "they are made anew")

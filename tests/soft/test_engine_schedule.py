@@ -120,10 +120,13 @@ def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) 
     opened = executor.open()
     client = Client(opened)
     client.load(PTX)
-    assert counters(executor, opened["session"])["rewrites_impossible"] == 0
+    wait_until(lambda: counters(executor, opened["session"])["rewrites"] == 1, "the forms")
     client.load(system)
     client.load(system)
-    assert counters(executor, opened["session"])["rewrites_impossible"] == 2
+    wait_until(
+        lambda: counters(executor, opened["session"])["rewrites_impossible"] == 2, "the others"
+    )
+    assert counters(executor, opened["session"])["rewrites"] == 1
     notes = {note["kernel"]: note for note in executor.request("rewrites")["notes"]}
     assert notes.keys() == {"spin", "flags"}
     assert notes["spin"]["runs"] == "in slices" and "polls" in notes["spin"]["reason"]
@@ -162,6 +165,7 @@ def test_every_block_runs_once_whatever_the_policy(executor: ExecutorProcess, po
         opened = executor.open()
         client = Client(opened)
         count, data = counting(client)
+        wait_until(lambda: counters(executor, opened["session"])["rewrites"] == 1, "the forms")
         client.launch(count, struct.pack("QI", data, 3000000), grid=(BLOCKS, 1, 1))
         wait_until(lambda: counters(executor, opened["session"])["starts"] >= 1, "the start")
         time.sleep(0.05)

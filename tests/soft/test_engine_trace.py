@@ -151,6 +151,7 @@ def test_a_preempted_launch_is_one_launch(executor: ExecutorProcess) -> None:
         opened = executor.open()
         client = Client(opened)
         count, data = counting(client)
+        wait_until(lambda: counters(executor, opened["session"])["rewrites"] == 1, "the forms")
         recording = Recording(executor)
         count_blocks(client, count, data, 3000000, BLOCKS)
         wait_until(lambda: counters(executor, opened["session"])["starts"] >= 1, "the start")

@@ -19,7 +19,7 @@ import pytest
 from support import toolchain
 from support.restless import restless
 
-from tally.scheduler.ptx import guard, subgrid, variants
+from tally.scheduler.ptx import guard, subgrid, variables, variants
 from tally.scheduler.ptx.image import extract
 from tally.scheduler.ptx.module import Module, RewriteError
 from tally.scheduler.ptx.reader import read, write
@@ -152,6 +152,8 @@ def rewritten(text: str) -> Iterator[str]:
     """The module as best-effort programs get it, and with both passes on every kernel."""
     with contextlib.suppress(RewriteError):  # no kernel of it may be stopped or sliced
         yield variants.run(text).text
+        if not variables.are_shared(text):
+            yield variants.run(text, alone=True).text
     yield subgrid.run(guard.run(Module.parse(text)).module).module.text()
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,6 +115,15 @@ class Client:
         if linger:
             self.ops.linger = 1000
         self.raw(self.message(code, struct, tail, **fields))
+
+    def driver_call(self, symbol: str, body: bytes, one_way: bool = False) -> None:
+        """A driver call that generated code carries: its parameters as they lie in the message."""
+        number = 0 if one_way else next(self._numbers)
+        size = wire.FFI.sizeof("struct tally_op") + len(body)
+        header = {"code": wire.constant(f"OP_{symbol}"), "bytes": size, "call_id": number}
+        self.raw(wire.pack("tally_op", header) + body)
+        if number:
+            self.finish(number)
 
     def begin(self, code: str, struct: str, tail: bytes = b"", **fields: Any) -> int:
         """A call; its number is for finish()."""
@@ -326,7 +335,9 @@ def wait_until(condition: Any, what: str, timeout_s: float = TIMEOUT_S) -> None:
 class ExecutorProcess:
     """An executor, and tallyd's side of its socket."""
 
-    def __init__(self, *options: str, device: str = "soft") -> None:
+    def __init__(
+        self, *options: str, device: str = "soft", env: Mapping[str, str] | None = None
+    ) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tally-test-"))
         self.instance = secrets.token_hex(4)
         self.socket = CONTEXT.socket(zmq.PAIR)
@@ -338,7 +349,8 @@ class ExecutorProcess:
                 *(f"--device={device}", "--index=0", f"--runtime={self.runtime}"),
                 *(f"--instance={self.instance}", "--log-level=debug"),
                 *options,
-            ]
+            ],
+            env={**os.environ, **(env or {})},
         )
         self.events: list[dict[str, Any]] = []
         self._answers: dict[int, dict[str, Any]] = {}

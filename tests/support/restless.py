@@ -29,7 +29,7 @@ Rewrite = Callable[[str], str]
 
 
 def usual(text: str) -> str:
-    """What the executor does with the modules of best-effort programs."""
+    """All forms beside the kernels, in one module."""
     return variants.run(text).text
 
 

@@ -26,6 +26,7 @@ struct tally_engine_config {
     uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
+    int (*rewrite_beside)(const void *image, size_t bytes, char **text);
     ...;
 };
 struct tally_session_config {
@@ -57,6 +58,7 @@ uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session
 int tally_engine_die_with_parent(int parent, int signal);
 void *tally_engine_buffer(size_t bytes);
 extern "Python" void *tally_rewrite(const void *image, size_t bytes, size_t *text_bytes);
+extern "Python" int tally_rewrite_beside(const void *image, size_t bytes, char **text);
 int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
 uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
