@@ -34,7 +34,7 @@ def run_environment(
         raise TallyError(
             "the shim lib/libcuda.so.1 is missing from the package; reinstall tally-gpu"
         )
-    libzmq = libzmq or paths.loaded_libzmq()
+    libzmq = libzmq or paths.libzmq(environ)
     if libzmq is None:
         raise TallyError(
             "pyzmq has no shared libzmq; set TALLY_LIBZMQ to the path of a libzmq.so.5"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import tally
+from tally.errors import ConfigError
 
 # A socket's path must fit struct sockaddr_un: 108 bytes, of which executors append up to 46.
 RUNTIME_PATH_BYTES_MAX = 60
@@ -26,7 +27,7 @@ def client_runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None 
     `tally run` passes the answer on as TALLY_RUNTIME_DIR, so that the shim need not search.
     """
     if named := environ.get("TALLY_RUNTIME_DIR"):
-        return Path(named)
+        return Path(named).absolute()  # a program may go to another folder
     own = default_runtime_dir(environ, os.getuid() if uid is None else uid)
     if not os.path.exists(control_socket(own)) and _may_exist(control_socket(MACHINE)):
         return MACHINE
@@ -75,6 +76,19 @@ def softgpu_library() -> Path | None:
 def unit_file() -> Path | None:
     """The systemd unit."""
     return packaged_file("daemon/tallyd.service") or packaged_file("tallyd.service")
+
+
+def libzmq(environ: Mapping[str, str]) -> Path | None:
+    """The libzmq for native code: the one that TALLY_LIBZMQ names, else pyzmq's.
+
+    Needs pyzmq to be imported. ConfigError if what is named is not there.
+    """
+    named = environ.get("TALLY_LIBZMQ")
+    if not named:
+        return loaded_libzmq()
+    if "/" in named and not os.path.isfile(named):  # a bare name is for the linker to find
+        raise ConfigError(f"environment variable TALLY_LIBZMQ: there is no file {named}")
+    return Path(named)
 
 
 def loaded_libzmq() -> Path | None:

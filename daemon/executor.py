@@ -327,8 +327,8 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
 
     wake_fd = _catch_signals()
     lib.tally_engine_die_with_parent(os.getppid(), signal.SIGTERM)
-    if libzmq := paths.loaded_libzmq():
-        os.environ.setdefault("TALLY_LIBZMQ", str(libzmq))
+    if libzmq := paths.libzmq(os.environ):
+        os.environ["TALLY_LIBZMQ"] = str(libzmq)
     _refuse_shim()
     engine = Engine(_engine_config(options))
     _schedule(engine, options)

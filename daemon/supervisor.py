@@ -173,8 +173,8 @@ class Supervisor:
 def _executor_environment() -> dict[str, str]:
     environment = clean_environment(os.environ)
     environment.pop("NOTIFY_SOCKET", None)
-    if libzmq := paths.loaded_libzmq():
-        environment.setdefault("TALLY_LIBZMQ", str(libzmq))
+    if libzmq := paths.libzmq(environment):
+        environment["TALLY_LIBZMQ"] = str(libzmq)
     return environment
 
 

@@ -88,15 +88,16 @@ def command(ctx: click.Context, runtime_dir: str | None) -> None:
     """
     from tally.client.paths import client_runtime_dir
 
-    ctx.obj = Path(runtime_dir) if runtime_dir else client_runtime_dir(os.environ)
+    ctx.obj = Path(runtime_dir).absolute() if runtime_dir else client_runtime_dir(os.environ)
 
 
-def _where_to_look(error: click.ClickException) -> str:
-    """Which command's help has the answer, unless the message is one."""
+def _one_line(error: click.ClickException) -> str:
+    """click's message, and which command's help has the answer, unless the message is one."""
+    text = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None or context.command is command:
-        return ""
-    return f" See `{context.command_path} --help`."
+        return text
+    return f"{text.rstrip('.')}. See `{context.command_path} --help`."
 
 
 def main() -> None:
@@ -108,7 +109,7 @@ def main() -> None:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"tally: {error.format_message()}{_where_to_look(error)}", err=True)
+        click.echo(f"tally: {_one_line(error)}", err=True)
         sys.exit(2)
     except TallyError as error:
         click.echo(f"tally: {error}", err=True)

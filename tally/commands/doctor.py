@@ -18,7 +18,7 @@ import tally
 from tally import render
 from tally.client import paths, protocol
 from tally.client.api import connect
-from tally.errors import TallyError
+from tally.errors import ConfigError, TallyError
 
 SHARED_MEMORY_BYTES_MIN = 1 << 30
 OPEN_FILES_MIN = 4096
@@ -52,7 +52,12 @@ def _packaged() -> Iterator[Finding]:
             yield _ok(subject, str(path))
         else:
             yield Finding("problem", subject, "missing from the package", "reinstall tally-gpu")
-    if libzmq := paths.loaded_libzmq():
+    try:
+        libzmq = paths.libzmq(os.environ)
+    except ConfigError as error:
+        yield Finding("problem", "libzmq", str(error), "unset it, or set it to a libzmq.so.5")
+        return
+    if libzmq:
         yield _ok("libzmq", str(libzmq))
     else:
         remedy = "install pyzmq from PyPI, or set TALLY_LIBZMQ to a libzmq.so.5"

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.supervised import Supervised
 import tally
 from tally import render
 from tally.client import paths
+from tally.daemon.runtime import RuntimeDir
 from tally.errors import EXIT_STATUSES, TallyError
 from tally.main import COMMANDS
 
@@ -98,6 +100,45 @@ def test_errors(tmp_path: Path, argv: list[str], status: int, wanted: str) -> No
     done = run(*argv, runtime_dir=tmp_path / "run")
     assert done.returncode == status, done.stderr
     assert wanted in one_line(done)
+
+
+def test_a_library_that_is_not_there(supervised: Supervised) -> None:
+    gone = {"TALLY_LIBZMQ": "/nonesuch/libzmq.so.5"}
+    wanted = "environment variable TALLY_LIBZMQ: there is no file /nonesuch/libzmq.so.5"
+    done = run("tally", "run", "true", runtime_dir=supervised.runtime_dir, env=gone)
+    assert done.returncode == 2 and wanted in one_line(done)
+    with tempfile.TemporaryDirectory(prefix="tally-") as folder:
+        flags = ["--device", "soft", "--runtime-dir", f"{folder}/run", "--state-dir", folder]
+        done = run("tallyd", *flags, env=gone)
+    assert done.returncode == 2 and wanted in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert wanted in run("tally", "doctor", env=gone).stdout
+
+
+def test_shutdown_returns_when_another_tallyd_can_start() -> None:
+    for _ in range(3):
+        with Supervised() as running:
+            assert run("tally", "shutdown", runtime_dir=running.runtime_dir).returncode == 0
+            RuntimeDir(running.runtime_dir).close()
+
+
+def test_messages_of_several_lines_are_one() -> None:
+    assert "Choose from: bash, zsh, fish. See" in one_line(run("tally", "completion"))
+
+
+def test_a_relative_runtime_folder(supervised: Supervised) -> None:
+    """Means the same one to a program that goes elsewhere."""
+    parent, name = supervised.runtime_dir.parent, supervised.runtime_dir.name
+    for flags, env in (["--runtime-dir", name], {}), ([], {"TALLY_RUNTIME_DIR": name}):
+        done = subprocess.run(
+            [script("tally"), *flags, "run", "printenv", "TALLY_RUNTIME_DIR"],
+            env={**plain_environment(), **env},
+            cwd=parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{parent / name}\n"
 
 
 @pytest.mark.parametrize("name", ["tally", "tallyd"])
