@@ -233,10 +233,10 @@ class Engine:
             "oversized": native.oversized,
         }
 
-    def export_plans(self, *, everything: bool = False) -> list[PlanRecord]:
-        """Plans that changed since the last call, or all."""
+    def export_plans(self) -> list[PlanRecord]:
+        """Plans that changed since the last call, some at a time."""
         native = ffi.new("struct tally_plan_record[]", PLANS_BATCH)
-        count = lib.tally_engine_export_plans(self._engine, native, PLANS_BATCH, everything)
+        count = lib.tally_engine_export_plans(self._engine, native, PLANS_BATCH)
         return [PlanRecord.read(native[i]) for i in range(count)]
 
     def import_plans(self, records: Sequence[PlanRecord]) -> int:

@@ -148,7 +148,8 @@ class PlanTable:
         """Records changed since the last export, or every one."""
         room = max(1, len(self))
         raw = ffi.new("struct tally_plan_record[]", room)
-        count = lib.tally_plans_export(self._plans, raw, room, everything)
+        take = lib.tally_plans_list if everything else lib.tally_plans_export
+        count = take(self._plans, raw, room)
         return [PlanRecord.read(raw[i]) for i in range(count)]
 
     def load(self, records: Iterable[PlanRecord]) -> int:

@@ -480,10 +480,9 @@ void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats
     schedule_read(engine->schedule, stats);
 }
 
-uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
-                                   uint32_t all)
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max)
 {
-    return schedule_export_plans(engine->schedule, records, max, all != 0);
+    return schedule_export_plans(engine->schedule, records, max);
 }
 
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,

@@ -131,9 +131,8 @@ int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
 uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
 void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
-/* Plans that changed since the last export (all: every one), to be kept; and back, at the next start. */
-uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
-                                   uint32_t all);
+/* Plans that changed since the last export, to be kept; and back, at the next start. */
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
 

@@ -12,6 +12,7 @@
 #define STARTS_MAX 16384u
 #define SESSION_LAUNCHES_MAX 1024u
 #define PLANS_MAX 65536u
+#define EXPORT_MAX 64u       /* plans taken out in one go, under the lock */
 #define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
 #define BESIDE_NS 50000000ull /* how long a launch waits for one of its own session, see launch_beside */
@@ -63,6 +64,7 @@ struct schedule {
     uint64_t timer_ns;
     struct pending *pendings;
     struct start *starts;
+    uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
     uint32_t pending_free, start_free;
     _Atomic bool high_at_once, levels;
 };
@@ -199,6 +201,7 @@ static uint64_t start_take(struct schedule *s, const struct launch *what, uint32
     struct start *start = &s->starts[index];
     s->start_free = start->next_free;
     uint32_t generation = start->generation + 1;
+    s->start_owners[index] = (uint8_t)(session->index + 1);
     session->starts_in_flight++;
     session->queue_starts[queue]++;
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
@@ -240,6 +243,7 @@ static void start_give(struct schedule *s, struct start *start)
     start->session = NULL;
     start->next_free = s->start_free;
     s->start_free = (uint32_t)(start - s->starts);
+    s->start_owners[s->start_free] = 0;
 }
 
 /* ---- reports from the device ------------------------------------------------------------------- */
@@ -289,19 +293,19 @@ static void run_again(struct schedule *s, struct pending *pending, struct start 
     pthread_cond_broadcast(&pending->session->turn);
 }
 
-/* Every start and launch of the session leaves the books. Under the lock. */
+/* Every start and launch of the session leaves the books. Under the lock, for which launches of others wait:
+ * so nothing here goes through all that the books have room for. */
 static void forget(struct schedule *s, struct session *session, CUresult error)
 {
     session->failed = error;
-    for (uint32_t i = 0; i < STARTS_MAX; i++)
-        if (s->starts[i].session == session)
-            start_give(s, &s->starts[i]);
-    for (uint32_t i = 0; i < LAUNCHES_MAX; i++) {
-        struct pending *pending = &s->pendings[i];
-        if (!pending->used || pending->session != session || !pending->told || pending->over)
-            continue;
-        pending->error = error;
-        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = i});
+    const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
+    while (session->starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
+        start_give(s, &s->starts[at - s->start_owners]);
+    uint64_t now_ns = engine_now_ns();
+    uint32_t index;
+    while ((index = tally_sched_launch_of(s->core, session->index)) != NONE) {
+        s->pendings[index].error = error;
+        feed_at(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index}, now_ns);
     }
 }
 
@@ -673,11 +677,15 @@ void schedule_count(struct session *session)
     pthread_mutex_unlock(&s->lock);
 }
 
-uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *records, uint32_t max, bool all)
+uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *records, uint32_t max)
 {
-    pthread_mutex_lock(&s->lock);
-    uint32_t count = tally_plans_export(s->plans, records, max, all);
-    pthread_mutex_unlock(&s->lock);
+    uint32_t count = 0, taken = EXPORT_MAX;
+    while (count < max && taken == EXPORT_MAX) {
+        pthread_mutex_lock(&s->lock);
+        taken = tally_plans_export(s->plans, records + count, max - count < EXPORT_MAX ? max - count : EXPORT_MAX);
+        pthread_mutex_unlock(&s->lock);
+        count += taken;
+    }
     return count;
 }
 
@@ -719,6 +727,7 @@ static void *run_timer(void *argument)
 
 static bool make(struct schedule *s)
 {
+    _Static_assert(SESSIONS_MAX <= UINT8_MAX, "start_owners hold a session's index and one");
     struct tally_sched_config config;
     tally_sched_config_default(&config);
     config.sessions_max = SESSIONS_MAX;

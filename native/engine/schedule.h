@@ -45,7 +45,7 @@ int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limi
 void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
 /* Brings the session's counters up to what the core knows. */
 void schedule_count(struct session *session);
-uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max, bool all);
+uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max);
 uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
 
 #endif

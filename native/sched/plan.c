@@ -15,6 +15,8 @@ struct slot { struct tally_plan_record record; bool used, changed; };
 struct tally_plans {
     struct slot *slots; /* open addressing; capacity is a power of two, at most half full */
     uint32_t mask, count, count_max;
+    uint32_t *changed; /* places of slots that are not exported: nobody looks for them in the whole table */
+    uint32_t changed_count;
 };
 
 struct tally_plans *tally_plans_create(uint32_t records_max) {
@@ -24,16 +26,18 @@ struct tally_plans *tally_plans_create(uint32_t records_max) {
     uint32_t capacity = 8;
     while (capacity < records_max * 2) capacity *= 2;
     plans->slots = calloc(capacity, sizeof *plans->slots);
+    plans->changed = calloc(records_max, sizeof *plans->changed);
     plans->mask = capacity - 1;
     plans->count_max = records_max;
-    if (plans->slots) return plans;
-    free(plans);
+    if (plans->slots && plans->changed) return plans;
+    tally_plans_destroy(plans);
     return NULL;
 }
 
 void tally_plans_destroy(struct tally_plans *plans) {
     if (!plans) return;
     free(plans->slots);
+    free(plans->changed);
     free(plans);
 }
 
@@ -53,6 +57,12 @@ static struct slot *find_or_add(struct tally_plans *plans, uint64_t signature) {
     return slot;
 }
 
+static void note_change(struct tally_plans *plans, struct slot *slot) {
+    if (slot->changed) return;
+    slot->changed = true;
+    plans->changed[plans->changed_count++] = (uint32_t)(slot - plans->slots);
+}
+
 bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
                          uint32_t abilities) {
     struct slot *slot = find_or_add(plans, signature);
@@ -62,7 +72,7 @@ bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t
         record->blocks = blocks;
         record->resident = resident;
         record->abilities = abilities;
-        slot->changed = true;
+        note_change(plans, slot);
     }
     return true;
 }
@@ -94,7 +104,7 @@ void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tal
         record->ns[what] = smooth(record->ns[what], record->count[what], ns);
     }
     if (record->count[what] < UINT32_MAX) record->count[what]++;
-    slot->changed = true;
+    note_change(plans, slot);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------ */
@@ -192,14 +202,20 @@ void tally_plans_plan(const struct tally_plans *plans, uint64_t signature, uint6
 
 /* ---- in and out -------------------------------------------------------------------------------------- */
 
-uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max, bool all) {
+uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i <= plans->mask && count < max; i++) {
-        struct slot *slot = &plans->slots[i];
-        if (!slot->used || !(all || slot->changed)) continue;
+    while (count < max && plans->changed_count > 0) {
+        struct slot *slot = &plans->slots[plans->changed[--plans->changed_count]];
         records[count++] = slot->record;
         slot->changed = false;
     }
+    return count;
+}
+
+uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_record *records, uint32_t max) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i <= plans->mask && count < max; i++)
+        if (plans->slots[i].used) records[count++] = plans->slots[i].record;
     return count;
 }
 

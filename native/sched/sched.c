@@ -273,6 +273,11 @@ bool tally_sched_has_room(const struct tally_sched *s, uint32_t session) {
            s->sessions[session].outstanding < s->config.session_launches_max;
 }
 
+uint32_t tally_sched_launch_of(const struct tally_sched *s, uint32_t session) {
+    uint32_t ring = session < s->config.sessions_max && s->sessions[session].open ? s->sessions[session].ring : NONE;
+    return ring == NONE ? NONE : s->queues[ring].head;
+}
+
 uint64_t tally_sched_bound(const struct tally_sched *s) {
     const struct tally_sched_limits *limits = &s->limits;
     bool alone = s->sessions_open == 1 && limits->alone_ns_max > limits->turnaround_ns_max;

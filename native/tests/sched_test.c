@@ -98,6 +98,16 @@ static void step_stream(struct world *w, uint32_t queue) {
     if (tell(w, event) < 0) fail(w, "a true report was refused");
 }
 
+/* As a session that has died: launch by launch, until none is left. */
+static void fail_session(struct world *w, uint32_t session) {
+    uint32_t launch;
+    while ((launch = tally_sched_launch_of(w->sched, session)) != UINT32_MAX)
+        if (tell(w, (struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = launch}) < 0)
+            fail(w, "a launch of a session is none");
+    if (w->sched->sessions[session].outstanding > 0) fail(w, "a launch cannot be found");
+    for (uint32_t queue = session * 3; queue < session * 3 + 3; queue++) w->flights[queue] = 0;
+}
+
 static void step(struct world *w) {
     uint32_t session = pick(w, SESSIONS), queue = pick(w, QUEUES), what = pick(w, 100);
     w->now_ns += pick(w, 30000);
@@ -121,6 +131,8 @@ static void step(struct world *w) {
         words.type = TALLY_SCHED_SESSION_CLOSE;
         w->closing[session] = true;
         tell(w, words);
+    } else if (what < 99) {
+        if (pick(w, 4) == 0) fail_session(w, session);
     } else {
         words.type = TALLY_SCHED_SET_POLICY;
         tell(w, words);

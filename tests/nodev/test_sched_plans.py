@@ -144,6 +144,22 @@ def test_records_survive_a_round_through_another_table() -> None:
     assert other.load([replace(known(), ns=(1, 0, 0, 0), count=(0, 0, 0, 0), signature=500)]) == 0
 
 
+def test_what_was_exported_is_not_exported_again() -> None:
+    table = PlanTable()
+    for signature in range(100):
+        table.declare(signature, 50, 20, BOTH)
+    table.load([replace(known(), signature=500)])
+    assert {record.signature for record in table.export()} == set(range(100))
+    assert table.export() == []
+    for _ in range(2):
+        table.measure(7, Measured.WHOLE, 50, 1000)
+    table.declare(8, 50, 20, BOTH)
+    table.declare(9, 51, 20, BOTH)
+    assert {(r.signature, r.blocks, r.count[0]) for r in table.export()} == {(7, 50, 2), (9, 51, 0)}
+    assert len(table.export(everything=True)) == 101
+    assert table.export() == []
+
+
 def test_signatures_differ_in_every_part() -> None:
     base = signature_of(b"h", "k", (1, 2, 3), (4, 5, 6), 7)
     assert base == signature_of(b"h", "k", (1, 2, 3), (4, 5, 6), 7) and 0 <= base < 2**64

@@ -218,9 +218,10 @@ class Fuzzer:
         wait_until(alone, 3, "the fuzzed sessions end")
 
     def progress(self) -> str:
+        resident = [held.resident_bytes >> 10 for held in self.holdings()]
         return (
             f"{self.taken} messages, {self.taken_ops} of them ops of {self.sessions} sessions "
-            f"({self.stalled} stalled)"
+            f"({self.stalled} stalled), resident KiB {resident}"
         )
 
     def holdings(self) -> list[Holdings]:

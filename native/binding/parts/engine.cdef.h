@@ -63,8 +63,7 @@ int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
 uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
 void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
-uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max,
-                                   uint32_t all);
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
 

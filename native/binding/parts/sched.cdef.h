@@ -183,7 +183,8 @@ void tally_plans_plan(const struct tally_plans *plans, uint64_t signature, uint6
 void tally_plan_choose(const struct tally_plan_record *record, uint64_t turnaround_ns_max,
                        struct tally_sched_plan *plan);
 
-uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max, bool all);
+uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max);
+uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_record *records, uint32_t max);
 
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
 uint32_t tally_plans_count(const struct tally_plans *plans);

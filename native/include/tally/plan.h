@@ -52,8 +52,10 @@ void tally_plans_plan(const struct tally_plans *plans, uint64_t signature, uint6
 void tally_plan_choose(const struct tally_plan_record *record, uint64_t turnaround_ns_max,
                        struct tally_sched_plan *plan);
 
-/* Records changed since the last export (all: every one), up to max; returns their number. */
-uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max, bool all);
+/* Records changed since the last export, up to max; returns their number. Takes time for these alone. */
+uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record *records, uint32_t max);
+/* Every record, up to max, exported or not. Looks at the whole table. */
+uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_record *records, uint32_t max);
 /* Puts a record back; one that is known already keeps its newer measurements. False: full or senseless. */
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
 uint32_t tally_plans_count(const struct tally_plans *plans);

@@ -163,6 +163,8 @@ const char *tally_sched_validate(const struct tally_sched *sched);
 
 /* Whether this session may submit one more launch now. */
 bool tally_sched_has_room(const struct tally_sched *sched, uint32_t session);
+/* A launch of the session that is not complete; UINT32_MAX: there is none. */
+uint32_t tally_sched_launch_of(const struct tally_sched *sched, uint32_t session);
 /* Whether the policy lets a high launch go to the device before it is told (LAUNCH with started). */
 bool tally_sched_high_at_once(const struct tally_sched *sched);
 /* Whether it has the device prefer high's streams: what START's level says, for work that is not scheduled. */
