@@ -30,7 +30,8 @@ class Driver:
 
 def probe() -> Driver:
     """Run the probe. Never raises: what goes wrong is the result's reason."""
-    command = [sys.executable, "-m", "tally.daemon.probe"]
+    # -P: a `tally` in the current folder, such as a checkout's, is not this package.
+    command = [sys.executable, "-P", "-m", "tally.daemon.probe"]
     try:
         done = subprocess.run(
             command,

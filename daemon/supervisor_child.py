@@ -340,6 +340,7 @@ def executor_command(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
     """The argv of `tally.daemon.executor`, as a function of the instance id."""
     return lambda instance: [
         sys.executable,
+        "-P",  # a `tally` in the current folder, such as a checkout's, is not this package
         "-m",
         "tally.daemon.executor",
         "--instance",

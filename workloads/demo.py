@@ -65,7 +65,7 @@ class Demo:
         self.weights = out / "digits.safetensors"
 
     def start(self, module: str, *flags: str, job_class: str, name: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-u", "-m", f"tally.workloads.{module}", *flags]
+        argv = [sys.executable, "-P", "-u", "-m", f"tally.workloads.{module}", *flags]
         return subprocess.Popen(
             self.daemon.command(*argv, job_class=job_class, name=name),
             env=self.daemon.env,

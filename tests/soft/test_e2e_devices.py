@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from support import soft_driver
-from support.daemon import Daemon
+from support.daemon import Daemon, plain_environment, script
 from support.toolchain import Builder
 
 pytestmark = pytest.mark.timeout(180)
@@ -28,3 +30,30 @@ def test_drivers_that_give_the_same_addresses(builder: Builder, tmp_path: Path) 
     with Daemon(device="cuda", env={"LD_LIBRARY_PATH": str(tmp_path)}) as daemon:
         assert daemon.ok(builder.get("two_drivers")) == "ok\n"
         assert len(daemon.executor_pids()) == 2
+
+
+def test_modules_in_the_folder_where_tallyd_is_started_are_nothing_to_it() -> None:
+    """A checkout's `tally/` is the command line alone, beside an installed package."""
+    with tempfile.TemporaryDirectory(prefix="tally-") as name:
+        folder = Path(name)
+        for module in ("tally", "json", "base64", "ctypes"):
+            (folder / f"{module}.py").write_text("raise SystemExit('not this one')\n")
+        settings = {
+            "TALLY_RUNTIME_DIR": str(folder / "run"),
+            "TALLY_STATE_DIR": str(folder / "state"),
+        }
+        with subprocess.Popen(
+            [script("tallyd")],  # the device is probed for as well
+            cwd=folder,
+            env=plain_environment() | settings,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as tallyd:
+            assert tallyd.stderr is not None
+            log = ""
+            while "ready after" not in log and "is gone" not in log:
+                log += tallyd.stderr.readline()
+            tallyd.terminate()
+            log += tallyd.stderr.read()
+        assert "is gone" not in log and "probing process" not in log, log
+        assert tallyd.returncode == 0

@@ -205,7 +205,7 @@ class Bench:
         self.rate = LOAD * 1e3 / self.sizes["request_ms"]
 
     def command(self, policy: str, job_class: str, *argv: str) -> list[str]:
-        base = [sys.executable, "-m", "tally.workloads.bench.isolation", *argv]
+        base = [sys.executable, "-P", "-m", "tally.workloads.bench.isolation", *argv]
         return self.daemons[policy].command(*base, job_class=job_class, name=f"bench-{argv[0]}")
 
     def program(self, policy: str, job_class: str, *argv: str) -> dict[str, Any]:

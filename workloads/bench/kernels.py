@@ -223,7 +223,7 @@ def measure(daemon: LocalDaemon, rounds: int, repetitions: int = 5) -> list[Figu
     """softgpu's and pocl's times, `rounds` times in turn. TallyError if a program fails."""
     ours: dict[str, list[float]] = {name: [] for name in NAMES}
     theirs: dict[str, list[float]] = {name: [] for name in NAMES}
-    base = [sys.executable, "-m", "tally.workloads.bench.kernels"]
+    base = [sys.executable, "-P", "-m", "tally.workloads.bench.kernels"]
     for _ in range(rounds):
         for side, into in (("cuda", ours), ("opencl", theirs)):
             argv = [*base, side, str(repetitions)]
