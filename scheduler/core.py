@@ -54,6 +54,7 @@ class Plan:
     whole_ns: int = 0
     slice_ns: int = 0
     stop_ns: int = 0
+    guardable: bool = False
 
 
 @dataclass(frozen=True)

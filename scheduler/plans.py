@@ -108,6 +108,7 @@ def _read_plan(raw: Any) -> Plan:
         int(raw.whole_ns),
         int(raw.slice_ns),
         int(raw.stop_ns),
+        bool(raw.guardable),
     )
 
 

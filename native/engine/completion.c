@@ -20,7 +20,7 @@ static struct wait_item *advance(struct session *session, uint32_t lane)
 
 static void done(struct session *session, struct wait_item *item, CUresult result)
 {
-    uint32_t lane = (uint32_t)(item->b >> 8);
+    uint32_t lane = (uint32_t)(item->b >> 16);
     struct wait_item *next;
     if (result == CUDA_ERROR_DEINITIALIZED) {
         while ((next = advance(session, lane))) /* the session takes its launches out of the books itself */
@@ -28,7 +28,7 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         return;
     }
     if ((item->b & 255) == LAUNCH_GUARDED && result == CUDA_SUCCESS)
-        result = control_fetch(session);
+        result = control_fetch(session, item->b >> 8 & 255);
     uint64_t before_ns = session->lanes[lane].end_ns, end_ns = engine_now_ns();
     session->lanes[lane].end_ns = end_ns; /* one item of a lane at a time */
     struct softgpu_launch_times times = {
@@ -59,13 +59,14 @@ static void add(struct session *session, uint32_t lane, struct wait_item *item)
         waiter_add(&session->completions, item);
 }
 
-CUresult completion_add(struct session *session, struct stream *stream, enum launch_form form, uint64_t tag)
+CUresult completion_add(struct session *session, const struct launch *launch, enum launch_form form, uint64_t tag)
 {
+    const struct stream *stream = launch->stream;
     struct wait_item *item = wait_item_new(done, 1);
     if (!item)
         return CUDA_ERROR_OUT_OF_MEMORY;
     item->a = tag;
-    item->b = (uint64_t)LANE(stream->queue) << 8 | form;
+    item->b = (uint64_t)LANE(stream->queue) << 16 | launch->slot << 8 | form;
     item->c = engine_now_ns();
     CUresult result = event_pool_get(session, &item->events[0]);
     if (result == CUDA_SUCCESS) {

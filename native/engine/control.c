@@ -1,6 +1,6 @@
-/* The control block of a session's guarded launches (layout: scheduler/ptx/guard.py). One is enough: a
- * session has at most one guarded launch that is not all run. It lies in device memory that the program
- * does not know of; a kernel that overwrites it spoils its own launch only.
+/* The control blocks of a session's guarded launches (layout: scheduler/ptx/guard.py), one for each that can be
+ * with the device at a time. They lie in device memory that the program does not know of; a kernel that
+ * overwrites one spoils launches of its own program only.
  *
  * softgpu's device memory can be read and stored to from here. With a real device all goes through the
  * engine's urgent stream, so that a late rise of the flag cannot come after what lowers it: the head is
@@ -14,18 +14,18 @@
 #define WORD_FLAG 0u
 #define WORD_STARTED 4u
 
-static uint32_t *words(struct session *session) { return (uint32_t *)(uintptr_t)session->control.address; }
+static uint32_t *words(const struct control *control) { return (uint32_t *)(uintptr_t)control->address; }
 
-static bool write_head(struct session *session, const uint32_t head[5])
+static bool write_head(struct session *session, const struct control *control, const uint32_t head[5])
 {
     if (session->driver->is_soft) {
         for (uint32_t i = 0; i < 5; i++)
-            __atomic_store_n(&words(session)[i], head[i], __ATOMIC_RELEASE);
+            __atomic_store_n(&words(control)[i], head[i], __ATOMIC_RELEASE);
         return true;
     }
     const struct tally_driver *cu = &session->driver->cu;
     CUstream urgent = engine_urgent_stream(session->engine);
-    return cu->cuMemcpyHtoDAsync_v2(session->control.address, head, 5 * sizeof *head, urgent) == CUDA_SUCCESS &&
+    return cu->cuMemcpyHtoDAsync_v2(control->address, head, 5 * sizeof *head, urgent) == CUDA_SUCCESS &&
            cu->cuStreamSynchronize(urgent) == CUDA_SUCCESS;
 }
 
@@ -38,10 +38,9 @@ static bool clear(struct session *session, CUdeviceptr address, uint32_t room)
     return cu->cuMemsetD8Async(address, 0, bytes, engine_urgent_stream(session->engine)) == CUDA_SUCCESS;
 }
 
-static bool grow(struct session *session, uint32_t blocks)
+static bool grow(struct session *session, struct control *control, uint32_t blocks)
 {
     const struct tally_driver *cu = &session->driver->cu;
-    struct control *control = &session->control;
     if (blocks <= control->room)
         return true;
     uint32_t room = blocks < 1024 ? 1024 : blocks;
@@ -54,26 +53,27 @@ static bool grow(struct session *session, uint32_t blocks)
     return clear(session, address, room);
 }
 
-bool control_prepare(struct session *session, uint32_t blocks)
+bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks)
 {
-    struct control *control = &session->control;
-    if (!grow(session, blocks))
+    struct control *control = &session->control[slot];
+    if (!grow(session, control, blocks))
         return false;
     if (++control->epoch == 0) { /* the marks of four billion launches ago would count */
         if (!clear(session, control->address, control->room))
             return false;
         control->epoch = 1;
     }
-    return write_head(session, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
+    return write_head(session, control, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
 }
 
-void control_raise(struct session *session)
+void control_raise(struct session *session, uint32_t slot)
 {
+    const struct control *control = &session->control[slot];
     const struct tally_driver *cu = &session->driver->cu;
     CUstream urgent = engine_urgent_stream(session->engine);
-    CUdeviceptr flag = session->control.address + WORD_FLAG * 4;
+    CUdeviceptr flag = control->address + WORD_FLAG * 4;
     if (session->driver->is_soft) {
-        __atomic_store_n(&words(session)[WORD_FLAG], 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&words(control)[WORD_FLAG], 1, __ATOMIC_RELEASE);
         return;
     }
     cu->cuCtxSetCurrent(engine_context(session->engine)); /* whoever changes a policy may have none */
@@ -81,23 +81,25 @@ void control_raise(struct session *session)
         cu->cuMemsetD32Async(flag, 1, 1, urgent);
 }
 
-void control_lower(struct session *session)
+void control_lower(struct session *session, uint32_t slot)
 {
+    const struct control *control = &session->control[slot];
     if (session->driver->is_soft)
-        __atomic_store_n(&words(session)[WORD_FLAG], 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&words(control)[WORD_FLAG], 0, __ATOMIC_RELEASE);
 }
 
-uint32_t control_read(struct session *session)
+uint32_t control_read(struct session *session, uint32_t slot)
 {
+    const struct control *control = &session->control[slot];
     if (session->driver->is_soft)
-        return __atomic_load_n(&words(session)[WORD_STARTED], __ATOMIC_ACQUIRE);
-    return session->control.started;
+        return __atomic_load_n(&words(control)[WORD_STARTED], __ATOMIC_ACQUIRE);
+    return control->started;
 }
 
-CUresult control_fetch(struct session *session)
+CUresult control_fetch(struct session *session, uint32_t slot)
 {
     const struct tally_driver *cu = &session->driver->cu;
-    struct control *control = &session->control;
+    struct control *control = &session->control[slot];
     if (session->driver->is_soft)
         return CUDA_SUCCESS; /* control_read looks for itself */
     CUstream urgent = engine_urgent_stream(session->engine);
@@ -110,7 +112,9 @@ CUresult control_fetch(struct session *session)
 
 void control_close(struct session *session)
 {
-    if (session->control.address)
-        session->driver->cu.cuMemFree_v2(session->control.address);
-    session->control = (struct control){0};
+    for (uint32_t i = 0; i < GUARDED_MAX; i++) {
+        if (session->control[i].address)
+            session->driver->cu.cuMemFree_v2(session->control[i].address);
+        session->control[i] = (struct control){0};
+    }
 }

@@ -5,7 +5,7 @@
 
 #include "engine/generated/dispatch_gen.h"
 #include "engine/guard.h"
-#include "engine/session.h"
+#include "engine/schedule.h"
 
 enum { CALL = 1, WORK = 2 }; /* must be answered; gives the device something to do */
 
@@ -147,6 +147,8 @@ void session_dispatch(struct session *session, const void *bytes, size_t size)
     tally_stats_add(&session->stats, TALLY_COUNT_OPS, 1);
     if (entry && (entry->flags & WORK))
         request_work(session, message.arrived_ns);
+    if (code != TALLY_OP_LAUNCH && code != TALLY_OP_BYE)
+        schedule_settle(session);
     bool well;
     if (atomic_load(&session->sticky) && code != TALLY_OP_BYE)
         well = refuse(session, &message);

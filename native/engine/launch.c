@@ -109,8 +109,8 @@ static CUresult start_form(struct session *session, const struct launch *launch,
 {
     struct function *function = launch->function;
     if (form == LAUNCH_GUARDED)
-        return start_variant(session, launch, function->guarded, launch->grid, &session->control.address,
-                             sizeof session->control.address);
+        return start_variant(session, launch, function->guarded, launch->grid,
+                             &session->control[launch->slot].address, sizeof(CUdeviceptr));
     if (form == LAUNCH_SUBGRID)
         return start_variant(session, launch, function->subgrid, (uint32_t[3]){hi - lo, 1, 1},
                              (uint32_t[4]){lo, launch->grid[0], launch->grid[1], launch->grid[2]}, 16);
@@ -126,7 +126,7 @@ CUresult launch_range(struct session *session, const struct launch *launch, enum
     CUresult result = start_form(session, launch, form, lo, hi);
     timing_end(session, launch, sample, result);
     if (result == CUDA_SUCCESS && tag && !timing_is_reported(session))
-        result = completion_add(session, launch->stream, form, tag);
+        result = completion_add(session, launch, form, tag);
     return result;
 }
 
@@ -169,6 +169,7 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         return CUDA_ERROR_INVALID_HANDLE;
     if (launch->function->params_known && launch->param_bytes < launch->function->param_bytes)
         return CUDA_ERROR_INVALID_VALUE;
+    schedule_make_way(session, launch);
     CUresult result = stream_enter(session, launch->stream);
     describe(launch);
     struct trace *trace = engine_trace(session->engine);
@@ -178,8 +179,10 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
     bool scheduled = launch->stream->queue != QUEUE_NONE && launch->blocks > 0 && !streams_wait(session);
     if (result == CUDA_SUCCESS && scheduled)
         result = schedule_launch(session, launch);
-    else if (result == CUDA_SUCCESS)
+    else if (result == CUDA_SUCCESS) {
+        schedule_settle(session);
         result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
+    }
     if (result == CUDA_SUCCESS && !scheduled && trace_is_on(trace))
         trace_unscheduled(trace, launch);
     if (result == CUDA_SUCCESS)

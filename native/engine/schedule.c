@@ -1,4 +1,4 @@
-#include "engine/schedule.h"
+#include "engine/schedule_state.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -6,68 +6,8 @@
 #include <time.h>
 
 #include "engine/timing.h"
-#include "engine/trace.h"
 
-#define LAUNCHES_MAX 16384u
-#define STARTS_MAX 16384u
-#define SESSION_LAUNCHES_MAX 1024u
-#define PLANS_MAX 65536u
-#define EXPORT_MAX 64u       /* plans taken out in one go, under the lock */
-#define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
-#define INSTRUCTIONS_MAX 64u
-#define BESIDE_NS 50000000ull /* how long a launch waits for one of its own session, see launch_beside */
-#define NONE UINT32_MAX
-#define QUEUE_OF(launch) ((launch)->stream->queue % SESSION_QUEUES_MAX)
-
-/* A launch that the core knows. */
-struct pending {
-    struct session *session;
-    uint32_t next_free;
-    uint32_t serial; /* of the launch that has this place now */
-    uint32_t blocks;
-    uint64_t signature;
-    bool used, told; /* told: the core has had its LAUNCH event */
-    bool owned;      /* its session thread is still in schedule_launch, and will free it */
-    bool over, dropped;
-    bool begun; /* some start of it has gone to the device */
-    CUresult error; /* of a start that the device gave up */
-    uint32_t reported; /* blocks that earlier, preempted starts ran */
-    uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
-    uint32_t todo_count;
-    /* From here on a fresh record is not cleared: two thirds of it, in every launch. */
-    struct tally_trace_record traced; /* its starts so far; kind 0: nobody recorded when it came */
-    struct tally_sched_instruction todo[TODO_MAX];
-};
-
-/* One start in flight. Its tag comes back with the device's report. */
-struct start {
-    uint32_t next_free;
-    uint32_t generation;
-    uint32_t queue;          /* of its session */
-    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place */
-    uint32_t lo, hi, flags;
-    uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
-    uint64_t signature;
-    struct session *session; /* NULL: free */
-    bool early;              /* it ended before the core was told that it began */
-    struct softgpu_launch_times times;
-};
-
-struct schedule {
-    struct tally_engine *engine;
-    struct tally_sched *core;
-    struct tally_plans *plans;
-    pthread_mutex_t lock;
-    pthread_cond_t timer_set;
-    pthread_t timer;
-    bool timer_runs, stopping;
-    uint64_t timer_ns;
-    struct pending *pendings;
-    struct start *starts;
-    uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
-    uint32_t pending_free, start_free;
-    _Atomic bool high_at_once, levels;
-};
+#define EXPORT_MAX 64u /* plans taken out in one go, under the lock */
 
 /* ---- carrying out instructions, under the lock ------------------------------------------------- */
 
@@ -76,7 +16,7 @@ struct schedule {
 static void raise_flag(struct pending *pending, uint64_t now_ns)
 {
     pending->flag_ns = now_ns;
-    control_raise(pending->session);
+    control_raise(pending->session, pending->slot);
 }
 
 /* A session may end, or fail, before the end of what it has on the device is reported. */
@@ -92,13 +32,22 @@ static void trace_over(struct schedule *s, struct pending *pending)
     trace_add(engine_trace(s->engine), record);
 }
 
+/* For the session's thread, which waits for its turn, or for ops while a launch that it let go was stopped. */
+static void give_todo(struct pending *pending, const struct tally_sched_instruction *in)
+{
+    pending->todo[pending->todo_count++] = *in;
+    if (pending->session->in_turn)
+        pthread_cond_broadcast(&pending->session->turn);
+    else
+        session_call(pending->session);
+}
+
 static void carry_out(struct schedule *s, const struct tally_sched_instruction *in, uint64_t now_ns)
 {
     struct pending *pending = &s->pendings[in->launch];
     switch (in->type) {
     case TALLY_SCHED_START:
-        pending->todo[pending->todo_count++] = *in;
-        pthread_cond_broadcast(&pending->session->turn);
+        give_todo(pending, in);
         break;
     case TALLY_SCHED_PREEMPT:
         raise_flag(pending, now_ns);
@@ -140,7 +89,7 @@ static int feed_at(struct schedule *s, const struct tally_sched_event *event, ui
     return count < 0 ? count : 0;
 }
 
-static int feed(struct schedule *s, const struct tally_sched_event *event)
+int schedule_feed(struct schedule *s, const struct tally_sched_event *event)
 {
     return feed_at(s, event, engine_now_ns());
 }
@@ -164,7 +113,7 @@ static struct tally_trace_record traced(const struct session *session, uint32_t 
                                        .submit_ns = submit_ns};
 }
 
-static uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch)
+uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch)
 {
     uint32_t index = s->pending_free;
     if (index == NONE)
@@ -184,15 +133,15 @@ static uint32_t pending_take(struct schedule *s, struct session *session, const 
     return index;
 }
 
-static void pending_give(struct schedule *s, uint32_t index)
+void pending_give(struct schedule *s, uint32_t index)
 {
     s->pendings[index].used = false;
     s->pendings[index].next_free = s->pending_free;
     s->pending_free = index;
 }
 
-static uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo,
-                           uint32_t hi, uint32_t flags)
+uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo, uint32_t hi,
+                    uint32_t flags)
 {
     struct session *session = what->session;
     uint32_t index = s->start_free, queue = QUEUE_OF(what);
@@ -214,7 +163,7 @@ static uint64_t start_take(struct schedule *s, const struct launch *what, uint32
     return (uint64_t)start->generation << 32 | index;
 }
 
-static struct start *start_of(struct schedule *s, uint64_t tag)
+struct start *start_of(struct schedule *s, uint64_t tag)
 {
     uint32_t index = (uint32_t)tag;
     if (tag == 0 || index >= STARTS_MAX)
@@ -230,12 +179,7 @@ static struct pending *pending_of(struct schedule *s, const struct start *start)
     return pending && pending->used && !pending->over && pending->serial == start->serial ? pending : NULL;
 }
 
-static bool is_guarded(uint32_t flags)
-{
-    return flags & (TALLY_SCHED_START_PREEMPTIBLE | TALLY_SCHED_START_RESUMED);
-}
-
-static void start_give(struct schedule *s, struct start *start)
+void start_give(struct schedule *s, struct start *start)
 {
     start->session->starts_in_flight--;
     start->session->queue_starts[start->queue]--;
@@ -281,8 +225,8 @@ static void measure(struct schedule *s, const struct pending *pending, const str
  * that came late. For the core the start goes on. */
 static void run_again(struct schedule *s, struct pending *pending, struct start *start)
 {
-    control_lower(pending->session);
-    pending->todo[pending->todo_count++] = (struct tally_sched_instruction){
+    control_lower(pending->session, pending->slot);
+    struct tally_sched_instruction again = {
         .type = TALLY_SCHED_START,
         .launch = start->launch,
         .lo = start->lo,
@@ -290,7 +234,7 @@ static void run_again(struct schedule *s, struct pending *pending, struct start 
         .flags = start->flags | TALLY_SCHED_START_RESUMED,
     };
     start_give(s, start);
-    pthread_cond_broadcast(&pending->session->turn);
+    give_todo(pending, &again);
 }
 
 /* Every start and launch of the session leaves the books. Under the lock, for which launches of others wait:
@@ -309,15 +253,14 @@ static void forget(struct schedule *s, struct session *session, CUresult error)
     }
 }
 
-/* Of a launch that is not in the books: nothing else will tell of its end. */
-static void trace_alone(struct schedule *s, const struct start *start)
+void start_trace(struct schedule *s, const struct start *start)
 {
     struct tally_trace_record record = traced(start->session, start->queue, start->signature, start->arrived_ns);
     trace_count_start(&record, start->issued_ns, &start->times);
     trace_add(engine_trace(s->engine), &record);
 }
 
-static void end_start(struct schedule *s, struct start *start)
+void start_ended(struct schedule *s, struct start *start)
 {
     struct pending *pending = &s->pendings[start->launch];
     uint64_t now_ns = engine_now_ns();
@@ -340,7 +283,7 @@ static void end_start(struct schedule *s, struct start *start)
         trace_count_start(&pending->traced, start->issued_ns, &start->times);
     if (is_guarded(start->flags)) {
         pending->traced.flags = TALLY_TRACE_GUARDED;
-        uint32_t ran = control_read(pending->session);
+        uint32_t ran = control_read(pending->session, pending->slot);
         ran = ran < pending->blocks ? ran : pending->blocks;
         if (ran < pending->blocks && !pending->flag_ns && pending->todo_count < TODO_MAX) {
             run_again(s, pending, start);
@@ -353,7 +296,7 @@ static void end_start(struct schedule *s, struct start *start)
             pending->reported = ran;
         }
         measure(s, pending, start, event.type == TALLY_SCHED_PREEMPTED, now_ns);
-        control_lower(pending->session); /* before the core may start it again */
+        control_lower(pending->session, pending->slot); /* before the core may start it again */
         pending->flag_ns = 0;
     } else {
         measure(s, pending, start, false, now_ns);
@@ -375,187 +318,16 @@ uint64_t schedule_report(struct schedule *s, const struct softgpu_launch_times *
         start->times = *times;
         struct pending *pending = pending_of(s, start);
         if (start->launch == NONE && start->issued_ns && !times->error)
-            trace_alone(s, start);
+            start_trace(s, start);
         if (!pending)
             start_give(s, start);
         else if (pending->told)
-            end_start(s, start);
+            start_ended(s, start);
         else
             start->early = true;
     }
     pthread_mutex_unlock(&s->lock);
     return arrived_ns;
-}
-
-/* ---- launches ---------------------------------------------------------------------------------- */
-
-static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
-{
-    return (struct tally_sched_event){
-        .type = TALLY_SCHED_LAUNCH,
-        .session = launch->session->index,
-        .queue = launch->stream->queue,
-        .launch = index,
-        .blocks = launch->blocks,
-    };
-}
-
-/* High, where the policy lets it: to the device first, to the books then. What does not fit into the books
- * runs all the same. */
-static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
-{
-    pthread_mutex_lock(&s->lock);
-    uint32_t index = pending_take(s, session, launch);
-    uint64_t tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
-    pthread_mutex_unlock(&s->lock);
-    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
-    struct tally_sched_event event = launch_event(launch, index);
-    event.started = 1;
-    pthread_mutex_lock(&s->lock);
-    struct start *start = start_of(s, tag);
-    bool known = index != NONE && tag && result == CUDA_SUCCESS && start && feed(s, &event) == 0;
-    if (known) {
-        s->pendings[index].told = s->pendings[index].begun = true;
-        s->pendings[index].owned = false;
-        if (start->early)
-            end_start(s, start);
-    } else {
-        if (index != NONE)
-            pending_give(s, index);
-        if (start && result == CUDA_SUCCESS && start->early && start->issued_ns)
-            trace_alone(s, start);
-        if (start && (result != CUDA_SUCCESS || start->early))
-            start_give(s, start);
-        else if (start)
-            start->launch = NONE; /* its report only frees it */
-    }
-    pthread_mutex_unlock(&s->lock);
-    return result;
-}
-
-/* Under the lock, which is released around the driver's call. */
-static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    struct pending *pending = &s->pendings[index];
-    struct tally_sched_instruction in = pending->todo[0];
-    memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
-    enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
-                            : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
-                                                             : LAUNCH_WHOLE;
-    uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
-    pthread_mutex_unlock(&s->lock);
-    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&s->lock);
-    if (result == CUDA_SUCCESS)
-        return result;
-    struct start *start = start_of(s, tag);
-    if (start)
-        start_give(s, start);
-    if (!pending->over)
-        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
-    return result;
-}
-
-static void wait_turn(struct schedule *s, struct session *session, uint64_t until_ns)
-{
-    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
-    if (until_ns == TALLY_SCHED_NEVER)
-        pthread_cond_wait(&session->turn, &s->lock);
-    else
-        pthread_cond_timedwait(&session->turn, &s->lock, &until);
-}
-
-/* A kernel may wait for one of the same program in another stream: it must not be held back for ever by
- * what it is to release. Behind a launch of its own stream it may: that one cannot wait for it. */
-static bool must_go_beside(const struct session *session, const struct launch *launch)
-{
-    return session->starts_in_flight > session->queue_starts[QUEUE_OF(launch)];
-}
-
-/* Unscheduled. Under the lock, which is released around the driver's call. */
-static CUresult launch_beside(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
-    pending_give(s, index);
-    uint64_t tag = start_take(s, launch, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL);
-    pthread_mutex_unlock(&s->lock);
-    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
-    pthread_mutex_lock(&s->lock);
-    struct start *start = start_of(s, tag);
-    if (start && result != CUDA_SUCCESS)
-        start_give(s, start);
-    return result;
-}
-
-/* Until the launch is with the device to its end. Under the lock. */
-static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    struct pending *pending = &s->pendings[index];
-    CUresult result = CUDA_SUCCESS;
-    bool with_device = false;
-    session->held_ns = engine_now_ns();
-    uint64_t beside_ns = session->held_ns + BESIDE_NS;
-    while (!pending->over && !with_device && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
-        if (pending->todo_count == 0) {
-            uint64_t now_ns = engine_now_ns();
-            if (!pending->begun && now_ns >= beside_ns && must_go_beside(session, launch)) {
-                session->held_ns = 0;
-                return launch_beside(s, session, launch, index);
-            }
-            wait_turn(s, session, pending->begun ? TALLY_SCHED_NEVER
-                                  : now_ns < beside_ns ? beside_ns : now_ns + BESIDE_NS);
-            continue;
-        }
-        pending->begun = true;
-        /* A guarded start has the session's control block until its end, whatever the core makes of it. */
-        with_device = pending->todo[0].flags & TALLY_SCHED_START_FINAL && !is_guarded(pending->todo[0].flags);
-        result = carry_start(s, session, launch, index);
-    }
-    if (pending->over && pending->dropped && result == CUDA_SUCCESS && !atomic_load(&session->ending))
-        result = pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
-    session->held_ns = 0;
-    pending->owned = false;
-    if (pending->over)
-        pending_give(s, index);
-    return result;
-}
-
-static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
-{
-    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&s->lock);
-    while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
-        pthread_cond_wait(&session->turn, &s->lock);
-    uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
-    if (index != NONE) {
-        struct tally_sched_event event = launch_event(launch, index);
-        tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
-        tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), &event.plan);
-        bool guarded = event.plan.kind == TALLY_SCHED_PREEMPTIBLE;
-        if (guarded) {
-            pthread_mutex_unlock(&s->lock);
-            bool ready = control_prepare(session, launch->blocks);
-            pthread_mutex_lock(&s->lock);
-            if (!ready)
-                event.plan.kind = TALLY_SCHED_WHOLE;
-        }
-        result = session->failed ? session->failed : CUDA_ERROR_OUT_OF_MEMORY;
-        s->pendings[index].told = !session->failed;
-        if (!session->failed && feed(s, &event) == 0)
-            result = see_through(s, session, launch, index);
-        else
-            pending_give(s, index);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return result;
-}
-
-CUresult schedule_launch(struct session *session, struct launch *launch)
-{
-    struct schedule *s = engine_schedule(session->engine);
-    if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
-        return launch_at_once(s, session, launch);
-    return launch_in_turn(s, session, launch);
 }
 
 /* ---- sessions ---------------------------------------------------------------------------------- */
@@ -571,7 +343,7 @@ bool schedule_session_open(struct session *session)
         .weight = session->config.weight ? session->config.weight : 1,
     };
     pthread_mutex_lock(&s->lock);
-    int result = feed(s, &event);
+    int result = schedule_feed(s, &event);
     pthread_mutex_unlock(&s->lock);
     session->scheduled = result == 0;
     return result == 0;
@@ -587,9 +359,9 @@ void schedule_session_failed(struct session *session, CUresult error)
 }
 
 /* For how long a launch has been held back while nothing of the session was with the device. The lock. */
-static uint64_t waiting_ns(const struct session *session)
+static uint64_t waiting_ns(struct schedule *s, const struct session *session)
 {
-    if (!session->held_ns || session->starts_in_flight > 0)
+    if (session->starts_in_flight > 0 || !(session->held_ns || turns_are_open(s, session)))
         return 0;
     uint64_t from = session->held_ns > session->end_ns ? session->held_ns : session->end_ns;
     uint64_t now_ns = engine_now_ns();
@@ -606,7 +378,7 @@ static void count(struct schedule *s, struct session *session)
     tally_stats_set(&session->stats, TALLY_COUNT_PREEMPTIONS, stats.preemptions);
     tally_stats_set(&session->stats, TALLY_COUNT_WAITED_NS, stats.waited_ns);
     tally_stats_set(&session->stats, TALLY_COUNT_SCHEDULED_NS, stats.gpu_ns);
-    tally_stats_set(&session->stats, TALLY_COUNT_WAITING_NS, waiting_ns(session));
+    tally_stats_set(&session->stats, TALLY_COUNT_WAITING_NS, waiting_ns(s, session));
 }
 
 void schedule_session_close(struct session *session)
@@ -616,7 +388,8 @@ void schedule_session_close(struct session *session)
     if (session->scheduled) {
         count(s, session);
         forget(s, session, CUDA_ERROR_CONTEXT_IS_DESTROYED);
-        feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
+        turns_close(s, session);
+        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
         session->scheduled = false;
     }
     pthread_mutex_unlock(&s->lock);
@@ -635,7 +408,7 @@ void schedule_wake(struct session *session)
 int schedule_set_policy(struct schedule *s, uint32_t policy)
 {
     pthread_mutex_lock(&s->lock);
-    int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
+    int result = schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
     follow_policy(s);
     pthread_mutex_unlock(&s->lock);
     return result;
@@ -657,7 +430,7 @@ uint32_t schedule_policy(struct schedule *s)
 int schedule_set_limits(struct schedule *s, const struct tally_sched_limits *limits)
 {
     pthread_mutex_lock(&s->lock);
-    int result = feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
+    int result = schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
     pthread_mutex_unlock(&s->lock);
     return result;
 }
@@ -714,7 +487,7 @@ static void *run_timer(void *argument)
         uint64_t now_ns = engine_now_ns();
         if (now_ns >= s->timer_ns) {
             s->timer_ns = TALLY_SCHED_NEVER;
-            feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_TIMER});
+            schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_TIMER});
             continue;
         }
         struct timespec until = {.tv_sec = (time_t)(s->timer_ns / 1000000000ull),

@@ -2,9 +2,10 @@
  * instructions carried out.
  *
  * Who does what:
- *   session thread   submits its launches one by one, carries out their starts, and while a launch has
- *                    not all been started it takes no further op: so everything behind it is deferred,
- *                    and the ops left in the socket are the flow control.
+ *   session thread   submits its launches one by one and carries out their starts. While a launch has not all
+ *                    been started, or may have to be started again, it takes no further op, except for
+ *                    launches that can be stopped too (turns.c): so everything behind it is deferred, and
+ *                    the ops left in the socket are the flow control.
  *   device's report  softgpu's worker threads, or the completion threads of a session: the end of a start.
  *   timer thread     the core's timer.
  * All of them call the core under schedule.lock, the innermost lock of the engine; softgpu takes it inside
@@ -32,8 +33,14 @@ void schedule_wake(struct session *session);
 void schedule_session_failed(struct session *session, CUresult error);
 
 /* Runs a launch as the policy wants it. Session thread; returns when the launch is with the device to its
- * end, or has all been run. */
+ * end, has all been run, or can be stopped and runs. */
 CUresult schedule_launch(struct session *session, struct launch *launch);
+/* Session thread, before it does anything else: waits until launches that it let go have all been run; before
+ * it gives the stream of a launch anything: until those of other streams have. */
+void schedule_settle(struct session *session);
+void schedule_make_way(struct session *session, const struct launch *launch);
+/* Session thread, called (session_call): starts again what had been stopped. */
+void schedule_go_on(struct session *session);
 /* softgpu's report of a start; gives the launch's time of arrival back. 0: not one of ours. */
 uint64_t schedule_report(struct schedule *schedule, const struct softgpu_launch_times *times);
 

@@ -40,6 +40,16 @@ void session_end(struct session *session, const char *format, ...)
     schedule_wake(session);
 }
 
+void session_call(struct session *session)
+{
+    if (atomic_exchange(&session->called, true))
+        return;
+    pthread_mutex_lock(&session->wake_lock);
+    if (session->waker && tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
+        atomic_store(&session->called, false);
+    pthread_mutex_unlock(&session->wake_lock);
+}
+
 void session_enter_thread(struct session *session)
 {
     session->driver->cu.cuCtxSetCurrent(engine_context(session->engine));
@@ -170,6 +180,11 @@ static void receive(struct session *session)
         if (tally_zmq.msg_recv(&message, session->ops, 0) < 0) {
             if (tally_zmq.error() != EINTR)
                 session_end(session, "the ops socket failed: %s", tally_zmq.strerror(tally_zmq.error()));
+            continue;
+        }
+        if (tally_zmq.msg_size(&message) == 0 && atomic_exchange(&session->called, false)) {
+            tally_zmq.msg_close(&message);
+            schedule_go_on(session);
             continue;
         }
         if (atomic_load_explicit(&session->ending, memory_order_acquire))

@@ -106,7 +106,8 @@ struct upload {
     uint8_t *bytes; /* total + 1, zeroed */
 };
 
-/* A launch as the scheduler sees it: complete, and valid until schedule_launch returns. */
+/* A launch as the scheduler sees it: complete, and valid until schedule_launch returns, which copies what
+ * it lets go. */
 struct launch {
     struct session *session;
     struct function *function;
@@ -122,6 +123,7 @@ struct launch {
     uint32_t blocks;    /* 1 where the grid is one piece */
     uint32_t abilities; /* enum tally_plan_ability */
     uint32_t resident;  /* blocks that the device holds at once; 0: not known */
+    uint32_t slot;      /* of its control block, where it is started guarded */
 };
 
 /* ---- the parts of a session ---- */
@@ -167,12 +169,22 @@ struct request {
     uint64_t work;       /* ops that gave the device work so far */
 };
 
+#define GUARDED_MAX 2u /* guarded launches of a session with the device: one runs, the next is there */
+
 /* Of guarded launches, see control.c. */
 struct control {
     CUdeviceptr address;
     uint32_t room; /* blocks */
     uint32_t epoch;
     uint32_t started; /* as the completion thread read it; real devices only */
+};
+
+/* A guarded launch that its thread let go, and may have to start again (turns.c). */
+struct open_launch {
+    uint32_t index; /* in the schedule's books */
+    struct launch launch;
+    uint8_t *params;
+    size_t params_room;
 };
 
 /* The watcher's, under its lock. */
@@ -228,7 +240,11 @@ struct session {
     uint64_t end_ns;     /* of its last start; the same lock */
     bool scheduled;      /* the scheduler knows the session; its lock */
     CUresult failed;     /* what it would launch now would not run; the schedule's lock */
-    struct control control;
+    struct control control[GUARDED_MAX];
+    struct open_launch open[GUARDED_MAX]; /* a ring, by place as `control`; session thread, read under the lock */
+    uint32_t open_first, open_count;
+    bool in_turn;        /* its thread is in turns.c and will see what is to be done; the schedule's lock */
+    _Atomic bool called; /* an empty message is on its way to the thread, see session_call */
     struct waiter completions; /* of starts, where the driver does not report them by itself */
     pthread_mutex_t lanes_lock; /* completion.c */
     struct lane {
@@ -273,6 +289,8 @@ void session_destroy(struct session *session);
 void session_free(struct session *session);
 /* Makes the session thread end, wherever it is; the first reason stays. Any thread, any lock held. */
 void session_end(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Its thread, wherever it is, comes to schedule_go_on soon. Any thread. */
+void session_call(struct session *session);
 /* Takes the calling thread into the device's context and the session's tenant. */
 void session_enter_thread(struct session *session);
 
@@ -371,17 +389,18 @@ CUresult launch_range(struct session *session, const struct launch *launch, enum
 /* ---- control.c ---- */
 
 /* A fresh epoch for a launch of so many blocks. Session thread; false: short of device memory. */
-bool control_prepare(struct session *session, uint32_t blocks);
-void control_raise(struct session *session);
-void control_lower(struct session *session);
-uint32_t control_read(struct session *session); /* blocks that ran in this epoch */
-CUresult control_fetch(struct session *session); /* real devices: before the report of a guarded start */
+bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks);
+void control_raise(struct session *session, uint32_t slot);
+void control_lower(struct session *session, uint32_t slot);
+uint32_t control_read(struct session *session, uint32_t slot); /* blocks that ran in this epoch */
+/* Real devices: before the report of a guarded start. */
+CUresult control_fetch(struct session *session, uint32_t slot);
 void control_close(struct session *session);
 
 /* ---- completion.c ---- */
 
 /* Reports the end of what the stream has now, with the tag. */
-CUresult completion_add(struct session *session, struct stream *stream, enum launch_form form, uint64_t tag);
+CUresult completion_add(struct session *session, const struct launch *launch, enum launch_form form, uint64_t tag);
 
 /* ---- request.c ---- */
 

@@ -8,9 +8,10 @@ static struct class_sums *sums_of(struct tally_sched *s, uint32_t session) {
     return &s->sums[s->sessions[session].class_];
 }
 
-/* The queue's guarded starts run one after the other, so what they can hold up is the longest of them. */
+/* The queue's guarded starts run one after the other, and behind those that are not, so what all of them can
+ * hold up is these, or the longest of those: what has not begun when its flag goes up does not begin. */
 static void recharge_queue(struct tally_sched *s, struct queue *queue) {
-    uint64_t largest = 0;
+    uint64_t largest = queue->unguarded_ns;
     uint32_t left = queue->flagged;
     for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
         const struct launch *launch = &s->launches[at];
@@ -74,8 +75,19 @@ struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t
 
 /* ---- starting ---------------------------------------------------------------------------------- */
 
-static bool guarded(const struct launch *launch, enum form form) {
-    return form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_PREEMPTIBLE;
+bool tally_sched_is_guarded(const struct tally_sched *s, const struct launch *launch, enum form form) {
+    if (form != FORM_PLAN) return false;
+    const struct tally_sched_plan *plan = &launch->plan;
+    if (plan->kind != TALLY_SCHED_WHOLE) return plan->kind == TALLY_SCHED_PREEMPTIBLE;
+    return plan->guardable && s->queues[launch->queue].flagged > 0;
+}
+
+/* What may still run of a guarded launch once its flag is up. */
+static uint64_t stop_of(const struct tally_sched *s, const struct launch *launch) {
+    const struct tally_sched_plan *plan = &launch->plan;
+    return plan->stop_ns                       ? plan->stop_ns
+           : plan->kind == TALLY_SCHED_WHOLE && plan->whole_ns ? plan->whole_ns
+                                               : tally_sched_bound(s);
 }
 
 static uint32_t end_of(const struct launch *launch, enum form form) {
@@ -85,18 +97,19 @@ static uint32_t end_of(const struct launch *launch, enum form form) {
     return launch->blocks;
 }
 
-uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t unknown = tally_sched_bound(s); /* whatever it takes: nothing else beside it */
-    if (guarded(launch, form)) {
-        uint64_t charge = launch->plan.stop_ns ? launch->plan.stop_ns : unknown;
-        uint64_t held = s->queues[launch->queue].charge_ns;
-        return charge > held ? charge - held : 0;
-    }
-    if (launch->plan.whole_ns == 0) return unknown;
+uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
+    if (tally_sched_is_guarded(s, launch, form)) return stop_of(s, launch);
+    if (launch->plan.whole_ns == 0) return tally_sched_bound(s); /* whatever it takes: nothing else beside it */
     uint32_t hi = end_of(launch, form), count = hi - launch->issued;
     if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED) return launch->plan.slice_ns;
     if (count == launch->blocks) return launch->plan.whole_ns;
     return (uint64_t)((unsigned __int128)launch->plan.whole_ns * count / launch->blocks);
+}
+
+uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
+    uint64_t charge = tally_sched_unstoppable_of(s, launch, form), held = s->queues[launch->queue].charge_ns;
+    if (!tally_sched_is_guarded(s, launch, form)) return charge;
+    return charge > held ? charge - held : 0;
 }
 
 bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form) {
@@ -105,7 +118,7 @@ bool tally_sched_startable(const struct tally_sched *s, const struct queue *queu
     const struct launch *launch = &s->launches[queue->cursor];
     /* Behind a guarded start only another guarded one: the flag that stops the first stops it too. */
     if (queue->flagged > 0)
-        return guarded(launch, form) && launch->starts == 0 && queue->flagged < s->limits.preemptible_depth;
+        return tally_sched_is_guarded(s, launch, form) && launch->starts == 0 && queue->flagged < s->limits.preemptible_depth;
     /* Behind whole launches and slices the stream's own order is enough. */
     return launch->starts < SLICES_MAX;
 }
@@ -144,13 +157,9 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     sums->starts++;
     queue->starts++;
     launch->charge_ns += charge_ns;
-    if (flagged) {
-        tally_sched_flagged_add(s, index);
-        recharge_queue(s, queue);
-    } else {
-        session->charge_ns += charge_ns;
-        sums->charge_ns += charge_ns;
-    }
+    if (flagged) tally_sched_flagged_add(s, index);
+    else queue->unguarded_ns += charge_ns;
+    recharge_queue(s, queue);
     if (launch->issued == launch->blocks) {
         tally_sched_waiting_remove(s, index);
         queue->cursor = launch->next;
@@ -160,10 +169,8 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
 
 void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level) {
     struct launch *launch = &s->launches[index];
-    bool flag = guarded(launch, form);
-    uint64_t charge_ns = flag && launch->plan.stop_ns ? launch->plan.stop_ns
-                         : flag                       ? tally_sched_bound(s)
-                                                      : tally_sched_charge_of(s, launch, form);
+    bool flag = tally_sched_is_guarded(s, launch, form);
+    uint64_t charge_ns = tally_sched_unstoppable_of(s, launch, form);
     uint32_t hi = end_of(launch, form);
     struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_START);
     out->launch = index;
@@ -205,6 +212,16 @@ void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
     out->session = launch->session;
 }
 
+/* The list of guarded starts has the youngest at its head. */
+bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue) {
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        if (s->launches[at].queue != queue || s->launches[at].preempting) continue;
+        if (tally_sched_out_full(s)) return false;
+        tally_sched_preempt(s, at);
+    }
+    return true;
+}
+
 /* ---- reports from the device ------------------------------------------------------------------- */
 
 /* Takes the oldest start off the books, of which the event tells; without one, all of them. */
@@ -235,13 +252,9 @@ static void book_end(struct tally_sched *s, uint32_t index, const struct tally_s
     queue->starts -= ended;
     session->starts -= ended;
     sums->starts -= ended;
-    if (launch->flagged) {
-        tally_sched_flagged_remove(s, index);
-        recharge_queue(s, queue);
-    } else {
-        session->charge_ns -= charge_ns;
-        sums->charge_ns -= charge_ns;
-    }
+    if (launch->flagged) tally_sched_flagged_remove(s, index);
+    else queue->unguarded_ns -= charge_ns;
+    recharge_queue(s, queue);
     if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) s->allowance_ns = 0;
 }
 

@@ -173,7 +173,10 @@ void tally_plan_choose(const struct tally_plan_record *record, uint64_t bound_ns
         if (can_guard) plan->kind = TALLY_SCHED_PREEMPTIBLE;
         return;
     }
-    if (whole_ns <= bound_ns) return; /* short kernels need nothing */
+    if (whole_ns <= bound_ns) { /* short kernels need nothing */
+        plan->guardable = can_guard;
+        return;
+    }
     if (can_guard && record->count[TALLY_PLAN_GUARDED] < MEASURED) {
         plan->kind = TALLY_SCHED_PREEMPTIBLE;
         plan->stop_ns = consider_guard(record, whole_ns).stop_ns;

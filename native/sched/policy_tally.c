@@ -9,7 +9,7 @@
 /* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
  * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t charge = tally_sched_charge_of(s, launch, form), longest = s->limits.oversized_idle_ns;
+    uint64_t charge = tally_sched_unstoppable_of(s, launch, form), longest = s->limits.oversized_idle_ns;
     if (charge <= tally_sched_bound(s) || form == FORM_WHOLE || s->high_idle_ns == 0) return true;
     uint64_t from = s->high_idle_ns + (charge < longest ? charge : longest);
     if (s->now_ns < from) tally_sched_wish(s, from);
@@ -96,18 +96,6 @@ static uint32_t choose_session(struct tally_sched *s, enum form form) {
     return at;
 }
 
-/* Stops a queue's guarded starts together: were one left running, it would overtake those stopped. */
-static bool stop_queue(struct tally_sched *s, const struct queue *queue) {
-    uint32_t left = queue->flagged - queue->preempting;
-    for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
-        if (!s->launches[at].flagged || s->launches[at].preempting) continue;
-        if (tally_sched_out_full(s)) return false;
-        tally_sched_preempt(s, at);
-        left--;
-    }
-    return true;
-}
-
 /* Whether what runs at the head of a queue has used up its session's time, or somebody more important
  * waits. Wishes for the time when it will have, if not. */
 static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32_t priority) {
@@ -132,10 +120,11 @@ static void share_among_best_effort(struct tally_sched *s, enum form form) {
             continue;
         bool stopping = queue->preempting > 0; /* the room ended half-way */
         if (!stopping && (launch->prev != NONE || !time_is_up(s, launch, priority))) continue;
-        if (!stop_queue(s, queue)) return;
+        if (!tally_sched_preempt_queue(s, launch->queue)) return;
     }
 }
 
+/* All queues' guarded starts, in the same order as one queue's. */
 static bool stop_all(struct tally_sched *s) {
     for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
         const struct launch *launch = &s->launches[at];
@@ -162,13 +151,16 @@ static uint32_t choose_launch(struct tally_sched *s, enum form form) {
  * way: behind it, in its own queue, the next one may start so much earlier, and the device need not wait
  * for news of the first one's end. Never more than the oldest start's estimate is taken off, so what comes
  * behind it is under the bound by itself, however wrong that estimate was. */
-static bool fits(struct tally_sched *s, const struct launch *launch, uint64_t charge) {
+static bool fits(struct tally_sched *s, const struct launch *launch, enum form form, uint64_t charge) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
     const struct queue *queue = &s->queues[launch->queue];
     uint64_t total = sums->charge_ns + charge, bound = tally_sched_bound(s);
     /* What adds nothing may always go: a guarded launch right behind its like. */
     if (sums->starts == 0 || charge == 0 || total <= bound) return true;
-    if (queue->starts != sums->starts || queue->flagged > 0) return false;
+    if (queue->starts != sums->starts) return false;
+    /* Nor does what is ahead of it in its own queue make a guarded launch over the bound any longer. */
+    if (tally_sched_is_guarded(s, launch, form)) return queue->unguarded_ns <= bound;
+    if (queue->flagged > 0) return false;
     const struct launch *oldest = &s->launches[queue->head];
     uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
     uint64_t begun = oldest->started_ns > last ? oldest->started_ns : last;
@@ -182,7 +174,7 @@ static void fill_gap(struct tally_sched *s, enum form form) {
         uint32_t index = choose_launch(s, form);
         if (index == NONE) return;
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], form);
-        if (!fits(s, &s->launches[index], charge)) return;
+        if (!fits(s, &s->launches[index], form, charge)) return;
         if (charge > tally_sched_bound(s)) s->stats.oversized++;
         tally_sched_start(s, index, form, 0);
     }

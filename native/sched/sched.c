@@ -10,7 +10,7 @@ void tally_sched_config_default(struct tally_sched_config *config) {
         .sessions_max = 256, .queues_max = 4096, .launches_max = 16384, .session_launches_max = 1024,
         .levels = 2, .policy = 0,
         .limits = {.turnaround_ns_max = 31600, .alone_ns_max = 50000000, .hysteresis_ns = 50000,
-                   .oversized_idle_ns = 1000000, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 1}};
+                   .oversized_idle_ns = 1000000, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 2}};
 }
 
 static bool limits_ok(const struct tally_sched_limits *limits) {
@@ -124,15 +124,13 @@ static int close_session(struct tally_sched *s, const struct tally_sched_event *
 
 /* Drops what has not started, stops what can be stopped; false: out of room. */
 static bool close_queue(struct tally_sched *s, uint32_t index) {
-    struct queue *queue = &s->queues[index];
-    uint32_t at = queue->head;
+    if (!tally_sched_preempt_queue(s, index)) return false;
+    uint32_t at = s->queues[index].head;
     while (at != NONE) {
-        struct launch *launch = &s->launches[at];
-        uint32_t next = launch->next;
-        if (launch->starts == 0 || (launch->flagged && !launch->preempting)) {
+        uint32_t next = s->launches[at].next;
+        if (s->launches[at].starts == 0) {
             if (tally_sched_out_full(s)) return false;
-            if (launch->starts == 0) tally_sched_fail(s, at);
-            else tally_sched_preempt(s, at);
+            tally_sched_fail(s, at);
         }
         at = next;
     }

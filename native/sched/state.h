@@ -31,7 +31,8 @@ struct queue {
     uint32_t head, tail; /* launches that are not complete */
     uint32_t cursor;     /* first of them that is not fully issued */
     uint32_t next, prev; /* ring of the session's queues that hold launches */
-    uint64_t charge_ns;  /* of its guarded starts together: they run one after the other, so the largest */
+    uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for together */
+    uint64_t unguarded_ns; /* the same of those that are not guarded */
     uint32_t starts;     /* in flight */
     uint32_t flagged;    /* of those, guarded */
     uint32_t preempting; /* of those, told to stop */
@@ -125,10 +126,16 @@ struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t
 bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form);
 /* The next startable launch of a session, over its queues in turn; NONE. */
 uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form);
-/* Unstoppable work that starting it in this form adds. */
+/* Whether it would go through the guard if it started now in this form. */
+bool tally_sched_is_guarded(const struct tally_sched *s, const struct launch *launch, enum form form);
+/* Unstoppable work that starting it in this form stands for by itself, and what it adds. */
+uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form);
 uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form);
 void tally_sched_start(struct tally_sched *s, uint32_t launch, enum form form, uint32_t level);
 void tally_sched_preempt(struct tally_sched *s, uint32_t launch);
+/* Stops a queue's guarded starts together, the youngest first: were one left running, or told later than one
+ * ahead of it, it would overtake that one. false: out of room. */
+bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue);
 uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session);
 /* Starts all launches of a class in order of arrival, whole; false: out of room. */
 bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_);

@@ -38,7 +38,7 @@ static const char *check_launch(const struct tally_sched *s, uint32_t index) {
 static const char *check_queue(const struct tally_sched *s, uint32_t index, struct session *count) {
     const struct queue *queue = &s->queues[index];
     uint32_t starts = 0, flagged = 0, preempting = 0, prev = NONE;
-    uint64_t largest = 0;
+    uint64_t largest = 0, unguarded = 0;
     bool before = true, behind_unstarted = false, behind_flagged = false;
     CHECK(queue->head != NONE, "an empty queue is in its session's ring");
     for (uint32_t at = queue->head; at != NONE; at = s->launches[at].next) {
@@ -63,7 +63,7 @@ static const char *check_queue(const struct tally_sched *s, uint32_t index, stru
         flagged += launch->flagged;
         preempting += launch->preempting;
         if (launch->flagged && launch->charge_ns > largest) largest = launch->charge_ns;
-        if (!launch->flagged) count->charge_ns += launch->charge_ns;
+        if (!launch->flagged) unguarded += launch->charge_ns;
         count->outstanding++;
         count->waiting += launch->waiting;
         prev = at;
@@ -74,7 +74,8 @@ static const char *check_queue(const struct tally_sched *s, uint32_t index, stru
           "a queue's counters are wrong");
     CHECK(preempting == 0 || preempting == flagged || tally_sched_out_full(s),
           "some of a queue's guarded starts were told to stop and others not");
-    CHECK(queue->charge_ns == largest, "a queue's charge is wrong");
+    if (unguarded > largest) largest = unguarded;
+    CHECK(queue->charge_ns == largest && queue->unguarded_ns == unguarded, "a queue's charge is wrong");
     count->starts += starts;
     count->charge_ns += largest;
     return NULL;
@@ -129,16 +130,15 @@ static const char *check_bound(const struct tally_sched *s) {
     if (!tally_sched_policies[s->policy].bounded) return NULL;
     uint64_t bound = tally_sched_bound(s);
     if (s->allowance_ns > bound) bound = s->allowance_ns;
-    /* Over it: one launch, or guarded ones of one queue, which run one after the other. */
-    bool one_queue = s->flagged != NONE &&
-                     s->queues[s->launches[s->flagged].queue].flagged == best_effort->starts;
-    /* Or one queue's, of which the oldest start has partly run. */
-    for (uint32_t i = 0; i < s->config.queues_max; i++) {
+    /* Over it: one launch, or one queue's, which run one after the other: guarded ones, behind others under the
+     * bound, of which the oldest start may have run in part. */
+    bool one_queue = false;
+    for (uint32_t i = 0; i < s->config.queues_max && best_effort->starts > 0; i++) {
         const struct queue *queue = &s->queues[i];
-        if (one_queue || queue->starts == 0 || queue->starts != best_effort->starts) continue;
+        if (queue->starts != best_effort->starts || s->sessions[queue->session].class_ == TALLY_SCHED_HIGH) continue;
         const struct launch *oldest = &s->launches[queue->head];
-        one_queue = !oldest->flagged && oldest->starts > 0 &&
-                    best_effort->charge_ns - oldest->charge_ns / oldest->starts <= bound;
+        uint64_t ran = oldest->flagged || oldest->starts == 0 ? 0 : oldest->charge_ns / oldest->starts;
+        one_queue = queue->flagged == queue->starts || queue->unguarded_ns - ran <= bound;
     }
     CHECK(best_effort->charge_ns <= bound || best_effort->starts == 1 || one_queue,
           "best-effort work in flight is over the turnaround bound");

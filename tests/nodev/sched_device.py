@@ -91,6 +91,11 @@ class Device:
                     flights = [f for f in self._flights() if f.launch == launch]
                     assert len(flights) == 1 and flights[0].guarded, "preempts what it cannot"
                     assert not flights[0].told_to_stop, "preempted twice"
+                    stream = list(self.streams[self.jobs[launch].queue])
+                    behind = stream[stream.index(flights[0]) + 1 :]
+                    assert all(f.told_to_stop for f in behind), (
+                        "what is behind it would overtake it"
+                    )
                     flights[0].told_to_stop = True
                 case Complete(launch):
                     job = self.jobs.pop(launch)
@@ -144,6 +149,8 @@ class Device:
         job.starts += 1
 
     def _charge(self, start: Start, job: Job, guarded: bool) -> int:
+        if guarded and job.plan.kind == PlanKind.WHOLE:
+            return job.plan.stop_ns or job.plan.whole_ns or self.bound_ns
         if guarded:
             return job.plan.stop_ns or self.bound_ns
         if job.plan.kind == PlanKind.SLICED and self.policy == "tally":
@@ -152,31 +159,38 @@ class Device:
             return self.bound_ns
         return job.plan.whole_ns * (start.hi - start.lo) // job.blocks
 
+    def _unstoppable(self, flights: list[Flight]) -> int:
+        whole: dict[int, int] = {}
+        longest: dict[int, int] = {}
+        for flight in flights:
+            queue = self.jobs[flight.launch].queue
+            if flight.guarded:
+                longest[queue] = max(longest.get(queue, 0), flight.charge_ns)
+            else:
+                whole[queue] = whole.get(queue, 0) + flight.charge_ns
+        return sum(max(whole.get(q, 0), longest.get(q, 0)) for q in whole.keys() | longest.keys())
+
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
         high = [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
         assert not high, "best-effort starts while high is busy"
         if self.lenient or self.policy != "tally":
             return
-        # Guarded starts of one queue run one after the other: the longest counts.
-        charges: dict[int, int] = {}
-        unstoppable = 0 if guarded else self._charge(start, job, guarded)
+        # A queue's starts run one after the other, guarded ones last, and do not begin once told:
+        # what is not guarded counts, or the longest that is.
         flights = self._best_effort()
-        for flight in flights:
-            queue = self.jobs[flight.launch].queue
-            if flight.guarded:
-                charges[queue] = max(charges.get(queue, 0), flight.charge_ns)
-            else:
-                unstoppable += flight.charge_ns
-        before = unstoppable + sum(charges.values())
-        if guarded:
-            charge = self._charge(start, job, guarded)
-            charges[job.queue] = max(charges.get(job.queue, 0), charge)
-        total = unstoppable + sum(charges.values())
+        before = self._unstoppable(flights)
+        charge = self._charge(start, job, guarded)
+        new = Flight(start.launch, start.lo, start.hi, guarded, charge, self.now_ns)
+        total = self._unstoppable([*flights, new])
         adds_nothing = guarded and total == before
+        own = flights and {self.jobs[f.launch].queue for f in flights} == {job.queue}
+        if own and guarded:
+            unguarded = sum(f.charge_ns for f in flights if not f.guarded)
+            adds_nothing |= unguarded <= self.bound_ns  # no longer in the way than alone
         if flights and not any(flight.guarded for flight in flights):
             oldest = flights[0]  # of one queue only: see below
             ran = self.now_ns - max(oldest.started_ns, self.last_finish_ns)
-            if {self.jobs[f.launch].queue for f in flights} == {job.queue}:
+            if own:
                 total -= min(ran, oldest.charge_ns)
         assert not flights or adds_nothing or total <= self.bound_ns, "over the bound"
 

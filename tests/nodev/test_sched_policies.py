@@ -241,7 +241,7 @@ def test_what_waits_behind_a_guarded_launch_keeps_program_order() -> None:
     assert s.finished(100 * US, 1, 0, 100) == [Complete(1), Start(2, 0, 4)]
 
 
-def test_guarded_launches_of_a_queue_pipeline_where_they_share_a_flag() -> None:
+def test_guarded_launches_of_a_queue_follow_one_another() -> None:
     s = make(limits=replace(LIMITS, preemptible_depth=2))
     assert s.launch(0, 10, 10, 1, 100, LONG) == [Start(1, 0, 100, 0, GUARDED)]
     assert s.launch(0, 10, 10, 2, 100, LONG) == [Start(2, 0, 100, 0, GUARDED)]
@@ -257,6 +257,25 @@ def test_guarded_launches_of_a_queue_pipeline_where_they_share_a_flag() -> None:
     ]
     with pytest.raises(InvalidEventError):
         s.finished(61 * US, 2, 0, 100)
+
+
+def test_a_short_launch_behind_a_guarded_one_goes_through_the_guard_too() -> None:
+    """Whole, it could not be stopped, and would have to wait for news of the first one's end."""
+    s = make(limits=replace(LIMITS, preemptible_depth=2))
+    short = replace(SHORT, guardable=True)
+    assert s.launch(0, 10, 10, 1, 4, short) == [Start(1, 0, 4)]
+    assert s.finished(US, 1, 0, 4) == [Complete(1)]
+    assert s.launch(US, 10, 10, 2, 100, LONG) == [Start(2, 0, 100, 0, GUARDED)]
+    assert s.launch(US, 10, 10, 3, 4, short) == [Start(3, 0, 4, 0, GUARDED)]
+    assert s.launch(2 * US, 0, 0, 4, 1, SHORT) == [Start(4, 0, 1, 1), Preempt(3), Preempt(2)]
+
+
+def test_what_is_ahead_in_its_queue_does_not_hold_an_oversized_guarded_launch_up() -> None:
+    s = make()
+    long_blocks = replace(LONG, stop_ns=90 * US)
+    assert s.launch(0, 10, 10, 1, 4, SHORT) == [Start(1, 0, 4)]
+    assert s.launch(0, 10, 10, 2, 100, long_blocks) == [Start(2, 0, 100, 0, GUARDED)]
+    assert s.sched.stats().oversized == 1
 
 
 def test_an_oversized_launch_starts_alone_and_only_in_a_long_gap() -> None:

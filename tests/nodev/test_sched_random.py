@@ -35,6 +35,12 @@ plans = st.one_of(
     st.builds(Plan, st.just(PlanKind.WHOLE), whole_ns=st.sampled_from([0, 1000, 15_000, 90_000])),
     st.builds(
         Plan,
+        st.just(PlanKind.WHOLE),
+        whole_ns=st.sampled_from([1000, 15_000, 28_000]),
+        guardable=st.just(True),
+    ),
+    st.builds(
+        Plan,
         st.just(PlanKind.SLICED),
         slice_blocks=st.integers(1, 8),
         whole_ns=st.just(60_000),

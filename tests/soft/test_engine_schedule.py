@@ -49,6 +49,24 @@ again:
     @%p0 bra again;
     ret;
 }
+.visible .entry follow(.param .u64 data, .param .u64 out)
+{
+    .reg .u64 %d<4>;
+    .reg .u32 %r<4>;
+    ld.param.u64 %d0, [data];
+    ld.param.u64 %d1, [out];
+    mov.u32 %r0, %ctaid.x;
+    mov.u32 %r1, %nctaid.x;
+    sub.u32 %r1, %r1, %r0;
+    sub.u32 %r1, %r1, 1;
+    mul.wide.u32 %d2, %r1, 4;
+    add.u64 %d2, %d0, %d2;
+    ld.volatile.global.u32 %r2, [%d2];
+    mul.wide.u32 %d3, %r0, 4;
+    add.u64 %d3, %d1, %d3;
+    red.global.add.u32 [%d3], %r2;
+    ret;
+}
 .visible .entry fail()
 {
     trap;
@@ -73,7 +91,8 @@ class Busy:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.spin, _ = client.function(client.load(PTX), "spin")
+        self.module = client.load(PTX)
+        self.spin, _ = client.function(self.module, "spin")
         self.flag = client.alloc(4)
         self.streams = (client.stream(1), client.stream(1))
 
@@ -81,6 +100,7 @@ class Busy:
         self.client.write(self.flag, bytes(4), stream=self.streams[1])
         self.client.sync(self.streams[1])
         self.client.launch(self.spin, struct.pack("Q", self.flag), stream=self.streams[0])
+        self.client.function(self.module, "spin")  # answered once the launch is with the device
 
     def release(self) -> None:
         self.client.write(self.flag, b"\1\0\0\0", stream=self.streams[1])
@@ -90,6 +110,10 @@ class Busy:
 def counters(executor: ExecutorProcess, session: int) -> dict[str, int]:
     result: dict[str, int] = executor.stats()[str(session)]["counters"]
     return result
+
+
+def wait_for(executor: ExecutorProcess, client: Client, name: str, count: int) -> None:
+    wait_until(lambda: counters(executor, client.session)[name] >= count, f"{count} {name}")
 
 
 def counting(client: Client) -> tuple[int, int]:
@@ -177,6 +201,60 @@ def test_every_block_runs_once_whatever_the_policy(executor: ExecutorProcess, po
         assert client.read(data, 4 * BLOCKS) == struct.pack("I", 1) * BLOCKS
         client.close()
         executor.wait_event("closed", opened["session"])
+
+
+def test_launches_that_can_be_stopped_follow_one_another(executor: ExecutorProcess) -> None:
+    """One runs, the next is with the device; stopped together, they go on in program order, though
+    their program sends nothing that would wake the session's thread.
+    """
+    with executor.client(kind="high") as high, executor.client() as low:
+        busy = Busy(high)
+        module = low.load(PTX)
+        count, follow = (low.function(module, name)[0] for name in ("count", "follow"))
+        data, out = low.alloc(8192), low.alloc(4 * BLOCKS)
+        low.write(data, bytes(8192))
+        low.write(out, bytes(4 * BLOCKS))
+        low.sync()
+        rounds = 4
+        for _ in range(rounds):
+            before = counters(executor, low.session)
+            low.launch(count, struct.pack("QI", data, 3_000_000), grid=(BLOCKS, 1, 1))
+            low.launch(follow, struct.pack("QQ", data, out), grid=(BLOCKS, 1, 1))
+            wait_for(executor, low, "starts", before["starts"] + 2)
+            busy.hold()
+            wait_for(executor, low, "preemptions", before["preemptions"] + 2)
+            busy.release()
+            wait_for(executor, low, "starts", before["starts"] + 4)
+            low.sync()
+        assert low.read(data, 4 * BLOCKS) == struct.pack("I", rounds) * BLOCKS
+        seen = sum(range(1, rounds + 1))
+        assert low.read(out, 4 * BLOCKS) == struct.pack("I", seen) * BLOCKS
+
+
+def test_another_stream_waits_for_launches_that_can_be_stopped(executor: ExecutorProcess) -> None:
+    with executor.client(kind="high") as high, executor.client() as low:
+        busy = Busy(high)
+        count, data = counting(low)
+        streams = (low.stream(1), low.stream(1))
+        low.launch(
+            count, struct.pack("QI", data, 3_000_000), grid=(BLOCKS, 1, 1), stream=streams[0]
+        )
+        low.launch(count, struct.pack("QI", data, 1), grid=(BLOCKS, 1, 1), stream=streams[1])
+        wait_for(executor, low, "starts", 1)
+        busy.hold()
+        wait_for(executor, low, "preemptions", 1)
+        busy.release()
+        low.sync_all()
+        assert low.read(data, 4 * BLOCKS) == struct.pack("I", 2) * BLOCKS
+
+
+def test_an_empty_message_is_nobodys_call(executor: ExecutorProcess) -> None:
+    opened = executor.open()
+    client = Client(opened)
+    client.raw(b"")
+    event = executor.wait_event("closed", opened["session"])
+    assert "header" in event["reason"]
+    client.close()
 
 
 def test_streams_that_exist_follow_the_policy_in_their_priority(executor: ExecutorProcess) -> None:

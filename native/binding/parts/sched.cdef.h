@@ -21,6 +21,7 @@ struct tally_sched_plan {
     uint64_t whole_ns;
     uint64_t slice_ns;
     uint64_t stop_ns;
+    uint32_t guardable, reserved;
 };
 
 struct tally_sched_limits {

@@ -39,6 +39,9 @@ struct tally_sched_plan {
     uint64_t whole_ns;     /* estimated device time of all blocks; 0: not known yet */
     uint64_t slice_ns;     /* SLICED: estimated device time of one slice, at least 1 */
     uint64_t stop_ns;      /* PREEMPTIBLE: estimated time from the flag to the last block; 0: not known */
+    uint32_t guardable;    /* WHOLE: 1: may run through the guard all the same, behind a guarded launch in flight,
+                              where an unguarded one would have to wait for news of that one's end */
+    uint32_t reserved;
 };
 
 struct tally_sched_limits {
@@ -50,9 +53,10 @@ struct tally_sched_limits {
                                    one that takes less to stop waits for so much less */
     uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort sessions */
     uint64_t timeslice_ns;      /* one turn, policy `timeslice` */
-    uint32_t preemptible_depth; /* guarded launches in flight in one queue. Above 1 only where one flag
-                                   word serves the whole queue: then whatever is behind a stopped launch
-                                   sees the flag too, and program order holds. */
+    uint32_t preemptible_depth; /* guarded launches in flight in one queue: while one runs, the next is there.
+                                   Above 1 only where flags go up in the order of the PREEMPT instructions,
+                                   the youngest launch first: then whatever is behind a stopped launch does
+                                   not begin, and program order holds. */
     uint32_t reserved;
 };
 

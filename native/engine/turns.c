@@ -1,0 +1,362 @@
+/* How launches get their turn: from a session's thread to the device, when and as the core says.
+ *
+ * A launch that can be stopped is let go as soon as its guarded start is with the device: while it runs, its
+ * thread brings the next one, so that the device need not wait for news of an end. Only launches of one
+ * stream are let go together; whatever else the program asks for waits until they have all been run, because
+ * one that was stopped has to be started again, ahead of that. Their thread does it: in between two launches,
+ * while it waits for them, or called away from its socket. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/schedule_state.h"
+
+#define BESIDE_NS 50000000ull /* how long a launch waits for one of its own session, see launch_beside */
+
+static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
+{
+    return (struct tally_sched_event){
+        .type = TALLY_SCHED_LAUNCH,
+        .session = launch->session->index,
+        .queue = launch->stream->queue,
+        .launch = index,
+        .blocks = launch->blocks,
+    };
+}
+
+/* High, where the policy lets it: to the device first, to the books then. What does not fit into the books
+ * runs all the same. */
+static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t index = pending_take(s, session, launch);
+    uint64_t tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
+    struct tally_sched_event event = launch_event(launch, index);
+    event.started = 1;
+    pthread_mutex_lock(&s->lock);
+    struct start *start = start_of(s, tag);
+    bool known = index != NONE && tag && result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
+    if (known) {
+        s->pendings[index].told = s->pendings[index].begun = true;
+        s->pendings[index].owned = false;
+        if (start->early)
+            start_ended(s, start);
+    } else {
+        if (index != NONE)
+            pending_give(s, index);
+        if (start && result == CUDA_SUCCESS && start->early && start->issued_ns)
+            start_trace(s, start);
+        if (start && (result != CUDA_SUCCESS || start->early))
+            start_give(s, start);
+        else if (start)
+            start->launch = NONE; /* its report only frees it */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+/* Under the lock, which is released around the driver's call. */
+static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    struct tally_sched_instruction in = pending->todo[0];
+    memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
+    enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
+                            : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
+                                                             : LAUNCH_WHOLE;
+    launch->slot = pending->slot;
+    pending->begun = true;
+    uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&s->lock);
+    if (result == CUDA_SUCCESS)
+        return result;
+    struct start *start = start_of(s, tag);
+    if (start)
+        start_give(s, start);
+    pending->error = result;
+    if (!pending->over)
+        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
+    return result;
+}
+
+static void wait_turn(struct schedule *s, struct session *session, uint64_t until_ns)
+{
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
+    if (until_ns == TALLY_SCHED_NEVER)
+        pthread_cond_wait(&session->turn, &s->lock);
+    else
+        pthread_cond_timedwait(&session->turn, &s->lock, &until);
+}
+
+/* What became of a launch that is over: the error that dropped it. */
+static CUresult outcome(const struct session *session, const struct pending *pending)
+{
+    if (!pending->over || !pending->dropped || atomic_load(&session->ending))
+        return CUDA_SUCCESS;
+    return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
+}
+
+/* ---- launches that were let go, under the lock -------------------------------------------------- */
+
+static struct open_launch *open_at(struct session *session, uint32_t number)
+{
+    return &session->open[(session->open_first + number) % GUARDED_MAX];
+}
+
+bool turns_are_open(const struct schedule *s, const struct session *session)
+{
+    for (uint32_t i = 0; i < session->open_count; i++)
+        if (!s->pendings[session->open[(session->open_first + i) % GUARDED_MAX].index].over)
+            return true;
+    return false;
+}
+
+/* Starts the oldest that has been stopped and may go on. false: none. */
+static bool carry_open(struct schedule *s, struct session *session)
+{
+    for (uint32_t i = 0; i < session->open_count; i++) {
+        struct open_launch *open = open_at(session, i);
+        if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
+            continue;
+        carry_start(s, session, &open->launch, open->index);
+        return true;
+    }
+    return false;
+}
+
+/* Those that have been run leave; the first error among them. */
+static CUresult reap(struct schedule *s, struct session *session)
+{
+    CUresult result = CUDA_SUCCESS;
+    while (session->open_count > 0 && s->pendings[open_at(session, 0)->index].over) {
+        uint32_t index = open_at(session, 0)->index;
+        if (result == CUDA_SUCCESS)
+            result = outcome(session, &s->pendings[index]);
+        pending_give(s, index);
+        session->open_first = (session->open_first + 1) % GUARDED_MAX;
+        session->open_count--;
+    }
+    return result;
+}
+
+/* Until only so many are left, or the session ends. */
+static CUresult settle(struct schedule *s, struct session *session, uint32_t left)
+{
+    CUresult result = CUDA_SUCCESS;
+    for (;;) {
+        CUresult ended = reap(s, session);
+        if (result == CUDA_SUCCESS)
+            result = ended;
+        if (session->open_count <= left || atomic_load(&session->ending))
+            return result;
+        if (!carry_open(s, session))
+            wait_turn(s, session, TALLY_SCHED_NEVER);
+    }
+}
+
+/* The launch stays in its place of `open`, with parameters of its own. */
+static void let_go(struct session *session, const struct launch *launch, uint32_t index)
+{
+    struct open_launch *open = open_at(session, session->open_count++);
+    memcpy(open->params, launch->params, launch->param_bytes);
+    open->launch = *launch;
+    open->launch.params = open->params;
+    open->launch.attributes = NULL; /* with attributes it could not go through the guard */
+    open->index = index;
+}
+
+/* Memory and control block for a launch that may be let go; without the lock. */
+static bool prepare_open(struct session *session, const struct launch *launch)
+{
+    struct open_launch *open = open_at(session, session->open_count);
+    if (open->params_room < launch->param_bytes || !open->params) {
+        size_t room = launch->param_bytes < 256 ? 256 : launch->param_bytes;
+        uint8_t *params = realloc(open->params, room);
+        if (!params)
+            return false;
+        open->params = params;
+        open->params_room = room;
+    }
+    return control_prepare(session, (uint32_t)(open - session->open), launch->blocks);
+}
+
+void turns_close(struct schedule *s, struct session *session)
+{
+    for (; session->open_count > 0; session->open_count--) {
+        pending_give(s, open_at(session, 0)->index);
+        session->open_first = (session->open_first + 1) % GUARDED_MAX;
+    }
+    for (uint32_t i = 0; i < GUARDED_MAX; i++) {
+        free(session->open[i].params);
+        session->open[i] = (struct open_launch){0};
+    }
+}
+
+/* ---- a launch of a session that has to wait for its turn ----------------------------------------- */
+
+/* A kernel may wait for one of the same program in another stream: it must not be held back for ever by
+ * what it is to release. Behind a launch of its own stream it may: that one cannot wait for it. */
+static bool must_go_beside(const struct session *session, const struct launch *launch)
+{
+    return session->open_count == 0 && session->starts_in_flight > session->queue_starts[QUEUE_OF(launch)];
+}
+
+/* Unscheduled. Under the lock, which is released around the driver's call. */
+static CUresult launch_beside(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
+    pending_give(s, index);
+    uint64_t tag = start_take(s, launch, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
+    pthread_mutex_lock(&s->lock);
+    struct start *start = start_of(s, tag);
+    if (start && result != CUDA_SUCCESS)
+        start_give(s, start);
+    return result;
+}
+
+/* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
+static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    CUresult result = CUDA_SUCCESS;
+    bool gone = false, guarded = false;
+    session->held_ns = engine_now_ns();
+    uint64_t beside_ns = session->held_ns + BESIDE_NS;
+    while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
+        if (carry_open(s, session))
+            continue;
+        if (pending->todo_count == 0) {
+            uint64_t now_ns = engine_now_ns();
+            if (!pending->begun && now_ns >= beside_ns && must_go_beside(session, launch)) {
+                session->held_ns = 0;
+                return launch_beside(s, session, launch, index);
+            }
+            wait_turn(s, session, pending->begun ? TALLY_SCHED_NEVER
+                                  : now_ns < beside_ns ? beside_ns : now_ns + BESIDE_NS);
+            continue;
+        }
+        guarded = is_guarded(pending->todo[0].flags);
+        gone = guarded || pending->todo[0].flags & TALLY_SCHED_START_FINAL;
+        result = carry_start(s, session, launch, index);
+    }
+    if (result == CUDA_SUCCESS)
+        result = outcome(session, pending);
+    session->held_ns = 0;
+    if (pending->over) {
+        pending_give(s, index);
+    } else if (guarded && gone) {
+        let_go(session, launch, index);
+    } else {
+        pending->owned = false;
+    }
+    return result;
+}
+
+/* Whether the launch may go through the guard, now that it is known what it comes behind. */
+static bool may_be_guarded(const struct session *session, const struct tally_sched_plan *plan)
+{
+    bool behind_guarded = session->open_count > 0;
+    return plan->kind == TALLY_SCHED_PREEMPTIBLE ||
+           (plan->kind == TALLY_SCHED_WHOLE && plan->guardable && behind_guarded);
+}
+
+static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index, struct tally_sched_plan *plan)
+{
+    struct session *session = launch->session;
+    tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
+    tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
+    bool ready = may_be_guarded(session, plan);
+    if (ready) {
+        pthread_mutex_unlock(&s->lock);
+        ready = prepare_open(session, launch);
+        pthread_mutex_lock(&s->lock);
+        s->pendings[index].slot = (session->open_first + session->open_count) % GUARDED_MAX;
+    }
+    plan->guardable &= ready;
+    if (!ready && plan->kind == TALLY_SCHED_PREEMPTIBLE)
+        plan->kind = TALLY_SCHED_WHOLE;
+}
+
+static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
+{
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
+        if (!carry_open(s, session))
+            wait_turn(s, session, TALLY_SCHED_NEVER);
+    uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
+    if (index == NONE)
+        return result;
+    struct tally_sched_event event = launch_event(launch, index);
+    make_plan(s, launch, index, &event.plan);
+    if (session->failed)
+        result = session->failed;
+    s->pendings[index].told = !session->failed;
+    if (!session->failed && schedule_feed(s, &event) == 0)
+        result = see_through(s, session, launch, index);
+    else
+        pending_give(s, index);
+    return result;
+}
+
+/* ---- what the session's thread calls -------------------------------------------------------------- */
+
+/* Around what is done with launches that were let go: who gives this thread something to do need not call. */
+static void enter(struct schedule *s, struct session *session)
+{
+    pthread_mutex_lock(&s->lock);
+    session->in_turn = true;
+}
+
+/* The program has been told that its launch was taken: what came of it is an error of a one-way op. */
+static void leave(struct schedule *s, struct session *session, CUresult earlier)
+{
+    session->in_turn = false;
+    pthread_mutex_unlock(&s->lock);
+    if (earlier != CUDA_SUCCESS)
+        session_finish(session, &(struct tally_op){.code = TALLY_OP_LAUNCH}, earlier);
+}
+
+void schedule_settle(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    if (session->open_count == 0)
+        return;
+    enter(s, session);
+    leave(s, session, settle(s, session, 0));
+}
+
+void schedule_make_way(struct session *session, const struct launch *launch)
+{
+    if (session->open_count > 0 && open_at(session, 0)->launch.stream != launch->stream)
+        schedule_settle(session);
+}
+
+void schedule_go_on(struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    enter(s, session);
+    while (!atomic_load(&session->ending) && carry_open(s, session))
+        continue;
+    leave(s, session, reap(s, session));
+}
+
+CUresult schedule_launch(struct session *session, struct launch *launch)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
+        return launch_at_once(s, session, launch);
+    enter(s, session);
+    /* What cannot go through the guard could not start before they have all been run. */
+    uint32_t left = launch->abilities & TALLY_PLAN_CAN_GUARD ? GUARDED_MAX - 1 : 0;
+    CUresult earlier = settle(s, session, left), result = CUDA_SUCCESS;
+    if (earlier == CUDA_SUCCESS)
+        result = launch_in_turn(s, session, launch);
+    leave(s, session, earlier);
+    return result;
+}
