@@ -377,6 +377,10 @@ class ExecutorProcess:
         for path in self.runtime.iterdir():
             path.unlink()
         self.runtime.rmdir()
+        left = self.shared_memory()
+        for name in left:  # what is killed leaves it, for tallyd to remove
+            Path("/dev/shm", name).unlink()
+        assert kind or self.process.returncode != 0 or not left, left
 
     def _receive(self, timeout_s: float) -> bool:
         if not self.socket.poll(int(timeout_s * 1000)):
