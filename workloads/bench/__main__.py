@@ -22,10 +22,10 @@ from tally import render
 from tally.errors import TallyError
 from tally.workloads.local import LocalDaemon
 
-from . import forwarding, isolation, kernels, scheduled, startup
+from . import device, forwarding, isolation, kernels, scheduled, startup
 from .result import Figure, Spread
 
-PARTS = ("startup", "forwarding", "scheduled", "kernels", "isolation")
+PARTS = ("startup", "forwarding", "scheduled", "kernels", "device", "isolation")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -49,6 +49,9 @@ def measure(options: argparse.Namespace, console: Console) -> tuple[list[Figure]
             "forwarding": lambda: forwarding.measure(daemon, folder, 4 if quick else 24),
             "scheduled": lambda: scheduled.measure(daemon, folder, 20 if quick else 300),
             "kernels": lambda: kernels.measure(daemon, 1 if quick else 4),
+            "device": lambda: device.measure(
+                "soft" if options.device == "soft" else "cuda", 3 if quick else 30
+            ),
             "isolation": lambda: isolation.measure(
                 options.device, 1.5 if quick else 8.0, 1 if quick else 6
             ),

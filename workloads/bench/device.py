@@ -1,0 +1,402 @@
+"""What sharing a device has to be paid for in, measured on its driver without Tally between:
+guarded kernels against whole ones, a block that is skipped, the time from the flag to the end of a
+guarded kernel, the time to news of an end, and what stream priorities and a second context change.
+
+The simulator's device (scheduler/sim/mixes.toml) is made of these figures. On softgpu they say what
+softgpu does, and nothing about a GPU.
+
+As python -m tally.workloads.bench.device DEVICE REPETITIONS it is the program that measures: one
+JSON object of samples in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tally.client import paths
+from tally.errors import NoDeviceError, TallyError
+from tally.scheduler.ptx import variants
+
+from .result import Figure, Spread, compare
+
+THREADS = 128
+BLOCK_US = (5, 20, 100)
+WAVES = 24  # of the kernels that are timed or stopped
+SKIPPED = 100_000  # blocks
+BACKGROUND_WAVES = 60
+NON_BLOCKING = 1
+MULTIPROCESSORS = 16  # CUdevice_attribute
+DONE_BYTES = 64  # of a control block, ahead of its marks; see scheduler/ptx/guard.py
+Samples = dict[str, list[float]]
+
+PTX = """
+.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry churn(.param .u64 churn_data, .param .u32 churn_turns)
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<6>;
+    .reg .b64 %d<2>;
+    ld.param.u64 %d0, [churn_data];
+    ld.param.u32 %r0, [churn_turns];
+    mov.u32 %r1, %ctaid.x;
+    mov.u32 %r2, %ntid.x;
+    mov.u32 %r3, %tid.x;
+    mad.lo.u32 %r1, %r1, %r2, %r3;
+    and.b32 %r1, %r1, 1048575;
+    mul.wide.u32 %d1, %r1, 4;
+    add.u64 %d1, %d0, %d1;
+    ld.global.u32 %r4, [%d1];
+again:
+    setp.eq.u32 %p0, %r0, 0;
+    @%p0 bra done;
+    shr.u32 %r5, %r4, 13;
+    xor.b32 %r4, %r4, %r5;
+    mad.lo.u32 %r4, %r4, 1664525, 1013904223;
+    sub.u32 %r0, %r0, 1;
+    bra again;
+done:
+    st.global.u32 [%d1], %r4;
+    ret;
+}
+"""
+
+
+def now_ns() -> float:
+    return float(time.perf_counter_ns())
+
+
+class Device:
+    """A driver's first device, its streams, and one kernel in its original and guarded form."""
+
+    def __init__(self, kind: str) -> None:
+        self.driver = _load(kind)
+        self.call("cuInit", 0)
+        device = ctypes.c_int()
+        self.call("cuDeviceGet", ctypes.byref(device), 0)
+        self.device = device
+        self.context = ctypes.c_void_p()
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), device)
+        self.call("cuCtxSetCurrent", self.context)
+        least, greatest = ctypes.c_int(), ctypes.c_int()
+        self.call("cuCtxGetStreamPriorityRange", ctypes.byref(least), ctypes.byref(greatest))
+        self.low, self.other = self.stream(least.value), self.stream(least.value)
+        self.urgent = self.stream(greatest.value)
+        self.whole, self.guarded = self.kernels()
+        self.data = self.memory(4 << 20)
+        self.resident = self._resident()
+        self.control = self.memory(DONE_BYTES + 4 * (SKIPPED + BACKGROUND_WAVES * self.resident))
+        self.epoch = 0
+
+    def call(self, name: str, *arguments: object) -> None:
+        """TallyError with the driver's number if it refuses."""
+        if status := getattr(self.driver, name)(*arguments):
+            raise TallyError(f"{name} gives CUDA error {status}")
+
+    def stream(self, priority: int) -> ctypes.c_void_p:
+        stream = ctypes.c_void_p()
+        self.call("cuStreamCreateWithPriority", ctypes.byref(stream), NON_BLOCKING, priority)
+        return stream
+
+    def kernels(self) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+        """In the current context."""
+        module, whole, guarded = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        text = variants.run(PTX).text.encode()
+        self.call("cuModuleLoadData", ctypes.byref(module), text)
+        self.call("cuModuleGetFunction", ctypes.byref(whole), module, b"churn")
+        name = f"churn{variants.GUARDED}".encode()
+        self.call("cuModuleGetFunction", ctypes.byref(guarded), module, name)
+        return whole, guarded
+
+    def memory(self, size: int) -> ctypes.c_uint64:
+        address = ctypes.c_uint64()
+        self.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        self.call("cuMemsetD8_v2", address, 0, ctypes.c_size_t(size))
+        return address
+
+    def _resident(self) -> int:
+        """Blocks that the device holds at once."""
+        count, each = ctypes.c_int(), ctypes.c_int()
+        self.call("cuDeviceGetAttribute", ctypes.byref(count), MULTIPROCESSORS, self.device)
+        self.call(
+            "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+            *(ctypes.byref(each), self.whole, THREADS, ctypes.c_size_t(0)),
+        )
+        return max(1, count.value * each.value)
+
+    def launch(
+        self,
+        blocks: int,
+        turns: int,
+        stream: ctypes.c_void_p,
+        *,
+        guarded: bool = False,
+        kernel: ctypes.c_void_p | None = None,
+        data: ctypes.c_uint64 | None = None,
+    ) -> None:
+        values: list[ctypes.c_uint64 | ctypes.c_uint32] = [
+            data or self.data,
+            ctypes.c_uint32(turns),
+            self.control,
+        ]
+        params = (ctypes.c_void_p * 3)(*(ctypes.addressof(v) for v in values))
+        shape = (blocks, 1, 1, THREADS, 1, 1, 0)
+        function = kernel or (self.guarded if guarded else self.whole)
+        self.call("cuLaunchKernel", function, *shape, stream, params, None)
+
+    def arm(self, blocks: int, flag: int = 0) -> None:
+        """Makes the control block ready for a guarded launch of so many blocks."""
+        self.epoch += 1
+        head = (ctypes.c_uint32 * 5)(flag, self.epoch, 0, blocks, 0)
+        self.call("cuMemcpyHtoD_v2", self.control, head, ctypes.c_size_t(ctypes.sizeof(head)))
+
+    def raise_flag(self) -> None:
+        write = getattr(self.driver, "cuStreamWriteValue32_v2", None)
+        if write is None or write(self.urgent, self.control, 1, 0) != 0:
+            words = ctypes.c_size_t(1)
+            self.call("cuMemsetD32Async", self.control, 1, words, self.urgent)
+
+    def ran(self) -> int:
+        """Blocks of the guarded launch that ran."""
+        head = (ctypes.c_uint32 * 5)()
+        self.call("cuMemcpyDtoH_v2", head, self.control, ctypes.c_size_t(ctypes.sizeof(head)))
+        return head[4]
+
+    def wait(self, stream: ctypes.c_void_p) -> None:
+        self.call("cuStreamSynchronize", stream)
+
+    def poll(self, stream: ctypes.c_void_p) -> None:
+        """Until the stream is empty, looking all the time."""
+        while self.driver.cuStreamQuery(stream) != 0:
+            continue
+
+    def time(self, action: Callable[[], None], stream: ctypes.c_void_p) -> float:
+        began = now_ns()
+        action()
+        self.wait(stream)
+        return now_ns() - began
+
+    def turns_of(self, block_us: float) -> int:
+        """Turns with which one wave of blocks takes so long."""
+        few, many = 1_000, 11_000
+        self.time(lambda: self.launch(self.resident, few, self.low), self.low)
+        best = [
+            min(
+                self.time(lambda n=n: self.launch(self.resident, n, self.low), self.low)  # type: ignore[misc]
+                for _ in range(5)
+            )
+            for n in (few, many)
+        ]
+        return max(1, round(block_us * 1e3 * (many - few) / (best[1] - best[0])))
+
+
+def _load(kind: str) -> ctypes.CDLL:
+    if kind == "soft":
+        from tally.daemon.executor_soft import prepare
+
+        library = paths.softgpu_library()
+        if library is None:
+            raise NoDeviceError("the software GPU is missing from the package")
+        prepare(str(library))
+        return ctypes.CDLL(str(library))
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise NoDeviceError(f"no driver: {error}") from None
+
+
+# ---- the measurements: each adds a sample to some columns ----------------------------------------
+
+
+def guard_costs(device: Device, turns: dict[int, int], samples: Samples) -> None:
+    blocks = WAVES * device.resident
+    for block_us, count in turns.items():
+        for form in ("whole", "guarded"):
+            if form == "guarded":
+                device.arm(blocks)
+            guarded = form == "guarded"
+
+            def act(count: int = count, guarded: bool = guarded) -> None:
+                device.launch(blocks, count, device.low, guarded=guarded)
+
+            samples[f"{form}_{block_us}"].append(device.time(act, device.low))
+
+
+def skip_cost(device: Device, samples: Samples) -> None:
+    spent = []
+    for blocks in (device.resident, device.resident + SKIPPED):
+        device.arm(blocks, flag=1)
+
+        def act(blocks: int = blocks) -> None:
+            device.launch(blocks, 1, device.low, guarded=True)
+
+        spent.append(device.time(act, device.low))
+    samples["skipped"].append((spent[1] - spent[0]) / SKIPPED)
+
+
+def stop_times(device: Device, turns: dict[int, int], samples: Samples) -> None:
+    blocks = WAVES * device.resident
+    for block_us, count in turns.items():
+        device.arm(blocks)
+        device.launch(blocks, count, device.low, guarded=True)
+        spin(WAVES / 3 * block_us * 1e3)
+        began = now_ns()
+        device.raise_flag()
+        device.poll(device.low)
+        took = now_ns() - began
+        device.wait(device.urgent)
+        if device.ran() < blocks:  # else there was nothing left to stop
+            samples[f"stop_{block_us}"].append(took)
+
+
+def completion_times(device: Device, samples: Samples) -> None:
+    for name, wait in (("polled", device.poll), ("waited", device.wait)):
+        began = now_ns()
+        device.launch(1, 0, device.other)
+        wait(device.other)
+        samples[f"empty_{name}"].append(now_ns() - began)
+
+
+def spin(ns: float) -> None:
+    until = now_ns() + ns
+    while now_ns() < until:
+        continue
+
+
+@contextmanager
+def background(device: Device, turns: int) -> Iterator[None]:
+    """A kernel of many long blocks is under way meanwhile."""
+    device.launch(BACKGROUND_WAVES * device.resident, turns, device.low)
+    spin(BACKGROUND_WAVES / 6 * BLOCK_US[-1] * 1e3)
+    yield
+    device.wait(device.low)
+
+
+def priorities(device: Device, turns: dict[int, int], samples: Samples) -> None:
+    blocks, count = max(1, device.resident // 4), turns[BLOCK_US[0]]
+    for name, stream in (("urgent", device.urgent), ("equal", device.other)):
+
+        def act(stream: ctypes.c_void_p = stream) -> None:
+            device.launch(blocks, count, stream)
+
+        samples[f"alone_{name}"].append(device.time(act, stream))
+        with background(device, turns[BLOCK_US[-1]]):
+            samples[f"beside_{name}"].append(device.time(act, stream))
+
+
+def second_context(device: Device, turns: dict[int, int], samples: Samples, times: int) -> None:
+    """As `priorities`, from a context of its own; no samples where the driver gives none."""
+    context = ctypes.c_void_p()
+    create = getattr(device.driver, "cuCtxCreate_v2", None)
+    if create is None or create(ctypes.byref(context), 0, device.device) != 0:
+        return
+    kernel, _ = device.kernels()
+    data = device.memory(4 << 20)
+    stream = device.stream(0)
+    blocks, count = max(1, device.resident // 4), turns[BLOCK_US[0]]
+    for _ in range(times):
+        device.call("cuCtxSetCurrent", device.context)
+        with background(device, turns[BLOCK_US[-1]]):
+            device.call("cuCtxSetCurrent", context)
+            samples["beside_context"].append(
+                device.time(
+                    lambda: device.launch(blocks, count, stream, kernel=kernel, data=data), stream
+                )
+            )
+            device.call("cuCtxSetCurrent", device.context)
+    device.call("cuCtxDestroy_v2", context)
+
+
+class _Columns(Samples):
+    def __missing__(self, name: str) -> list[float]:
+        self[name] = []
+        return self[name]
+
+
+def sample(kind: str, repetitions: int) -> Samples:
+    """All measurements in turn, so often; after one round that does not count."""
+    device = Device(kind)
+    turns = {block_us: device.turns_of(block_us) for block_us in BLOCK_US}
+    samples = _Columns()
+    for repetition in range(repetitions + 1):
+        if repetition == 1:
+            samples.clear()
+        guard_costs(device, turns, samples)
+        skip_cost(device, samples)
+        stop_times(device, turns, samples)
+        completion_times(device, samples)
+        priorities(device, turns, samples)
+    second_context(device, turns, samples, repetitions)
+    return samples
+
+
+# ---- the figures -------------------------------------------------------------------------------
+
+
+def measure(kind: str, repetitions: int) -> list[Figure]:
+    """In a process of its own, as it takes the driver into it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tally.workloads.bench.device", kind, str(repetitions)],
+        capture_output=True,
+        text=True,
+        timeout=60 + 20 * repetitions,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise TallyError(f"device: {done.stderr.strip().splitlines()[-1:] or 'failed'}")
+    return figures(json.loads(done.stdout.splitlines()[-1]))
+
+
+def figures(samples: Samples) -> list[Figure]:
+    found = [
+        compare(
+            f"kernel of {WAVES} waves of {block_us} µs: guarded / whole",
+            "ns",
+            samples[f"guarded_{block_us}"],
+            samples[f"whole_{block_us}"],
+            None,
+        )
+        for block_us in BLOCK_US
+    ]
+    found.append(Figure("a skipped block, of many", "ns", Spread.of(samples["skipped"])))
+    found += [
+        Figure(
+            f"from the flag to the end, blocks of {block_us} µs",
+            "ns",
+            Spread.of(samples[f"stop_{block_us}"]),
+            note="with the blocks that are skipped",
+        )
+        for block_us in BLOCK_US
+        if samples.get(f"stop_{block_us}")
+    ]
+    found.append(
+        Figure("empty kernel and news of its end, polled", "ns", Spread.of(samples["empty_polled"]))
+    )
+    found.append(
+        Figure("the same, waited for", "ns", Spread.of(samples["empty_waited"])),
+    )
+    beside = {
+        "urgent": "beside long blocks, in a stream of greater priority / alone",
+        "equal": "the same in a stream of equal priority",
+        "context": "the same in a context of its own",
+    }
+    found += [
+        compare(title, "ns", samples[f"beside_{name}"], samples["alone_urgent"], None)
+        for name, title in beside.items()
+        if samples.get(f"beside_{name}")
+    ]
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(sample(sys.argv[1], int(sys.argv[2]))))
+    except TallyError as failure:
+        sys.exit(str(failure))
