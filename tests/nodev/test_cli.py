@@ -197,17 +197,26 @@ def test_other_protocol_version(supervised: Supervised, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
-def test_unreadable_socket(supervised: Supervised) -> None:
-    path = paths.control_socket(supervised.runtime_dir)
+@pytest.mark.parametrize("command", [["ps"], ["run", "--", "true"]])
+def test_unreadable_socket(supervised: Supervised, command: list[str]) -> None:
+    # What is imported late may lie where the other user cannot read.
     code = (
-        "import os; from pathlib import Path; from tally.client import api\n"
+        "import os, sys; from tally.main import main; from tally.commands import ps, run\n"
+        "import tally.client.api\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        f"api._probe(Path({str(path)!r}))"
+        f"sys.argv = ['tally', *{command!r}]; main()"
     )
+    environment = {**plain_environment(), "TALLY_RUNTIME_DIR": str(supervised.runtime_dir)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert "NotReachableError: no permission to use" in done.stderr
+    assert done.returncode == 4
+    assert "no permission to use" in one_line(done)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")

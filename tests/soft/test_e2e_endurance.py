@@ -7,6 +7,7 @@ TALLY_TINY_KERNELS=9000000 pytest tests/soft/test_e2e_endurance.py -k tiny -rP
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +95,65 @@ def test_clients_killed_at_any_point(daemon: Daemon, builder: Builder) -> None:
         assert after.files <= before.files
         assert after.threads <= before.threads + SPARE_THREADS
         assert after.resident_bytes < before.resident_bytes + GROWTH_BYTES_MAX
+
+
+@pytest.mark.parametrize("stage", ["upload", "download", "pinned", "queue", "load", "compile"])
+def test_clients_killed_in_the_middle(daemon: Daemon, builder: Builder, stage: str) -> None:
+    """Of large copies and allocations, of launches that wait for room, of work by the compiler."""
+    chance = Random(f"{SEED} {stage}")
+    with Service(daemon, builder) as service:
+        shared, free = shared_memory_of(daemon), free_memory(daemon, builder)
+        wait_until(lambda: sessions(daemon) == 1, 1.0, "only the service is left")
+        (executor,) = daemon.executor_pids()
+        before = Holdings.of(executor)
+        for turn, job_class in enumerate(("best-effort", "high") * 2):
+            victim = daemon.start(
+                builder.get("heavy"), stage, chance.randrange(1 << 20), job_class=job_class
+            )
+            read_line(victim, "ready")
+            time.sleep(chance.uniform(0, 0.15))
+            victim.kill()
+            victim.communicate()
+            wait_until(
+                lambda: sessions(daemon) == 1 and shared_memory_of(daemon) == shared,
+                1.0,
+                f"victim {turn} (SEED={SEED}) is gone",
+            )
+            service.ask(3)
+        assert free_memory(daemon, builder) == free
+        assert daemon.executor_pids() == [executor]
+        wait_until(lambda: sessions(daemon) == 1, 1.0, "only the service is left")
+        after = Holdings.of(executor)
+        assert after.files <= before.files
+        assert after.threads <= before.threads + SPARE_THREADS
+        assert after.resident_bytes < before.resident_bytes + GROWTH_BYTES_MAX
+
+
+def test_executors_killed_at_any_point(daemon: Daemon, builder: Builder) -> None:
+    """Whatever their programs are doing, they get an error within two seconds; new ones run."""
+    chance = Random(SEED)
+    restarts = daemon.stats()["devices"][0]["restarts"]
+    stages = ("upload", "download", "pinned", "queue", "load", "compile")
+    for turn in range(1, 7):
+        clients = [daemon.start(builder.get("mixture"), turn, job_class="high")]
+        clients += [daemon.start(builder.get("mixture"), 100 + turn)]
+        clients += [daemon.start(builder.get("heavy"), stages[turn - 1], turn)]
+        for client in clients:
+            read_line(client, "ready")
+        time.sleep(chance.uniform(0, 0.2))
+        (executor,) = daemon.executor_pids()
+        os.kill(executor, signal.SIGKILL)
+        killed_s = time.monotonic()
+        for client in clients:
+            output, _ = client.communicate(timeout=10)
+            assert (client.returncode, " gave " in output) == (2, True), (turn, output)
+        assert time.monotonic() - killed_s < 2.0, f"turn {turn} (SEED={SEED})"
+        assert daemon.ok(builder.get("vector_add")) == "ok\n"
+        assert daemon.executor_pids() not in ([], [executor])
+        assert daemon.stats()["devices"][0]["restarts"] == restarts + turn
+        wait_until(
+            lambda: sessions(daemon) == 0 and not shared_memory_of(daemon), 1.0, "nothing is left"
+        )
 
 
 def test_a_great_many_tiny_kernels(daemon: Daemon, builder: Builder) -> None:

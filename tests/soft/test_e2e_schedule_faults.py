@@ -171,6 +171,21 @@ def test_one_block_that_cannot_be_stopped(daemon: Daemon, builder: Builder) -> N
         assert estimated > 0.3 * seconds * 1e9
 
 
+def test_one_block_of_ten_seconds(daemon: Daemon, builder: Builder) -> None:
+    """Neither its program nor the service beside it meets a limit of time, and it is not lost."""
+    with Service(daemon, builder) as service:
+        worker = Worker(daemon, builder, blocks=1, seconds=10)
+        began_s, ran_ns = time.monotonic(), worker.counter("scheduled_ns")
+        launch_and_see_it_start(worker)
+        asked = 0
+        while worker.counter("scheduled_ns") == ran_ns:  # it counts once it is over
+            assert max(service.ask(3)) < REQUEST_US_MAX
+            asked += 3
+            time.sleep(0.05)
+        assert time.monotonic() - began_s > 5 and asked > 30
+        worker.finish(20)
+
+
 def test_tallyd_ends_beside_a_block_that_cannot_be_stopped(builder: Builder) -> None:
     with Daemon("--soft-workers", "2") as daemon:
         worker = Worker(daemon, builder, blocks=1, seconds=60)

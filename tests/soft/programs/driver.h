@@ -26,6 +26,8 @@
     X(cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                      \
     X(cuMemFree_v2, (CUdeviceptr))                                                                 \
     X(cuMemGetInfo_v2, (size_t *, size_t *))                                                       \
+    X(cuMemHostAlloc, (void **, size_t, unsigned))                                                 \
+    X(cuMemFreeHost, (void *))                                                                     \
     X(cuMemcpyHtoD_v2, (CUdeviceptr, const void *, size_t))                                        \
     X(cuMemcpyDtoH_v2, (void *, CUdeviceptr, size_t))                                              \
     X(cuMemsetD32_v2, (CUdeviceptr, unsigned, size_t))                                             \
