@@ -32,7 +32,7 @@ from .executor_refusals import Note, Refusals, of_error, of_variants
 
 log = logging.getLogger("tallyd.rewrite")
 
-PASSES_VERSION = 4  # raise it with every change of what the passes write
+PASSES_VERSION = 5  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
 SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
 
@@ -135,7 +135,7 @@ class RewriteCache:
         try:
             with self._interruptible():
                 source = extract(image)
-                made = variants.run(source, alone=not variables.are_shared(source))
+                made = variants.run(source, alone=None)
         except (ImageError, RewriteError) as error:
             log.debug("module %s runs whole: %s", digest[:12], error)
             self.refusals.add(digest, of_error(error))
@@ -216,7 +216,7 @@ def beside(image: bytes | memoryview) -> tuple[bool, str | None]:
     """
     try:
         text = extract(image)
-        return not variables.are_shared(text), text if is_mixed(image) else None
+        return variables.reachable(text) is not None, text if is_mixed(image) else None
     except ImageError:
         return True, None  # nothing to rewrite: the background is where that is found and noted
 

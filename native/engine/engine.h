@@ -16,18 +16,22 @@
 #define TALLY_REASON_BYTES 256u
 
 /* PTX with guarded and sub-grid forms of a module image's kernels (names end in TALLY_GUARDED_SUFFIX,
- * TALLY_SUBGRID_SUFFIX): where tally_rewrite_beside_fn says so, a module of these alone, else all of the module
- * with these beside the original kernels. Made with tally_engine_buffer, *text_bytes without the NUL.
+ * TALLY_SUBGRID_SUFFIX): where tally_rewrite_beside_fn says so, a module of these alone, else all of the
+ * module with these beside the original kernels. Made with tally_engine_buffer, *text_bytes without the NUL.
  * NULL: the image has no PTX, or it cannot be rewritten. Called on any thread, takes its time. */
 typedef void *(*tally_rewrite_fn)(const void *image, size_t bytes, size_t *text_bytes);
-/* Not 0: the kernels use no variables of their module, so that their forms may be in one of their own, which
- * is made in the background. *text stays NULL, or is the PTX that the forms will come from, where the image has
- * more than that: to be loaded in the image's place, as kernels and forms must be the same code. What is
- * compiled for another architecture may share its work among blocks in another way, and programs ask a kernel
- * which it is (CUB does). Called on session threads, answers soon; *text as above. */
+/* Not 0: the kernels' forms may be in a module of their own, which is made in the background, as they can
+ * reach what variables they use of the kernels' module. *text stays NULL, or is the PTX that the forms will
+ * come from, where the image has more than that: to be loaded in the image's place, as kernels and forms must
+ * be the same code. What is compiled for another architecture may share its work among blocks in another way,
+ * and programs ask a kernel which it is (CUB does). Called on session threads, answers soon; *text as above. */
 typedef int (*tally_rewrite_beside_fn)(const void *image, size_t bytes, char **text);
 #define TALLY_GUARDED_SUFFIX "__tallyguard"
 #define TALLY_SUBGRID_SUFFIX "__tallysub"
+/* Where forms alone use variables of the kernels' module, their text begins with a line of these variables'
+ * names, and they read the addresses from an array of that name, in that order. */
+#define TALLY_VARIABLES_LINE "// variables: "
+#define TALLY_VARIABLES "tally_variables"
 void *tally_engine_buffer(size_t bytes); /* malloc, zeroed */
 
 /* What a signature stands for: a kernel in one shape. */

@@ -118,7 +118,7 @@ static CUresult load_ahead(struct session *session, struct image *image, const v
     struct rewriter *rewriter = engine_rewriter(session->engine);
     CUresult result = load_bytes(session, &module->driver, code, log, log_bytes);
     if (result == CUDA_SUCCESS) {
-        if ((module->forms = rewriter_add(rewriter, session, image)))
+        if ((module->forms = rewriter_add(rewriter, session, image, module->driver)))
             rewriter_wait(rewriter, module->forms, FORMS_WAIT_NS);
     } else if (code != image->bytes) { /* such as PTX that is too new for the driver, beside machine code */
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);

@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/variables.h"
+
 struct forms {
     struct forms *next; /* of the queue */
     struct session *session; /* lives while the forms are queued, or being loaded */
     struct image *image;     /* referenced while they are pending */
+    CUmodule originals;      /* the driver's; there until they are dropped */
     CUmodule module;
     _Atomic int state;
     bool unwanted; /* the session or the module is going: not to be loaded */
@@ -21,55 +24,85 @@ struct rewriter {
     pthread_t thread;
     bool runs, stopping;
     bool loading; /* the current one, in its session's name */
+    bool looking; /* at the current one's originals */
     uint64_t turns;
     struct forms *first, *last, *current;
 };
 
 /* ---- the thread -------------------------------------------------------------------------------- */
 
-static CUmodule load(struct session *session, const char *text)
+static CUresult load(struct session *session, const char *text, const struct addresses *variables, CUmodule *out)
 {
     char log[1024] = "";
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof log};
     CUmodule module = NULL;
-    if (!text) {
-        tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
-        return NULL;
-    }
-    session_enter_thread(session);
     CUresult result = session->driver->cu.cuModuleLoadDataEx(&module, text, 2, options, values);
-    if (session->tenant_made)
-        session->driver->soft.tenant_set(0);
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = variables_fill(session, module, variables);
+    if (result == CUDA_SUCCESS)
+        *out = module;
+    else
+        session->driver->cu.cuModuleUnload(module);
+    return result;
+}
+
+static void count(struct session *session, CUresult result)
+{
     if (result == CUDA_SUCCESS)
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES, 1);
     else if (!atomic_load(&session->ending) && !driver_error_is_sticky(result)) /* else it is not the module */
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
-    return result == CUDA_SUCCESS ? module : NULL;
 }
 
-static void unload(struct session *session, CUmodule module)
+/* Under the lock, released meanwhile; the originals are not unloaded as long. */
+static CUresult look(struct rewriter *rewriter, struct forms *forms, const char *text, struct addresses *variables)
 {
-    session_enter_thread(session);
-    session->driver->cu.cuModuleUnload(module);
-    if (session->tenant_made)
-        session->driver->soft.tenant_set(0);
+    rewriter->looking = true;
+    pthread_mutex_unlock(&rewriter->lock);
+    session_enter_thread(forms->session);
+    CUresult result = variables_find(forms->session, forms->originals, text, variables);
+    pthread_mutex_lock(&rewriter->lock);
+    rewriter->looking = false;
+    pthread_cond_broadcast(&rewriter->done);
+    return result;
+}
+
+/* Under the lock, released meanwhile. */
+static void load_unless_dropped(struct rewriter *rewriter, struct forms *forms, const char *text)
+{
+    struct addresses variables;
+    CUmodule module = NULL;
+    CUresult result = look(rewriter, forms, text, &variables);
+    if (!forms->dropped) {
+        pthread_mutex_unlock(&rewriter->lock);
+        result = result ? result : load(forms->session, text, &variables, &module);
+        count(forms->session, result);
+        pthread_mutex_lock(&rewriter->lock);
+    }
+    free(variables.items);
+    if (module && forms->dropped) {
+        pthread_mutex_unlock(&rewriter->lock);
+        forms->session->driver->cu.cuModuleUnload(module);
+        pthread_mutex_lock(&rewriter->lock);
+        module = NULL;
+    }
+    forms->module = module;
 }
 
 /* In the session's name: rewriter_forget waits until this is over. Under the lock, released meanwhile. */
 static void load_in_session(struct rewriter *rewriter, struct forms *forms, const char *text)
 {
-    rewriter->loading = true;
-    pthread_mutex_unlock(&rewriter->lock);
-    CUmodule module = load(forms->session, text);
-    pthread_mutex_lock(&rewriter->lock);
-    if (module && forms->dropped) {
-        pthread_mutex_unlock(&rewriter->lock);
-        unload(forms->session, module);
-        pthread_mutex_lock(&rewriter->lock);
-        module = NULL;
+    struct session *session = forms->session;
+    if (!text) {
+        tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
+        return;
     }
-    forms->module = module;
+    rewriter->loading = true;
+    load_unless_dropped(rewriter, forms, text);
+    if (session->tenant_made)
+        session->driver->soft.tenant_set(0);
     rewriter->loading = false;
 }
 
@@ -141,13 +174,15 @@ static void *run(void *argument)
 
 /* ---- for sessions ------------------------------------------------------------------------------ */
 
-struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, struct image *image)
+struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, struct image *image,
+                           CUmodule originals)
 {
     struct forms *forms = calloc(1, sizeof *forms);
     if (!forms)
         return NULL;
     forms->session = session;
     forms->image = image;
+    forms->originals = originals;
     image_retain(engine_images(rewriter->engine), image);
     pthread_mutex_lock(&rewriter->lock);
     if (rewriter->last)
@@ -184,6 +219,8 @@ CUmodule rewriter_drop(struct rewriter *rewriter, struct forms *forms)
     pthread_mutex_lock(&rewriter->lock);
     if (unqueue(rewriter, forms))
         image_release(engine_images(rewriter->engine), forms->image);
+    while (rewriter->current == forms && rewriter->looking)
+        pthread_cond_wait(&rewriter->done, &rewriter->lock);
     CUmodule module = forms->module;
     if (rewriter->current == forms)
         forms->unwanted = forms->dropped = true;

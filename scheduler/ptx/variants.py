@@ -1,7 +1,7 @@
 """A module with rewritten forms of its kernels beside the original ones, or of these forms alone.
 
-Beside, so that all forms share the module's variables; alone where no kernel uses any
-(variables.py). A kernel's guarded form is named with the suffix GUARDED, its sub-grid form with
+Alone, and reaching the kernels' variables through a table, where that can be (variables.py). A
+kernel's guarded form is named with the suffix GUARDED, its sub-grid form with
 SUBGRID. Which forms a kernel gets follows from its class; one that gets none runs whole.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tally.scheduler.ptx import guard, subgrid
+from tally.scheduler.ptx import guard, subgrid, variables
 from tally.scheduler.ptx.classify import Treatment, Verdict, classify
 from tally.scheduler.ptx.edit import refuse_reserved
 from tally.scheduler.ptx.module import Function, Module, RewriteError
@@ -43,10 +43,13 @@ class NoFormsError(RewriteError):
         self.verdicts = verdicts
 
 
-def run(text: str, *, alone: bool = False) -> Variants:
-    """Add the forms that the kernels' classes allow, or give them alone. Raises RewriteError if
-    nothing can be rewritten.
+def run(text: str, *, alone: bool | None = False) -> Variants:
+    """Add the forms that the kernels' classes allow, or give them alone; None: where that can be.
+    Raises RewriteError if nothing can be rewritten.
     """
+    named = variables.reachable(text) if alone is not False else None
+    if alone and named is None:
+        raise RewriteError("forms alone cannot reach the module's variables")
     try:
         module = Module.parse(text)
     except ReadError as error:
@@ -66,14 +69,16 @@ def run(text: str, *, alone: bool = False) -> Variants:
     if not copies:
         raise NoFormsError(verdicts)
     end = _end(module)
-    head = _without_originals(module, end) if alone else module.statements[:end]
+    head = module.statements[:end] if named is None else _without_originals(module, end)
     statements = [*head, *copies, *module.statements[end:]]
-    if alone:
+    if named is not None:
         statements = [s for s in statements if not _is_of_originals(s)]
     guarded = guard.run(Module(statements), names[GUARDED])
     sliced = subgrid.run(guarded.module, names[SUBGRID])
     refused = {name.removesuffix(SUBGRID): reason for name, reason in sliced.refused.items()}
-    return Variants(_without(sliced.module, set(sliced.refused)).text(), verdicts, refused)
+    made, table = variables.detach(_without(sliced.module, set(sliced.refused)), named or [])
+    line = f"{variables.LINE}{' '.join(table)}\n" if table else ""
+    return Variants(line + made.text(), verdicts, refused)
 
 
 def _copy(

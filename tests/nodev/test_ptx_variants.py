@@ -56,7 +56,7 @@ def test_forms_alone() -> None:
             ".section .debug_str\n{\n$L__info0:\n.b8 0\n}",
         ]
     )
-    assert not variables.are_shared(text)
+    assert variables.reachable(text) == []
     made = variants.run(text, alone=True)
     assert names(made.text) == {"k__tallyguard", "k__tallysub"}
     assert {f.name for f in Module.parse(made.text).functions} > {"helper"}
@@ -72,26 +72,74 @@ KERNEL = "\n.visible .entry k(.param .u64 .ptr .global .align 4 data)\n{{\n{}\nr
 
 
 @pytest.mark.parametrize(
-    ("declared", "used", "shared"),
+    ("declared", "used", "names"),
     [
-        ("", "ld.global.u32 %r0, [%d0];", False),
-        (".global .align 4 .u32 gauge;", "ld.global.u32 %r0, [%d0];", False),
-        (".global .align 4 .u32 gauge;", "// gauge", False),
-        (".global .align 4 .u32 gauge;", "mov.u64 %d0, gauge;", True),
-        (".visible .const .align 8 .b8 c[16] = {1, 2};", "ld.const.u32 %r0, [c+4];", True),
-        (".global .align 4 .u32 gauge;\n.visible .global .u64 p = gauge;", "", True),
-        (".global .attribute(.managed) .u32 m;", "", True),
-        (".extern .shared .align 16 .b8 s[];", "ld.shared.u32 %r0, [s];", False),
-        (".global .texref t;", "", True),
-        ("", "call (r), %d0, (), prototype;\nprototype: .callprototype ();", True),
+        ("", "ld.global.u32 %r0, [%d0];", []),
+        (".global .align 4 .u32 gauge;", "ld.global.u32 %r0, [%d0];", []),
+        (".global .align 4 .u32 gauge;", "// gauge\n@%gauge bra a.gauge;", []),
+        (".global .align 4 .u32 gauge;", "mov.u64 %d0, gauge;", ["gauge"]),
+        (".visible .global .align 4 .u32 gauge[4];", "ld.global.u32 %r0, [gauge+4];", ["gauge"]),
+        (".global .u32 gauge;\n.global .u64 p = gauge;", "mov.u64 %d0, p;", ["gauge", "p"]),
+        (".visible .const .align 8 .b8 step[16] = {1, 2};", "ld.const.u32 %r0, [step+4];", None),
+        (".global .attribute(.managed) .u32 gauge;", "", None),
+        (".global .u32 gauge;\n.global .u32 gauge;", "", None),
+        (".extern .shared .align 16 .b8 tile[];", "ld.shared.u32 %r0, [tile];", []),
+        (".global .texref t;", "", None),
+        (".global .u32 data;", "ld.param.u64 %d0, [data];", None),
+        (".global .u32 gauge;", ".reg .u32 other, gauge;", None),
+        (".global .u32 gauge;", "gauge: bra gauge;", None),
+        ("", "call (r), %d0, (), prototype;\nprototype: .callprototype ();", None),
     ],
 )
-def test_whose_forms_must_share_their_module(declared: str, used: str, shared: bool) -> None:
-    assert variables.are_shared(HEAD + declared + KERNEL.format(used)) is shared
+def test_variables_that_forms_alone_reach(
+    declared: str, used: str, names: list[str] | None
+) -> None:
+    text = HEAD + declared + KERNEL.format(used)
+    assert variables.reachable(text) == names
+    if names is None:
+        with pytest.raises(RewriteError):
+            variants.run(text, alone=True)
+        assert not variants.run(text, alone=None).text.startswith(variables.LINE)
 
 
-def test_debug_builds_share_their_module() -> None:
-    assert variables.are_shared((HEAD + KERNEL.format("")).replace("sm_80", "sm_80, debug"))
+def test_debug_builds_have_their_forms_beside_them() -> None:
+    debug = (HEAD + KERNEL.format("")).replace("sm_80", "sm_80, debug")
+    assert variables.reachable(debug) is None
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"),
+    [
+        ("mov.u64 %d0, b;", ["mov.u64 %d0, %tally_v0;"]),
+        ("mov.u64 %d0, b+8;", ["add.s64 %tally_v1, %tally_v0, 8;", "mov.u64 %d0, %tally_v1;"]),
+        ("ld.global.u32 %r0, [b];", ["ld.global.u32 %r0, [%tally_v0];"]),
+        ("@!%p1 st.global.u32 [ b+-4], %r0;", ["@!%p1 st.global.u32 [%tally_v0+-4], %r0;"]),
+        ("atom.global.add.u32 %r0, [b+4], 1;", ["atom.global.add.u32 %r0, [%tally_v0+4], 1;"]),
+        ("cvta.global.u64 %d0, b;", ["cvta.global.u64 %d0, %tally_v0;"]),
+    ],
+)
+def test_uses_go_through_the_table(used: str, expected: list[str]) -> None:
+    text = (
+        HEAD
+        + ".global .u64 a; .global .u64 b;\n".replace("; .", ";\n.")
+        + KERNEL.format(f"mov.u64 %d1, a;\n{used}")
+    )
+    made = variants.run(text, alone=True).text
+    assert made.startswith(f"{variables.LINE}a b\n")
+    assert f".const .align 8 .u64 {variables.TABLE}[2];" in made
+    for entry in Module.parse(made).entries:
+        body = Module.parse(made).statements[entry.open : entry.close]
+        lines = [" ".join(s.bare.split()) for s in body]
+        at = lines.index(f"ld.const.u64 %tally_v0, [{variables.TABLE}+8];")
+        assert lines[at - 2 : at] == ["{", ".reg .b64 %tally_v<2>;"]
+        assert lines[at + 1 : at + 2 + len(expected)] == [*expected, "}"]
+
+
+@pytest.mark.parametrize("used", ["call f, (a);", "mov.u64 %d0, generic(a);", "@a bra L;"])
+def test_uses_that_are_not_understood(used: str) -> None:
+    text = HEAD + ".global .u64 a;" + KERNEL.format(used)
+    with pytest.raises(RewriteError, match="line 7"):
+        variants.run(text, alone=True)
 
 
 def test_twice_is_refused() -> None:

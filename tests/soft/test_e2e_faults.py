@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.daemon import Daemon, plain_environment, read_line, script, wait_until
@@ -51,6 +52,35 @@ def test_no_daemon(builder: Builder, tmp_path: object) -> None:
     assert done.returncode == 2, done.stderr
     assert "cuInit(0) gave" in done.stderr
     assert time.monotonic() - began < 5
+
+
+def test_a_client_that_is_killed_before_its_kernels_are_rewritten(
+    builder: Builder, tmp_path: Path
+) -> None:
+    """It ran meanwhile; its session is gone at once, and tallyd's end does not wait either."""
+    site = Path(__file__).parent.parent / "support" / "gated_site"
+    gate, waits = tmp_path / "rewriting", tmp_path / "rewriting.waits"
+    gate.touch()
+    env = {"TALLY_TEST_GATE": str(tmp_path), "PYTHONPATH": str(site)}
+    with Daemon(env=env) as daemon:
+        (executor,) = daemon.executor_pids()
+        victim = daemon.start(builder.get("busy"), job_class="best-effort")
+        read_line(victim, "ready")  # it has computed
+        wait_until(waits.exists, 10, "its kernels are being rewritten")
+        victim.kill()
+        victim.communicate()
+        wait_until(lambda: sessions(daemon) == 0, 1.0, "its session is gone")
+        daemon.ok(builder.get("vector_add"), job_class="best-effort")
+        gate.unlink()
+        daemon.ok(builder.get("matmul"), job_class="best-effort")
+        gate.touch()
+        waits.unlink(missing_ok=True)
+        daemon.ok(builder.get("histogram"), job_class="best-effort")
+        wait_until(waits.exists, 10, "its kernels are being rewritten")
+        assert daemon.executor_pids() == [executor]
+        daemon.process.terminate()
+        assert daemon.process.wait(3) == 0
+        assert "does not end" not in daemon.log()
 
 
 def test_killed_clients_leave_nothing(own_daemon: Daemon, builder: Builder) -> None:

@@ -306,20 +306,66 @@ def test_what_is_set_of_a_kernel_is_set_of_its_forms(executor: ExecutorProcess, 
         ]
 
 
-def test_variables_are_shared_with_the_forms(executor: ExecutorProcess, gate: Gate) -> None:
-    """Then all is one module, and loading waits until it is there."""
-    text = HEAD + ".visible .global .align 4 .u32 total;\n" + kernel("count", "[total]")
-    with executor.client() as client:
-        module = client.load(text.encode())
-        assert counters(executor, client)["rewrites"] == 1
-        assert gate.told() == ["load count"]
+COUNTER = (HEAD + ".global .align 4 .u32 total;\n" + kernel("count", "[total]")).encode()
+
+
+def total_of(client: Client, module: int) -> int:
+    """The variable of COUNTER."""
+    reply = client.call(
+        "GET_GLOBAL", "tally_op_get_global", "tally_reply_get_global", b"total",
+        module=module, name_bytes=5,
+    )  # fmt: skip
+    return int.from_bytes(client.read(reply.address, 4), "little")
+
+
+def test_forms_use_the_variables_of_their_kernels(executor: ExecutorProcess, gate: Gate) -> None:
+    with executor.client() as client, executor.client() as other:
+        module, theirs = client.load(COUNTER), other.load(COUNTER)
+        for owner in (client, other):
+            wait_until(lambda owner=owner: counters(executor, owner)["rewrites"] == 1, "the forms")
+        assert gate.count("load") == 4
         count, _ = client.function(module, "count")
         assert is_stopped(executor, client, count, memory(client))
-        reply = client.call(
-            "GET_GLOBAL", "tally_op_get_global", "tally_reply_get_global", b"total",
-            module=module, name_bytes=5,
-        )  # fmt: skip
-        assert client.read(reply.address, 4) == struct.pack("I", BLOCKS)
+        assert total_of(client, module) == BLOCKS
+        assert total_of(other, theirs) == 0
+
+
+def test_constants_are_in_one_module_with_all_forms(executor: ExecutorProcess, gate: Gate) -> None:
+    """Loading waits until these are there."""
+    gate.close("loading")
+    text = HEAD + ".const .align 4 .u32 step = 7;\n" + kernel("count")
+    text = text.replace("red.global.add.u32 [%d1], 1", "ld.const.u32 %r3, [step];\n"
+                        "red.global.add.u32 [%d1], %r3")  # fmt: skip
+    with executor.client() as client:
+        loading = client.begin_load(text.encode())
+        gate.wait("loading")
+        assert not client.poll(loading.number)
+        gate.open("loading")
+        client.finish(loading.number)
+        assert counters(executor, client)["rewrites"] == 1
+        assert gate.told() == ["load count"]
+        count, data = client.function(loading.module, "count")[0], memory(client)
+        assert is_stopped(executor, client, count, data)
+        assert client.read(data, 4 * BLOCKS) == struct.pack("I", 7) * BLOCKS
+
+
+def test_a_module_that_is_unloaded_while_its_variables_are_looked_for(
+    executor: ExecutorProcess, gate: Gate
+) -> None:
+    """It is unloaded after that: a driver's module must not go while it is asked something."""
+    with executor.client() as client:
+        gate.close("looking")
+        module = client.load(COUNTER)
+        gate.wait("looking")
+        client.send("MODULE_UNLOAD", "tally_op_module_unload", module=module)
+        time.sleep(0.1)  # time to do it wrong
+        assert gate.told() == ["load count"]
+        gate.open("looking")
+        client.sync()
+        wait_until(lambda: gate.count("unload") == gate.count("load"), "both are unloaded")
+        module = client.load(COUNTER)
+        wait_until(lambda: counters(executor, client)["rewrites"] > 0, "the forms")
+    assert gate.count("unload") == gate.count("load")
 
 
 @pytest.mark.parametrize("kinds", [(1,), (2, 1)])

@@ -20,10 +20,12 @@ from support import toolchain
 from support.daemon import Daemon, script
 from support.preempting import (
     FLAG,
+    HIGH,
     LOW,
     SEEDS,
     Case,
     Control,
+    Parted,
     floats,
     on_device,
     outcome,
@@ -101,25 +103,30 @@ def rewritten() -> variants.Variants:
 
 
 @cache
-def loaded() -> Module:
-    """All kernels in all their forms: one module, as the engine loads it."""
-    return soft_device().load(rewritten().text)
+def loaded(place: str = "within") -> Module:
+    """All kernels in all their forms, in the two ways in which the engine loads them."""
+    return Parted(source()) if place == "beside" else soft_device().load(rewritten().text)
+
+
+PLACES = ("beside", "within")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", CASES)
-def test_guarded(ptx: str, name: str, seed: int) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_guarded(ptx: str, place: str, name: str, seed: int) -> None:
     case = CASES[name]
-    found, stops = preempted(loaded(), case, seed)
+    found, stops = preempted(loaded(place), case, seed)
     assert stops >= 3, "every launch is stopped at least once"
-    assert found == whole(loaded(), case, seed)
+    assert found == whole(loaded(place), case, seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", [*CASES, SCAN.name])
-def test_sliced(ptx: str, name: str, seed: int) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_sliced(ptx: str, place: str, name: str, seed: int) -> None:
     case = CASES.get(name, SCAN)
-    assert sliced(loaded(), case, seed) == whole(loaded(), case, seed)
+    assert sliced(loaded(place), case, seed) == whole(loaded(place), case, seed)
 
 
 def test_a_raised_flag_lets_no_block_run(ptx: str) -> None:
@@ -154,6 +161,23 @@ def test_look_back_that_is_preempted_anyway_starves(ptx: str) -> None:
         module.launch(case.name, case.grid, case.block, *arguments, control.buffer)
         assert bool(arguments[4].read()[0]) is starves
         outcome(arguments)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_forms_that_do_not_share_their_kernels_variables_lose_count(ptx: str, shared: bool) -> None:
+    """Blocks that end in one module's count are not there for the last block in another's."""
+    case, originals = CASES["last_block_sum"], soft_device().load(rewritten().text)
+    control, arguments = Control(case.blocks), on_device(case, 0)
+    control.begin(1)
+    for module, high in (
+        (originals, 5),
+        (Parted(source(), originals if shared else None), case.blocks),
+    ):
+        control.words[HIGH] = high
+        name = case.name + variants.GUARDED
+        module.launch(name, case.grid, case.block, *arguments, control.buffer)
+    assert control.started == case.blocks
+    assert (outcome(arguments) == whole(loaded(), case, 0)) is shared
 
 
 @pytest.mark.parametrize("barrier", [True, False])

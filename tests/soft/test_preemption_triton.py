@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from support.preempting import SEEDS, preempted, sliced, whole
-from support.soft_device import Module, soft_device
+from support.preempting import SEEDS, Parted, preempted, sliced, whole
+from support.soft_device import Module
 
 from tally.scheduler.ptx import variants
 from tally.scheduler.ptx.classify import Treatment
@@ -18,9 +18,9 @@ kernels = pytest.importorskip(
 
 @cache
 def loaded(name: str) -> Module:
-    made = variants.run(kernels.compiled(name, 80).asm["ptx"])
-    assert made.verdicts[name].treatment is Treatment.PREEMPT
-    return soft_device().load(made.text)
+    text = kernels.compiled(name, 80).asm["ptx"]
+    assert variants.run(text).verdicts[name].treatment is Treatment.PREEMPT
+    return Parted(text)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -37,6 +37,7 @@ NVCC_FLAGS = [
     ("-arch=compute_100", "-use_fast_math"),
     ("-arch=compute_120",),
 ]
+PLAIN = ("faults", "print", "numerics")
 NVRTC_FLAGS = [
     ("--gpu-architecture=compute_80",),
     ("--gpu-architecture=compute_80", "-G"),
@@ -51,7 +52,9 @@ def nvcc() -> list[str]:
         return path.read_text()
 
     with ThreadPoolExecutor(2) as pool:
-        return [*pool.map(build, NVCC_FLAGS)]
+        texts = [*pool.map(build, NVCC_FLAGS)]
+    # Variables that forms reach through a table: assert's and printf's text, tables of sinf().
+    return texts + [toolchain.compile_ptx(PROGRAMS / f"{name}.cu").read_text() for name in PLAIN]
 
 
 def nvrtc() -> list[str]:
@@ -119,7 +122,7 @@ def cub() -> list[str]:
 SOURCES: dict[str, Callable[[], list[str]]] = {
     f.__name__: f for f in (nvcc, nvrtc, tinygrad, triton, cub)
 }
-LEAST = {"nvcc": 7, "nvrtc": 4, "tinygrad": 60, "triton": 28, "cub": 1}
+LEAST = {"nvcc": 10, "nvrtc": 4, "tinygrad": 60, "triton": 28, "cub": 1}
 
 
 @cache
@@ -152,7 +155,7 @@ def rewritten(text: str) -> Iterator[str]:
     """The module as best-effort programs get it, and with both passes on every kernel."""
     with contextlib.suppress(RewriteError):  # no kernel of it may be stopped or sliced
         yield variants.run(text).text
-        if not variables.are_shared(text):
+        if variables.reachable(text) is not None:
             yield variants.run(text, alone=True).text
     yield subgrid.run(guard.run(Module.parse(text)).module).module.text()
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -40,6 +40,13 @@ class CudaError(Exception):
         super().__init__(f"{result} {log.decode(errors='replace')}")
         self.result = result
         self.log = log
+
+
+class Loading(NamedTuple):
+    """A module's handle, and the number of the call that loads it."""
+
+    module: int
+    number: int
 
 
 class Client:
@@ -272,6 +279,12 @@ class Client:
 
     def load(self, image: bytes, **fields: Any) -> int:
         """A module, its image inside the message (or as the fields say)."""
+        module, number = self.begin_load(image, **fields)
+        self.finish(number)
+        return module
+
+    def begin_load(self, image: bytes, **fields: Any) -> Loading:
+        """As load, without waiting for the reply."""
         module = self.new("MODULE")
         fields = {"source": wire.constant("IMAGE_INLINE"), "log_bytes": 4096, **fields}
         number = self.begin(
@@ -282,8 +295,7 @@ class Client:
             tail_bytes=len(image),
             **fields,
         )
-        self.finish(number)
-        return module
+        return Loading(module, number)
 
     def function(self, module: int, name: str) -> tuple[int, Any]:
         """A kernel's handle and its reply struct."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from support.soft_device import Array, Buffer, Module, soft_device
-from tally.scheduler.ptx import variants
+from tally.scheduler.ptx import variables, variants
 
 SEEDS = range(int(os.environ.get("TALLY_PREEMPTION_SEEDS", "3")))
 FLAG, EPOCH, LOW, HIGH, STARTED = range(5)  # words of the control block
@@ -60,6 +60,29 @@ class Control:
     @property
     def started(self) -> int:
         return int(self.words[STARTED])
+
+
+class Parted(Module):
+    """A module whose kernels' forms are in a module of their own, as the engine loads them."""
+
+    def __init__(self, text: str, originals: Module | None = None) -> None:
+        super().__init__(soft_device(), (originals or soft_device().load(text)).handle)
+        made = variants.run(text, alone=True).text
+        self.forms = soft_device().load(made)
+        line = made.partition("\n")[0]
+        if line.startswith(variables.LINE):
+            names = line.removeprefix(variables.LINE).split()
+            table = (ctypes.c_uint64 * len(names))(*map(self.address, names))
+            to = ctypes.c_uint64(self.forms.address(variables.TABLE))
+            soft_device().call("cuMemcpyHtoD_v2", to, table, ctypes.c_size_t(8 * len(names)))
+
+    def start(
+        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
+    ) -> None:
+        if name.endswith((variants.GUARDED, variants.SUBGRID)):
+            self.forms.start(name, grid, block, *args, shared=shared)
+        else:
+            super().start(name, grid, block, *args, shared=shared)
 
 
 def on_device(case: Case, seed: int) -> list[Any]:

@@ -18,19 +18,22 @@ from pathlib import Path
 
 from support import soft_driver
 from support.daemon import Daemon
-from tally.scheduler.ptx import variants
+from tally.scheduler.ptx import variables, variants
 from tally.scheduler.ptx.image import ImageError, extract
 from tally.scheduler.ptx.module import RewriteError
 
 _COUNTS = struct.Struct("5Q256s")
 _PROGRAMS = Path(__file__).parent.parent / "soft" / "programs"
 
+ALONE = "// alone\n"  # begins an answer that is to be loaded beside the module
+
 Rewrite = Callable[[str], str]
 
 
 def usual(text: str) -> str:
-    """All forms beside the kernels, in one module."""
-    return variants.run(text).text
+    """What the executor does with the modules of best-effort programs."""
+    alone = variables.reachable(text) is not None
+    return (ALONE if alone else "") + variants.run(text, alone=alone).text
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,15 @@ class Module:
         self.device = device
         self.handle = handle
 
+    def address(self, name: str) -> int:
+        """Of a variable."""
+        address, size = ctypes.c_uint64(), ctypes.c_size_t()
+        self.device.call(
+            "cuModuleGetGlobal_v2",
+            *(ctypes.byref(address), ctypes.byref(size), self.handle, name.encode()),
+        )
+        return address.value
+
     def launch(
         self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
     ) -> None:

@@ -1,6 +1,7 @@
 /* softgpu, whose loading of rewritten kernels a test holds up or refuses, and that tells what it was asked: a
  * driver for the executor. TALLY_TEST_GATE is a folder: while its file `loading` is there no module that holds
- * rewritten kernels is loaded (`loading.waits` says that one would be); with `refusing` none is taken. What was
+ * rewritten kernels is loaded (`loading.waits` says that one would be); so it is with `looking` and variables of
+ * modules; with `refusing` none with rewritten kernels is taken. What was
  * loaded (the first kernel's name), unloaded and set of which kernel is appended to `told`.
  *
  * Built as a shared library that depends on softgpu: what is not defined here is found there. */
@@ -32,11 +33,12 @@ static void tell(const char *text)
     close(fd);
 }
 
-static void wait_while_held(void)
+static void wait_while_held(const char *name)
 {
-    char path[512], waits[512];
-    in_gate(path, "loading");
-    in_gate(waits, "loading.waits");
+    char path[512], waits[512], marker[32];
+    snprintf(marker, sizeof marker, "%s.waits", name);
+    in_gate(path, name);
+    in_gate(waits, marker);
     while (access(path, F_OK) == 0) {
         int fd = open(waits, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         if (fd >= 0)
@@ -73,7 +75,7 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned
     if (entry)
         sscanf(entry, ".entry %255[^ (\n]", name);
     if (forms)
-        wait_while_held();
+        wait_while_held("loading");
     CUresult result = CUDA_ERROR_INVALID_PTX;
     if (!forms || access(in_gate(path, "refusing"), F_OK) != 0)
         result = (NEXT(cuModuleLoadDataEx))(module, image, count, options, values);
@@ -82,6 +84,12 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned
     snprintf(line, sizeof line, "load %s%s\n", name, result == CUDA_SUCCESS ? "" : " failed");
     tell(line);
     return result;
+}
+
+EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule module, const char *name)
+{
+    wait_while_held("looking");
+    return (NEXT(cuModuleGetGlobal_v2))(address, bytes, module, name);
 }
 
 EXPORT CUresult cuModuleUnload(CUmodule module)

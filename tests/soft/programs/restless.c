@@ -3,7 +3,8 @@
  * show that.
  *
  * The rewritten forms come from the test: RESTLESS_SOCKET is where every module image is sent and the PTX
- * to load in its place is read (each with its length in 8 bytes; no PTX: the image as it is). So a test sees
+ * to load in its place, or beside it if it begins with ALONE, is read (each with its length in 8 bytes; no PTX:
+ * the image as it is). So a test sees
  * all code, and may answer with broken forms. RESTLESS_COUNTS is a file of struct counts that the test maps;
  * RESTLESS_SEED draws the stops. Launches return when they are done.
  *
@@ -26,6 +27,8 @@
 #define EXPORT __attribute__((visibility("default")))
 #define KERNELS_MAX 4096
 #define PARAMS_MAX 256
+#define ALONE "// alone\n"
+#define VARIABLES "// variables: "
 #define FATBIN_MAGIC 0xba55ed50u
 
 enum { FLAG, EPOCH, LOW, HIGH, STARTED, HEAD = 16 }; /* words of a control block */
@@ -55,6 +58,10 @@ static struct {
     pthread_mutex_t lock; /* kernels */
     struct kernel kernels[KERNELS_MAX];
     unsigned count;
+    struct pair {
+        CUmodule module, forms;
+    } pairs[2 * KERNELS_MAX]; /* what was loaded, and where the forms of its kernels are */
+    unsigned pair_count;
     struct counts *counts;
     uint64_t random;
     CUresult (*load)(CUmodule *, const void *, unsigned, CUjit_option *, void **);
@@ -132,11 +139,65 @@ static char *rewritten(const void *image)
     return text;
 }
 
+/* The addresses of the module's variables that the forms' text names, into the forms' table. */
+static void share_variables(CUmodule module, CUmodule forms, char *text)
+{
+    CUdeviceptr table, address;
+    size_t bytes, at = 0;
+    char *line = text + strlen(VARIABLES), *rest = NULL;
+    if (strncmp(text, VARIABLES, strlen(VARIABLES)) != 0)
+        return;
+    line[strcspn(line, "\n")] = 0;
+    if (cuModuleGetGlobal_v2(&table, &bytes, forms, "tally_variables") != CUDA_SUCCESS)
+        abort();
+    for (char *name = strtok_r(line, " ", &rest); name; name = strtok_r(NULL, " ", &rest), at += sizeof address)
+        if (cuModuleGetGlobal_v2(&address, &bytes, module, name) != CUDA_SUCCESS ||
+            cuMemcpyHtoD_v2(table + at, &address, sizeof address) != CUDA_SUCCESS)
+            abort();
+}
+
+static void remember(CUmodule module, CUmodule forms)
+{
+    pthread_mutex_lock(&self.lock);
+    if (self.pair_count == 2 * KERNELS_MAX)
+        abort();
+    self.pairs[self.pair_count++] = (struct pair){module, forms};
+    pthread_mutex_unlock(&self.lock);
+}
+
+static CUresult load_forms(CUmodule module, char *text)
+{
+    CUmodule forms;
+    CUresult result = self.load(&forms, text, 0, NULL, NULL);
+    if (result != CUDA_SUCCESS)
+        return result;
+    share_variables(module, forms, text);
+    remember(module, forms);
+    return CUDA_SUCCESS;
+}
+
+/* Where a module's forms are; addresses of modules may come back, so the newest counts. */
+static CUmodule forms_of(CUmodule module)
+{
+    CUmodule found = module;
+    pthread_mutex_lock(&self.lock);
+    for (unsigned i = self.pair_count; i > 0 && found == module; i--)
+        if (self.pairs[i - 1].module == module)
+            found = self.pairs[i - 1].forms;
+    pthread_mutex_unlock(&self.lock);
+    return found;
+}
+
 EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, CUjit_option *options,
                                    void **values)
 {
     char *text = rewritten(image);
-    CUresult result = self.load(module, text ? text : image, count, options, values);
+    bool alone = text && strncmp(text, ALONE, strlen(ALONE)) == 0;
+    CUresult result = self.load(module, text && !alone ? text : image, count, options, values);
+    if (result == CUDA_SUCCESS)
+        remember(*module, *module);
+    if (result == CUDA_SUCCESS && alone)
+        result = load_forms(*module, text + strlen(ALONE));
     free(text);
     return result;
 }
@@ -149,13 +210,14 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const
     if (result != CUDA_SUCCESS || strlen(name) >= sizeof kernel.name)
         return result;
     char form[sizeof kernel.name + 32];
+    CUmodule forms = forms_of(module);
     kernel.whole = *function;
     memcpy(kernel.name, name, strlen(name));
     snprintf(form, sizeof form, "%s__tallyguard", name);
-    if (self.get(&kernel.guarded, module, form) != CUDA_SUCCESS)
+    if (self.get(&kernel.guarded, forms, form) != CUDA_SUCCESS)
         kernel.guarded = NULL;
     snprintf(form, sizeof form, "%s__tallysub", name);
-    if (self.get(&kernel.slice, module, form) != CUDA_SUCCESS)
+    if (self.get(&kernel.slice, forms, form) != CUDA_SUCCESS)
         kernel.slice = NULL;
     while (cuFuncGetParamInfo(*function, kernel.params, &offset, &bytes) == CUDA_SUCCESS)
         kernel.params++;
