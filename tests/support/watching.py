@@ -22,7 +22,8 @@ class Holdings:
         return cls(
             files=len(os.listdir(f"/proc/{pid}/fd")),
             threads=int(fields["Threads"]),
-            resident_bytes=int(fields["VmRSS"].split()[0]) * 1024,
+            # A process that has ended, and that nobody has waited for yet, has no memory.
+            resident_bytes=int(fields.get("VmRSS", "0 kB").split()[0]) * 1024,
         )
 
 
