@@ -374,6 +374,11 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         channel.close()
         _remove_shared_memory(options)
+    if options.device == "soft":
+        from . import executor_soft  # as in _driver: not for real devices
+
+        if executor_soft.compiling():
+            os._exit(status)  # LLVM would come to its end with a thread inside it
     return status
 
 

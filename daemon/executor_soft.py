@@ -16,3 +16,8 @@ def prepare(driver: str) -> None:
         softgpu.install(ctypes.CDLL(driver))
     except (OSError, RuntimeError) as error:
         raise NoDeviceError(f"the software GPU cannot be used: {error}") from None
+
+
+def compiling() -> bool:
+    """Whether the compiler still works for a session that has ended."""
+    return softgpu.apart.running()

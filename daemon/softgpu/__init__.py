@@ -10,13 +10,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from . import abi
+from . import abi, apart
 from .cache import ObjectCache
 from .code import Compiler
-from .errors import CUDA_ERROR_UNKNOWN, PtxError
+from .errors import CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_UNKNOWN, PtxError
 from .unpack import DECOMPRESS, make_decompressor
 
-__all__ = ["Compiler", "PtxError", "install"]
+__all__ = ["Compiler", "PtxError", "apart", "install"]
 
 _COMPILE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
@@ -46,6 +46,8 @@ def make_callback(compiler: Compiler) -> Any:
         except PtxError as error:
             _write_log(log, log_bytes, f"ptx compiler: {error}")
             return error.result
+        except apart.LeftError:
+            return CUDA_ERROR_CONTEXT_IS_DESTROYED
         except Exception as error:  # a border: C must get a code, whatever happened
             _write_log(log, log_bytes, f"ptx compiler: internal error: {error!r}")
             return CUDA_ERROR_UNKNOWN
@@ -64,6 +66,8 @@ def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
         abi.check(library.softgpuAbi().decode())
     except AttributeError:
         raise RuntimeError(f"{library._name} is not softgpu: it has no softgpuAbi") from None
+    library.softgpuLeaving.restype = ctypes.c_int
+    apart.watch(library.softgpuLeaving)
     compiler = compiler or Compiler(ObjectCache())
     compile_, decompress = make_callback(compiler), make_decompressor()
     _installed.append((compile_, decompress, compiler))

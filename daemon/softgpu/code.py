@@ -8,8 +8,9 @@ import logging
 import threading
 
 from . import abi
+from .apart import LeftError, apart
 from .cache import ObjectCache
-from .errors import CUDA_ERROR_UNKNOWN, PtxError
+from .errors import CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_UNKNOWN, PtxError
 from .jit import jit
 from .program import Program
 from .syntax import Function
@@ -82,6 +83,10 @@ class CompiledModule:
 
     def resolve(self, kernel: Function, variant: int) -> int:
         """Address of a kernel's function for a variant; compiles it on the first call."""
+        known = self.addresses.get((kernel.name, variant))
+        return known if known is not None else apart(lambda: self._resolve(kernel, variant))
+
+    def _resolve(self, kernel: Function, variant: int) -> int:
         with self.lock:
             key = (kernel.name, variant)
             address = self.addresses.get(key)
@@ -189,6 +194,8 @@ def _resolve(token: int, variant: int, code: ctypes._Pointer[ctypes.c_void_p]) -
         code[0] = module.resolve(function, variant)
     except PtxError as error:
         return error.result
+    except LeftError:
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED
     except Exception:  # a border: C must get a code, whatever happened
         _log.exception("kernel %s cannot be compiled", _tokens[token][1].name)
         return CUDA_ERROR_UNKNOWN
@@ -207,8 +214,12 @@ class Compiler:
         self.modules: dict[str, CompiledModule] = {}
 
     def compile(self, text: str) -> CompiledModule:
-        """Raises PtxError."""
+        """Raises PtxError, LeftError."""
         key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        known = self.modules.get(key)
+        return known if known is not None else apart(lambda: self._compile(key, text))
+
+    def _compile(self, key: str, text: str) -> CompiledModule:
         with self.lock:
             module = self.modules.get(key)
             if module is None:

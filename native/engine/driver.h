@@ -18,6 +18,7 @@ struct driver_soft {
     CUresult (*tenant_create)(uint32_t *tenant);
     CUresult (*tenant_set)(uint32_t tenant);
     CUresult (*tenant_set_pinned)(uint32_t tenant, uint64_t base, uint64_t bytes);
+    CUresult (*tenant_leave)(uint32_t tenant);
     CUresult (*tenant_stop)(uint32_t tenant);
     CUresult (*tenant_destroy)(uint32_t tenant);
     CUresult (*tenant_region)(uint32_t tenant, uint64_t *base, uint64_t *bytes);

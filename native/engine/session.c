@@ -32,10 +32,13 @@ void session_end(struct session *session, const char *format, ...)
     vsnprintf(session->reason, sizeof session->reason, format, arguments);
     va_end(arguments);
     atomic_store(&session->ending, true);
-    /* Any message wakes the thread; it looks at `ending` before it looks at the message. */
+    /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be inside
+     * softgpu's compiler, too. While there is a waker the tenant is the session's. */
     pthread_mutex_lock(&session->wake_lock);
     if (session->waker)
         tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
+    if (session->waker && session->tenant_made)
+        session->driver->soft.tenant_leave(session->tenant);
     pthread_mutex_unlock(&session->wake_lock);
     schedule_wake(session);
 }

@@ -129,6 +129,7 @@ struct soft_tenant {
     bool taken;          /* live, or on its way out */
     uint64_t generation; /* tells tenants of one number apart */
     _Atomic int error;   /* sticky CUresult; CUDA_SUCCESS while well */
+    _Atomic bool leaving; /* who waits for the compiler in its name should stop */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
     uint32_t maps_used; /* under account_lock */

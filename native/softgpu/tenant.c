@@ -44,6 +44,7 @@ SOFT_API CUresult softgpuTenantCreate(uint32_t *tenant_id)
         result = soft_memory_open(tenant);
         if (result == CUDA_SUCCESS) {
             atomic_store(&tenant->error, CUDA_SUCCESS);
+            atomic_store(&tenant->leaving, false);
             atomic_store(&tenant->busy_ns, 0);
             atomic_store(&tenant->blocks, 0);
             tenant->pinned_base = tenant->pinned_bytes = 0;
@@ -158,6 +159,20 @@ void soft_tenant_clear(struct soft_tenant *tenant)
     soft_unlock();
     soft_memory_clear(tenant);
     atomic_store(&tenant->error, CUDA_SUCCESS);
+}
+
+SOFT_API CUresult softgpuTenantLeave(uint32_t id)
+{
+    struct soft_tenant *tenant = tenant_get(id);
+    if (!tenant)
+        return CUDA_ERROR_INVALID_VALUE;
+    atomic_store(&tenant->leaving, true);
+    return CUDA_SUCCESS;
+}
+
+SOFT_API int softgpuLeaving(void)
+{
+    return atomic_load(&soft.tenants[current_tenant].leaving);
 }
 
 SOFT_API CUresult softgpuTenantStop(uint32_t id)

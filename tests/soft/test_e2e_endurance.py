@@ -129,6 +129,29 @@ def test_clients_killed_in_the_middle(daemon: Daemon, builder: Builder, stage: s
         assert after.resident_bytes < before.resident_bytes + GROWTH_BYTES_MAX
 
 
+@pytest.mark.parametrize("stage", ["load", "compile"])
+def test_clients_that_leave_the_compiler_behind(builder: Builder, stage: str) -> None:
+    """It may work for a long time yet; neither their end nor that of tallyd waits for it."""
+    lines = {"load": 5000, "compile": 1500}[stage]
+    with Daemon("--soft-workers", "2") as daemon:
+        daemon.ok(builder.get("vector_add"))
+        free = free_memory(daemon, builder)
+        for seed, job_class in enumerate(("best-effort", "high")):
+            victim = daemon.start(builder.get("heavy"), stage, seed, lines, job_class=job_class)
+            read_line(victim, "ready")
+            time.sleep(0.5)
+            victim.kill()
+            victim.communicate()
+            wait_until(
+                lambda: sessions(daemon) == 0 and not shared_memory_of(daemon), 1.0, "it is gone"
+            )
+        assert free_memory(daemon, builder) == free
+        assert daemon.stats()["devices"][0]["restarts"] == 0
+        daemon.process.terminate()
+        assert daemon.process.wait(5) == 0
+        assert "ended by" not in daemon.log(), daemon.log()
+
+
 def test_executors_killed_at_any_point(daemon: Daemon, builder: Builder) -> None:
     """Whatever their programs are doing, they get an error within two seconds; new ones run."""
     chance = Random(SEED)

@@ -43,6 +43,10 @@ CUresult softgpuTenantDestroy(uint32_t tenant);
  * returns CUDA_ERROR_CONTEXT_IS_DESTROYED. Its objects stay valid until TenantDestroy frees them:
  * memory, modules, streams and events. */
 CUresult softgpuTenantStop(uint32_t tenant);
+/* TenantStop will be called soon, by a thread that may be waiting for the compiler: that wait ends. Waits for
+ * nothing itself. The compiler asks softgpuLeaving on the thread that called it: 1 if it should stop waiting. */
+CUresult softgpuTenantLeave(uint32_t tenant);
+int softgpuLeaving(void);
 /* The VA range of the tenant's device memory. */
 CUresult softgpuTenantRegion(uint32_t tenant, uint64_t *base, uint64_t *bytes);
 

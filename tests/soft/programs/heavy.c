@@ -1,7 +1,7 @@
-/* Is busy with one thing, until it is killed: heavy STAGE SEED. STAGE: `load` a module of
- * many kernels; `compile`: the first launches of long ones; `upload`, `download`: pageable copies of 256 MiB;
- * `pinned`: the like of 256 MiB of pinned memory; `queue`: more launches than its socket holds. The seed makes the
- * code one that no cache knows. Says "ready" when it begins. */
+/* Is busy with one thing, until it is killed: heavy STAGE SEED [LINES]. STAGE: `load`: of modules of a dozen
+ * kernels of LINES; `compile`: the first launches of kernels of a dozen LINES; `upload`, `download`: pageable
+ * copies of 256 MiB; `pinned`: the like of pinned memory; `queue`: more launches than its socket holds. The
+ * seed makes the code one that no cache knows. Says "ready" when it begins. */
 #include "driver.h"
 
 enum { KERNELS = 12, LINES = 120, BYTES = 256 << 20 };
@@ -45,9 +45,9 @@ int main(int argc, char **argv)
     CUfunction function;
     CUdeviceptr memory;
     void *host;
-    EXPECT(argc == 3, "usage");
+    EXPECT(argc == 3 || argc == 4, "usage");
     const char *stage = argv[1];
-    int seed = atoi(argv[2]);
+    int seed = atoi(argv[2]), lines = argc == 4 ? atoi(argv[3]) : LINES;
     load_driver();
     CHECK(cuInit(0));
     CHECK(cuDeviceGet(&device, 0));
@@ -57,14 +57,14 @@ int main(int argc, char **argv)
     if (!strcmp(stage, "load")) {
         ready();
         for (;; seed++) {
-            char *text = text_of(KERNELS, LINES, seed);
+            char *text = text_of(KERNELS, lines, seed);
             CHECK(cuModuleLoadData(&module, text));
             CHECK(cuModuleUnload(module));
             free(text);
         }
     } else if (!strcmp(stage, "compile")) {
         for (int first = seed;; seed++) {
-            CHECK(cuModuleLoadData(&module, text_of(1, KERNELS * LINES, seed)));
+            CHECK(cuModuleLoadData(&module, text_of(1, KERNELS * lines, seed)));
             CHECK(cuModuleGetFunction(&function, module, "k0"));
             if (seed == first)
                 ready();
