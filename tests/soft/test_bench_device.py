@@ -10,11 +10,12 @@ from tally.workloads.bench import device
 
 
 def test_every_cost_is_measured() -> None:
-    figures = {figure.name: figure for figure in device.measure("soft", 2)}
+    figures = {figure.name: figure for figure in device.measure("soft", 5)}
     assert all(figure.ours.median > 0 and figure.ours.count >= 1 for figure in figures.values())
     guarded = [figure for name, figure in figures.items() if "guarded / whole" in name]
     assert len(guarded) == len(device.BLOCK_US)
-    whole = [figure.reference.median for figure in guarded if figure.reference]
+    # Quartiles, not medians: other programs only add.
+    whole = [figure.reference.low for figure in guarded if figure.reference]
     assert whole == sorted(whole), "longer blocks make longer kernels"
     for words in ("skipped block", "from the flag", "polled", "greater priority", "equal priority"):
         assert any(words in name for name in figures), words
