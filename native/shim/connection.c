@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -15,8 +17,10 @@
 #include "wire/message.h"
 #include "wire/zmq.h"
 
-#define HELLO_TIMEOUT_MS 2000
-#define OPEN_TIMEOUT_MS 10000 /* an executor may be starting */
+#define SEND_TIMEOUT_MS 2000
+/* An executor may be starting: tallyd says when it gives that up, by default before we do. */
+#define ANSWER_S_MAX 90
+#define LOOK_MS 500 /* so often while there is no answer: is tallyd still there? */
 
 /* What one process knows of its session. Written under state_lock; `phase`, `generation` and
  * `channels` are read without it. */
@@ -26,6 +30,8 @@ static struct {
     _Atomic uint32_t generation;
     void *zmq;
     void *control;
+    char control_path[TALLY_PATH_BYTES_MAX + 32];
+    struct stat control_file;
     uint32_t sequence;
     struct tally_hello_reply hello;
     struct tally_device_info devices[TALLY_DEVICES_MAX];
@@ -124,22 +130,22 @@ static void process_start(void)
 
 /* ---- control plane ---------------------------------------------------------------------------------- */
 
-static void control_endpoint(char *out, size_t bytes)
+static void find_control_path(char *out, size_t bytes)
 {
     const char *dir = getenv("TALLY_RUNTIME_DIR");
     const char *xdg = getenv("XDG_RUNTIME_DIR");
     if (dir && *dir)
-        snprintf(out, bytes, "ipc://%s/control.sock", dir);
+        snprintf(out, bytes, "%s/control.sock", dir);
     else if (xdg && *xdg)
-        snprintf(out, bytes, "ipc://%s/tally/control.sock", xdg);
+        snprintf(out, bytes, "%s/tally/control.sock", xdg);
     else if (getuid() == 0)
-        snprintf(out, bytes, "ipc:///run/tally/control.sock");
+        snprintf(out, bytes, "/run/tally/control.sock");
     else
-        snprintf(out, bytes, "ipc:///tmp/tally-%u/control.sock", (unsigned)getuid());
+        snprintf(out, bytes, "/tmp/tally-%u/control.sock", (unsigned)getuid());
 }
 
-/* libzmq connects in the background for ever, so a missing daemon would cost the whole HELLO timeout in every
- * program that merely looks whether there is a GPU. */
+/* libzmq connects in the background for ever, so a missing daemon would cost the whole wait for an answer in
+ * every program that merely looks whether there is a GPU. */
 static bool somebody_listens(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -154,11 +160,21 @@ static bool somebody_listens(const char *path)
     return listens;
 }
 
+/* A tallyd that has taken the place of the one that was asked will not answer in its stead. */
+static bool is_still_there(void)
+{
+    struct stat file;
+    return stat(state.control_path, &file) == 0 && file.st_ino == state.control_file.st_ino &&
+           file.st_mtim.tv_sec == state.control_file.st_mtim.tv_sec &&
+           file.st_mtim.tv_nsec == state.control_file.st_mtim.tv_nsec && somebody_listens(state.control_path);
+}
+
 static CUresult connect_control(void)
 {
-    char endpoint[TALLY_PATH_BYTES_MAX + 32];
-    control_endpoint(endpoint, sizeof endpoint);
-    if (!somebody_listens(endpoint + strlen("ipc://")))
+    char endpoint[sizeof state.control_path + 8];
+    find_control_path(state.control_path, sizeof state.control_path);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", state.control_path);
+    if (!somebody_listens(state.control_path) || stat(state.control_path, &state.control_file) != 0)
         return CUDA_ERROR_SYSTEM_NOT_READY;
     state.zmq = tally_zmq.ctx_new();
     if (!state.zmq)
@@ -167,7 +183,8 @@ static CUresult connect_control(void)
     if (!state.control)
         return CUDA_ERROR_OPERATING_SYSTEM;
     tally_zmq_set(state.control, TALLY_ZMQ_LINGER, 0);
-    tally_zmq_set(state.control, TALLY_ZMQ_SNDTIMEO, HELLO_TIMEOUT_MS);
+    tally_zmq_set(state.control, TALLY_ZMQ_SNDTIMEO, SEND_TIMEOUT_MS);
+    tally_zmq_set(state.control, TALLY_ZMQ_RCVTIMEO, LOOK_MS);
     return tally_zmq.connect(state.control, endpoint) == 0 ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
 }
 
@@ -187,18 +204,25 @@ static CUresult status_result(int32_t status)
     }
 }
 
+static time_t now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 /* One request on the control socket. *size gets the reply's payload size. Under state_lock. */
 static CUresult request(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
-                        int timeout_ms, size_t *size)
+                        size_t *size)
 {
     uint32_t sequence = ++state.sequence;
+    time_t until_s = now_s() + ANSWER_S_MAX;
     if (tally_control_send(state.control, type, sequence, payload, bytes, 0) != 0)
         return CUDA_ERROR_SYSTEM_NOT_READY;
-    tally_zmq_set(state.control, TALLY_ZMQ_RCVTIMEO, timeout_ms);
     for (;;) {
         struct tally_control_header header;
         long got = tally_control_receive(state.control, &header, reply, capacity);
-        if (got < 0 && errno == EINTR)
+        if (got < 0 && (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there())))
             continue;
         if (got < 0)
             return errno == EPROTO ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_SYSTEM_NOT_READY;
@@ -238,8 +262,7 @@ static CUresult say_hello(void)
     if (!message)
         return CUDA_ERROR_OUT_OF_MEMORY;
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, HELLO_TIMEOUT_MS,
-                              &size);
+    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size);
     if (!result)
         result = read_hello(message, size);
     free(message);
@@ -285,7 +308,7 @@ static CUresult open_device(int device, struct shim_channel **channel)
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, OPEN_TIMEOUT_MS, &size);
+    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size);
     if (result)
         return result;
     if (size != sizeof reply)

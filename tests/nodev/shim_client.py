@@ -130,6 +130,10 @@ def private_tables() -> Any:
     }
 
 
+def init() -> Any:
+    return driver().cuInit(0)
+
+
 def cudart(path: str) -> Any:
     runtime = ctypes.CDLL(path)
     count, value, pointer = c_int(-1), c_int(-1), c_void_p()
@@ -351,6 +355,7 @@ SCRIPTS: dict[str, Callable[..., Any]] = {
         cudart,
         devices,
         fork,
+        init,
         look_up,
         look_up_misses,
         null_arguments,

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class Hellos(threading.Thread):
 
     def __init__(self, runtime_dir: Path):
         super().__init__(daemon=True)
+        self.delay_s = 0.0  # of HELLO's answer
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
         self.socket.bind(f"ipc://{runtime_dir / 'control.sock'}")
@@ -108,6 +110,7 @@ class Hellos(threading.Thread):
                 return
             header = protocol.unpack_header(frame)
             if header.type == protocol.Type.HELLO:
+                time.sleep(self.delay_s)
                 hello = protocol.pack_hello_reply(1, [device_info()], 13000)
                 self.socket.send_multipart([peer, frame, hello])
             elif header.type == protocol.Type.OPEN:
@@ -267,6 +270,36 @@ def test_cudart_starts(version: str, no_daemon: dict[str, str], hellos: Hellos) 
     assert found["malloc"] == 46  # cudaErrorDevicesUnavailable
     assert found["threads"] == [0] * 8
     assert hellos.unsupported == []
+
+
+# ---- waiting for tallyd --------------------------------------------------------------------------
+
+
+def test_programs_wait_while_an_executor_starts(no_daemon: dict[str, str], hellos: Hellos) -> None:
+    hellos.delay_s = 3.0
+    began_s = time.monotonic()
+    assert run("devices", env=no_daemon)["name"] == "Tiny GPU"
+    assert time.monotonic() - began_s > 3
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_programs_do_not_wait_for_a_tallyd_that_is_gone(
+    no_daemon: dict[str, str], tmp_path: Path, successor: bool
+) -> None:
+    """Nor for the one after it, which was never asked."""
+    endpoint = f"ipc://{tmp_path / 'control.sock'}"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, ThreadPoolExecutor(1) as pool:
+        with context.socket(zmq.ROUTER) as first:
+            first.bind(endpoint)
+            asking = pool.submit(run, "init", env=no_daemon)
+            assert first.poll(20_000), "nobody has asked"
+        gone_s = time.monotonic()
+        with context.socket(zmq.ROUTER) as second:
+            if successor:
+                second.bind(endpoint)
+            assert asking.result(20) == SYSTEM_NOT_READY
+        assert time.monotonic() - gone_s < 3
 
 
 # ---- devices and contexts ------------------------------------------------------------------------
