@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/session.h"
+#include "tally/jump.h"
 
 static _Thread_local sigjmp_buf *guarded; /* set while this thread touches shared memory */
 static struct sigaction previous;
@@ -40,14 +41,6 @@ bool guard_install(void)
     return installed;
 }
 
-/* NODEFER leaves the mask as it was, so there is nothing to restore; ThreadSanitizer's own handler, which
- * calls ours, blocks everything. */
-#if defined(TALLY_SANITIZE_THREAD)
-#define SAVE_MASK 1
-#else
-#define SAVE_MASK 0
-#endif
-
 /* The accesses themselves: plain instructions, not a sanitizer's runtime, which must not be left by a jump. */
 #define BARE __attribute__((noinline, no_sanitize("thread", "address")))
 
@@ -68,7 +61,7 @@ BARE static void read_bytes(uint8_t *out, const uint8_t *address, size_t bytes)
 /* A macro: sigsetjmp must stand in the frame that lives on while the access is made. */
 #define GUARDED(session, ok, access)                                                                          \
     sigjmp_buf jump;                                                                                          \
-    if (sigsetjmp(jump, SAVE_MASK) == 0) {                                                                        \
+    if (sigsetjmp(jump, TALLY_JUMP_SAVES_MASK) == 0) {                                                        \
         guarded = &jump;                                                                                      \
         atomic_thread_fence(memory_order_release);                                                            \
         access;                                                                                               \

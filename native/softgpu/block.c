@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tally/jump.h"
+
 #define GUARD (64u << 10)
 #define SOFT_REGION_MARGIN 4096u
 
@@ -269,7 +271,7 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
     if (!error && !ensure_local(worker, entry->local_bytes)) error = CUDA_ERROR_OUT_OF_MEMORY;
     if (error) return (struct soft_outcome){SOFT_FAULT, error, 0};
 
-    if (sigsetjmp(worker->leave, 0)) {
+    if (sigsetjmp(worker->leave, TALLY_JUMP_SAVES_MASK)) {
         if (worker->current < SOFT_WARPS_MAX) soft_fiber_jumped(&worker->fibers);
         worker->current = SOFT_WARPS_MAX;
         worker->in_fibers = false;

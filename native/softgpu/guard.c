@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "queue.h"
+#include "tally/jump.h"
 
 static _Thread_local sigjmp_buf *escape __attribute__((tls_model("initial-exec")));
 static struct sigaction previous_segv, previous_bus;
@@ -37,17 +38,10 @@ void soft_guard_install(void)
     sigaction(SIGBUS, &action, &previous_bus);
 }
 
-/* ThreadSanitizer's own handler, which calls ours, blocks every signal. */
-#if defined(TALLY_SANITIZE_THREAD)
-#define SAVE_MASK 1
-#else
-#define SAVE_MASK 0
-#endif
-
 bool soft_guarded(void (*body)(void *argument), void *argument)
 {
     sigjmp_buf here;
-    if (sigsetjmp(here, SAVE_MASK)) {
+    if (sigsetjmp(here, TALLY_JUMP_SAVES_MASK)) {
         escape = NULL;
         return false;
     }
