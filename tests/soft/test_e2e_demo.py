@@ -49,7 +49,7 @@ def test_bench(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     run("bench", "--quick", "--only", "startup", "--only", "forwarding", "--json", str(path))
     figures = json.loads(path.read_text())["figures"]
-    assert len(figures) == 6
+    assert len(figures) == 7
     assert all(figure["ours"]["median"] > 0 for figure in figures)
 
 
