@@ -210,6 +210,7 @@ def test_launches_that_can_be_stopped_follow_one_another(executor: ExecutorProce
     with executor.client(kind="high") as high, executor.client() as low:
         busy = Busy(high)
         module = low.load(PTX)
+        wait_for(executor, low, "rewrites", 1)
         count, follow = (low.function(module, name)[0] for name in ("count", "follow"))
         data, out = low.alloc(8192), low.alloc(4 * BLOCKS)
         low.write(data, bytes(8192))
@@ -235,6 +236,7 @@ def test_another_stream_waits_for_launches_that_can_be_stopped(executor: Executo
     with executor.client(kind="high") as high, executor.client() as low:
         busy = Busy(high)
         count, data = counting(low)
+        wait_for(executor, low, "rewrites", 1)
         streams = (low.stream(1), low.stream(1))
         low.launch(
             count, struct.pack("QI", data, 3_000_000), grid=(BLOCKS, 1, 1), stream=streams[0]
