@@ -2,8 +2,11 @@
  * that has parts left, and keeps taking parts of it without the lock until it runs out or something more
  * urgent is ready. A part is a block of a launch or a chunk of a copy; a running one is never interrupted,
  * except when its tenant fails. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "queue.h"
 
@@ -11,6 +14,7 @@
 #define ACCOUNT_NS 100000 /* how late a tenant's usage may be */
 #define SPIN_NS 20000
 #define SPIN_CHECKS 16 /* between looks at the clock */
+#define NICE 10        /* more than whoever started the executor; the kernel's limit is 19 */
 
 struct soft_worker_slot {
     struct soft_device *device;
@@ -248,6 +252,16 @@ static void rest(struct soft_device *device, bool *looked)
     *looked = false;
 }
 
+/* A real GPU takes no CPU from the programs that use it: a service beside a trainer must not wait for its own
+ * thread because SMs occupy the CPUs. On Linux niceness is the thread's. */
+static void give_way_to_programs(void)
+{
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, 0);
+    if (errno == 0)
+        setpriority(PRIO_PROCESS, 0, nice + NICE);
+}
+
 static void *worker_main(void *argument)
 {
     struct soft_worker_slot *slot = argument;
@@ -255,6 +269,7 @@ static void *worker_main(void *argument)
     struct soft_worker *worker = soft_worker_create(slot->index);
     bool looked = false;
     working_for = device;
+    give_way_to_programs();
     soft_lock();
     slot->worker = worker;
     for (;;) {
@@ -318,6 +333,9 @@ CUresult soft_device_start(struct soft_device *device)
             device->worker_count = i; /* fewer SMs, if any */
             break;
         }
+        char name[16];
+        snprintf(name, sizeof name, "soft-sm-%u", i);
+        pthread_setname_np(slot->thread, name);
     }
     device->started = device->worker_count > 0;
     return device->started ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;

@@ -18,6 +18,10 @@ from tally.client.records import (
 )
 from tally.errors import CommandNotFoundError, CommandNotRunnableError
 
+# What each class's commands are nicer by. The service's own thread must get a CPU when it wakes, or
+# its latency is lost before the first launch; a command that is alone on its CPUs loses nothing.
+NICE = {"high": 0, "best-effort": 10}
+
 
 @click.command(
     context_settings={"allow_interspersed_args": False},
@@ -43,11 +47,23 @@ Examples:
     metavar="N",
     help=f"Inside the class, from {PRIORITY_LEAST} to {PRIORITY_GREATEST}; greater goes first.",
 )
+@click.option(
+    "--nice",
+    type=click.IntRange(0, 19),
+    metavar="N",
+    help="Give way on the CPU too: raise the command's niceness by N, 0 to 19 "
+    f"[{NICE['best-effort']} for best-effort, {NICE['high']} for high].",
+)
 @click.option("--name", metavar="NAME", help="What `tally ps` calls it [the command's name].")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_obj
 def command(
-    runtime_dir: Path, job_class: str, priority: int, name: str | None, command: tuple[str, ...]
+    runtime_dir: Path,
+    job_class: str,
+    priority: int,
+    nice: int | None,
+    name: str | None,
+    command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as a job. Its output, exit status, signals and terminal are as without Tally.
 
@@ -61,6 +77,7 @@ def command(
     # Python ignores these two from its start, and exec would pass that on to the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    os.nice(NICE[job_class] if nice is None else nice)
     try:
         os.execve(program, list(command), environment)
     except OSError as error:

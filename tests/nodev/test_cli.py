@@ -82,6 +82,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tally", "run", "--class", "hihg", "true"], 2, "'hihg' is not one of 'high'"),
         (["tally", "run", "--priority", "x", "true"], 2, "--priority"),
         (["tally", "run", "--priority", "999", "true"], 2, "--priority"),
+        (["tally", "run", "--nice", "-1", "true"], 2, "--nice"),
         (["tally", "run", "true"], 4, "tallyd is not running"),
         (["tally", "ps"], 4, "start it with `tallyd`"),
         (["tally", "stats"], 4, "start it with `tallyd`"),
@@ -274,6 +275,24 @@ def test_run_sets_the_environment(supervised: Supervised) -> None:
         record = next(job for job in client.jobs() if job.name == "env")
     assert (record.id, record.job_class) == (inside["TALLY_JOB"], "high")
     assert record.argv[0] == sys.executable
+
+
+@needs_shim
+@pytest.mark.parametrize(
+    ("flags", "by"),
+    [
+        (["--class", "best-effort"], 10),
+        (["--class", "high"], 0),
+        (["--nice", "0"], 0),
+        (["--class", "high", "--nice", "3"], 3),
+    ],
+)
+def test_best_effort_commands_give_way_on_the_cpu(
+    supervised: Supervised, flags: list[str], by: int
+) -> None:
+    argv = tally_run(supervised, *flags, "--", sys.executable, "-c", "import os; print(os.nice(0))")
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(19, os.nice(0) + by)
 
 
 @needs_shim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -21,6 +22,21 @@ def test_one_program_on_two_devices(builder: Builder) -> None:
         assert len(daemon.executor_pids()) == 2
         unsupported = [job["unsupported"] for job in daemon.stats()["jobs"]]
         assert not any(unsupported), unsupported
+
+
+def test_workers_give_way_to_programs_on_the_cpu(builder: Builder) -> None:
+    builder.start("devices")
+    with Daemon("--soft-workers", "3", device="soft:2") as daemon:
+        daemon.ok(builder.get("devices"))
+        for executor in daemon.executor_pids():
+            threads = {
+                (task / "comm").read_text().strip(): os.getpriority(os.PRIO_PROCESS, int(task.name))
+                for task in Path(f"/proc/{executor}/task").iterdir()
+            }
+            workers = {n for name, n in threads.items() if name.startswith("soft-sm-")}
+            others = {n for name, n in threads.items() if not name.startswith("soft-sm-")}
+            assert others == {os.nice(0)}, threads
+            assert workers == {min(19, os.nice(0) + 10)}, threads
 
 
 def test_drivers_that_give_the_same_addresses(builder: Builder, tmp_path: Path) -> None:
