@@ -237,6 +237,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--policy", default="tally", help="how launches are scheduled")
     parser.add_argument("--turnaround-us-max", type=float, default=0.0)
+    parser.add_argument("--stops-percent-max", type=float, default=2.0)
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
@@ -295,6 +296,7 @@ def _schedule(engine: Engine, options: argparse.Namespace) -> None:
         dataclasses.replace(
             limits,
             turnaround_ns_max=bound_ns,
+            stops_permil_max=round(options.stops_percent_max * 10),
             hysteresis_ns=round(limits.hysteresis_ns * min(scale, HYSTERESIS_SCALE_MAX)),
             quantum_ns=round(limits.quantum_ns * scale),
             timeslice_ns=round(limits.timeslice_ns * scale),

@@ -62,6 +62,7 @@ class Supervisor:
             f"--log-level={config.log_level}",
             f"--policy={config.policy}",
             f"--turnaround-us-max={config.turnaround_us_max}",
+            f"--stops-percent-max={config.stops_percent_max}",
         ]
         if self.devices.kind == "soft":
             options += [

@@ -64,10 +64,11 @@ class Limits:
     turnaround_ns_max: int
     alone_ns_max: int
     hysteresis_ns: int
-    oversized_idle_ns: int
+    gap_wait_ns_max: int
     quantum_ns: int
     timeslice_ns: int
     preemptible_depth: int
+    stops_permil_max: int
 
     @classmethod
     def default(cls) -> Limits:

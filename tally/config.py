@@ -173,6 +173,12 @@ class Config:
         _check_turnaround,
         "0: 31.6 on a GPU, 1000 on softgpu, whose blocks take longer",
     )
+    stops_percent_max: float = setting(
+        2.0,
+        "What best-effort work may cost high jobs by starting in their short gaps, in percent of "
+        "their time; gaps that are long in comparison with a stop are always used.",
+        between(0, 100),
+    )
     metrics_address: str = setting(
         "",
         "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the "

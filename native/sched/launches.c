@@ -50,7 +50,10 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     tally_sched_queue_add(s, event->launch);
     if (session->outstanding++ == 0) tally_sched_count_busy(s, session->class_, 1);
     session->stats.launches++;
-    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) tally_sched_note_arrival(s);
+    if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
+        tally_sched_high_came(s);
+        tally_sched_note_arrival(s);
+    }
     tally_sched_waiting_add(s, event->launch);
 }
 
@@ -62,7 +65,7 @@ void tally_sched_retire(struct tally_sched *s, uint32_t index) {
     tally_sched_queue_remove(s, index);
     if (--session->outstanding == 0) tally_sched_count_busy(s, session->class_, -1);
     if (--sums_of(s, launch->session)->outstanding == 0 && session->class_ == TALLY_SCHED_HIGH)
-        s->high_idle_ns = s->now_ns;
+        tally_sched_high_went(s);
     launch->used = false;
 }
 

@@ -6,12 +6,16 @@
  * device time. */
 #include "state.h"
 
-/* A launch over the bound runs alone, and waits for a gap that is likely to hold it: one that has lasted
- * for as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
+/* Whether high's idle time is likely to go on for longer than it is worth waiting for. A launch over the bound
+ * runs alone, and waits longer. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t charge = tally_sched_unstoppable_of(s, launch, form), longest = s->limits.oversized_idle_ns;
-    if (charge <= tally_sched_bound(s) || form == FORM_WHOLE || s->high_idle_ns == 0) return true;
-    uint64_t from = s->high_idle_ns + (charge < longest ? charge : longest);
+    uint64_t wait_ns = s->limits.hysteresis_ns, longest_ns = s->limits.gap_wait_ns_max;
+    if (longest_ns < wait_ns) longest_ns = wait_ns;
+    if (s->high_idle_ns == 0 || s->now_ns >= s->high_idle_ns + longest_ns) return true;
+    uint64_t stop_ns = tally_sched_unstoppable_of(s, launch, form);
+    if (form != FORM_WHOLE)
+        wait_ns = stop_ns <= tally_sched_bound(s) ? s->gaps.wait_ns : tally_sched_gap_wait(s, stop_ns);
+    uint64_t from = s->high_idle_ns + wait_ns;
     if (s->now_ns < from) tally_sched_wish(s, from);
     return s->now_ns >= from;
 }
@@ -187,11 +191,6 @@ static void decide(struct tally_sched *s, enum form form) {
         return;
     }
     if (s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0) return;
-    uint64_t from = s->high_idle_ns + s->limits.hysteresis_ns;
-    if (s->high_idle_ns > 0 && s->now_ns < from) {
-        tally_sched_wish(s, from);
-        return;
-    }
     fill_gap(s, form);
     share_among_best_effort(s, form);
 }

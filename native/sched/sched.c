@@ -10,15 +10,16 @@ void tally_sched_config_default(struct tally_sched_config *config) {
         .sessions_max = 256, .queues_max = 4096, .launches_max = 16384, .session_launches_max = 1024,
         .levels = 2, .policy = 0,
         .limits = {.turnaround_ns_max = 31600, .alone_ns_max = 50000000, .hysteresis_ns = 50000,
-                   .oversized_idle_ns = 1000000, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 2}};
+                   .gap_wait_ns_max = 1000000, .stops_permil_max = 20, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 2}};
 }
 
 static bool limits_ok(const struct tally_sched_limits *limits) {
     const uint64_t top = UINT64_C(1) << 50; /* 13 days: sums of these never overflow */
     return limits->turnaround_ns_max > 0 && limits->turnaround_ns_max < top && limits->alone_ns_max < top &&
            limits->hysteresis_ns < top &&
-           limits->oversized_idle_ns < top && limits->quantum_ns > 0 && limits->quantum_ns < top / WEIGHT_MAX &&
-           limits->timeslice_ns > 0 && limits->timeslice_ns < top && limits->preemptible_depth > 0;
+           limits->gap_wait_ns_max < top && limits->quantum_ns > 0 && limits->quantum_ns < top / WEIGHT_MAX &&
+           limits->timeslice_ns > 0 && limits->timeslice_ns < top && limits->preemptible_depth > 0 &&
+           limits->stops_permil_max <= 1000;
 }
 
 struct tally_sched *tally_sched_create(const struct tally_sched_config *config) {
@@ -93,7 +94,8 @@ static void change_class(struct tally_sched *s, struct session *session, uint32_
     to->outstanding += session->outstanding;
     to->starts += session->starts;
     to->charge_ns += session->charge_ns;
-    if (session->class_ == TALLY_SCHED_HIGH && from->outstanding == 0) s->high_idle_ns = s->now_ns;
+    if (session->class_ == TALLY_SCHED_HIGH && from->outstanding == 0) tally_sched_high_went(s);
+    if (class_ == TALLY_SCHED_HIGH && to->outstanding == session->outstanding) tally_sched_high_came(s);
     session->class_ = class_;
     do {
         for (uint32_t at = s->queues[at_queue].cursor; at != NONE; at = s->launches[at].next)

@@ -7,6 +7,7 @@
 #define NONE UINT32_MAX
 #define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
 #define WEIGHT_MAX 1024u
+#define GAP_BUCKETS 64u /* of high's gaps, up to 2^26 ns */
 #define ARRIVALS_MAX 64u /* of high, until the first of what they met has ended */
 
 struct launch {
@@ -68,6 +69,14 @@ struct arrival {
     uint32_t starts;
 };
 
+/* How long high was idle each time, the older the less it counts. */
+struct gaps {
+    uint32_t counts[GAP_BUCKETS], count; /* by length */
+    uint64_t busy_ns, busy_since_ns;     /* high's time between these gaps */
+    uint64_t number;                     /* of gaps so far */
+    uint64_t wait_ns;                    /* in this gap, for what takes as long to stop as the bound allows */
+};
+
 struct tally_sched {
     struct tally_sched_config config;
     struct tally_sched_limits limits;
@@ -88,6 +97,7 @@ struct tally_sched {
     struct class_sums sums[2];
     uint64_t sequence;
     uint64_t now_ns, high_idle_ns;  /* when the last high launch went; 0: none so far */
+    struct gaps gaps;
     uint64_t last_finish_ns[2];     /* by class: the device runs what is of one level in order */
     uint64_t contended_ns;          /* since when more than one best-effort session is busy */
     uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
@@ -159,6 +169,12 @@ void tally_sched_note_arrival(struct tally_sched *s);
 void tally_sched_note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
                                 const struct tally_sched_event *event);
 void tally_sched_forget_arrivals(struct tally_sched *s);
+
+/* gaps.c: high's class has something to do again, or nothing any more; how long after its last launch work
+ * that takes so long to stop (at least 1 ns) should wait. */
+void tally_sched_high_came(struct tally_sched *s);
+void tally_sched_high_went(struct tally_sched *s);
+uint64_t tally_sched_gap_wait(const struct tally_sched *s, uint64_t stop_ns);
 
 /* lists.c */
 void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);

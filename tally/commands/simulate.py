@@ -26,12 +26,18 @@ class SimulateError(TallyError):
 
 
 def _limits(
-    limits: Limits, turnaround_us: float | None, hysteresis_us: float | None, depth: int | None
+    limits: Limits,
+    turnaround_us: float | None,
+    hysteresis_us: float | None,
+    stops_percent: float | None,
+    depth: int | None,
 ) -> Limits:
     if turnaround_us is not None:
         limits = replace(limits, turnaround_ns_max=round(turnaround_us * 1000))
     if hysteresis_us is not None:
         limits = replace(limits, hysteresis_ns=round(hysteresis_us * 1000))
+    if stops_percent is not None:
+        limits = replace(limits, stops_permil_max=round(stops_percent * 10))
     return limits if depth is None else replace(limits, preemptible_depth=depth)
 
 
@@ -142,7 +148,13 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
     "--hysteresis-us",
     type=click.FloatRange(0, 1_000_000),
     metavar="N",
-    help="How long high counts as busy after a launch.",
+    help="How long best-effort work waits after high's, until there have been enough gaps.",
+)
+@click.option(
+    "--stops-percent",
+    type=click.FloatRange(0, 100),
+    metavar="N",
+    help="What starting in high's short gaps may cost it.",
 )
 @click.option("--depth", type=click.IntRange(1, 8), help="Guarded launches in flight per stream.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a PNG.")
@@ -160,6 +172,7 @@ def command(
     seed: int,
     turnaround_us: float | None,
     hysteresis_us: float | None,
+    stops_percent: float | None,
     depth: int | None,
     plot_file: Path | None,
     save_trace: Path | None,
@@ -181,7 +194,7 @@ def command(
             known_names = ", ".join(policies())
             raise ConfigError(f'unknown policy "{name}"; policies are {known_names}')
     names = list(chosen) or list(policies())
-    options = (turnaround_us, hysteresis_us, depth)
+    options = (turnaround_us, hysteresis_us, stops_percent, depth)
     how = study.Setting(load, seconds or SECONDS, seed, _limits(Limits.default(), *options))
     try:
         known = mixes.load(mix_file or mixes.PUBLISHED)

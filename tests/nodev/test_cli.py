@@ -76,6 +76,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tally", "simulate", "--mixes", "/etc/passwd"], 1, "/etc/passwd: not valid TOML"),
         (["tally", "simulate", "--save-trace", "/nonesuch/t"], 1, "cannot write /nonesuch/t"),
         (["tally", "simulate", "--turnaround-us", "-5"], 2, "-5.0 is not in the range"),
+        (["tally", "simulate", "--stops-percent", "101"], 2, "101.0 is not in the range"),
         (["tally", "simulate", "--hysteresis-us", "-5"], 2, "-5.0 is not in the range"),
         (["tally", "simulate", "--seconds", "0"], 2, "0.0 is not in the range"),
         (["tally", "simulate", "--load", "1.5"], 2, "1.5 is not in the range"),

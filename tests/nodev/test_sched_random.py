@@ -25,10 +25,11 @@ LIMITS = Limits(
     turnaround_ns_max=30_000,
     alone_ns_max=100_000,
     hysteresis_ns=20_000,
-    oversized_idle_ns=100_000,
+    gap_wait_ns_max=100_000,
     quantum_ns=50_000,
     timeslice_ns=40_000,
     preemptible_depth=1,
+    stops_permil_max=20,
 )
 
 plans = st.one_of(

@@ -69,8 +69,8 @@ def test_turnaround_is_flag_blocks_and_completion() -> None:
         Client("low", LOW, [[Op(0, 100)]]),
     ]
     result = run(Scenario(kernels, clients, DEVICE))
-    assert result.stats.turnaround_ns.count > 100
-    assert result.clients[1].stats.preemptions > 100
+    assert result.stats.turnaround_ns.count > 50
+    assert result.clients[1].stats.preemptions > 50
     # Up to 1000 blocks, ten at a time, decline to run, and they give way to high's kernel.
     assert result.stats.turnaround_ns.max <= 2000 + 20_000 + 10_000 + 100 * 500 + 3000
 
@@ -145,7 +145,7 @@ def test_the_schedule_stays_valid(
     """Scheduler and device agree at every event, whatever the kernels."""
     base = busy_scenario(seed)
     kernels = [Kernel("k", blocks, 1, ns) for blocks, ns in shape]
-    limits = Limits(31_600, 0, 20_000, 200_000, 500_000, 300_000, depth)
+    limits = Limits(31_600, 0, 20_000, 200_000, 500_000, 300_000, depth, 20)
     result = simulate(
         Scenario(kernels, base.clients, base.device), policy, 0.05, limits=limits, check=True
     )

@@ -28,11 +28,11 @@ struct tally_sched_limits {
     uint64_t turnaround_ns_max;
     uint64_t alone_ns_max;
     uint64_t hysteresis_ns;
-    uint64_t oversized_idle_ns;
+    uint64_t gap_wait_ns_max;
     uint64_t quantum_ns;
     uint64_t timeslice_ns;
     uint32_t preemptible_depth;
-    uint32_t reserved;
+    uint32_t stops_permil_max;
 };
 
 struct tally_sched_config {

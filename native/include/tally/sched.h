@@ -48,16 +48,17 @@ struct tally_sched_limits {
     uint64_t turnaround_ns_max; /* best-effort work in flight that cannot be stopped */
     uint64_t alone_ns_max;      /* the same while only one session is open, if greater: nobody's launch waits,
                                    and a session that opens takes longer than this to launch anything */
-    uint64_t hysteresis_ns;     /* high counts as busy for so long after its last launch */
-    uint64_t oversized_idle_ns; /* high's idle time after which any launch over the bound may start, alone;
-                                   one that takes less to stop waits for so much less */
+    /* How long best-effort work waits after high's last launch: as long as it takes to tell high's short gaps
+     * from its long ones (sched/gaps.c). */
+    uint64_t hysteresis_ns;     /* until there have been enough gaps, and under policy `kernel` */
+    uint64_t gap_wait_ns_max;   /* never longer than that */
     uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort sessions */
     uint64_t timeslice_ns;      /* one turn, policy `timeslice` */
     uint32_t preemptible_depth; /* guarded launches in flight in one queue: while one runs, the next is there.
                                    Above 1 only where flags go up in the order of the PREEMPT instructions,
                                    the youngest launch first: then whatever is behind a stopped launch does
                                    not begin, and program order holds. */
-    uint32_t reserved;
+    uint32_t stops_permil_max;  /* what stops in short gaps may cost high, in thousandths of its busy time */
 };
 
 struct tally_sched_config {

@@ -1,0 +1,87 @@
+/* High's gaps, and how long best-effort work does well to wait in one.
+ *
+ * What starts in a gap holds high up at the gap's end, by as much as it takes to stop. A service that computes
+ * on the CPU between its launches has many short gaps and a few long ones: to start in each of the short ones
+ * would cost it dearly and harvest little. So the lengths of past gaps are kept. Stops may cost a share of
+ * high's time, in which short gaps count too: they are a part of its requests. That pays for all gaps that are
+ * long in comparison with a stop, and for the longest of the others; the wait is what it takes to tell these
+ * from shorter ones. Of gaps that are as long as one another, as many are used as the share pays for. */
+#include "state.h"
+
+#define FLOOR_SHIFT 10u   /* gaps below 1 us are alike */
+#define KNOWN 16u         /* gaps before their lengths say anything */
+#define FORGET 4096u      /* gaps after which the old ones count half */
+#define PERMIL 1000u
+
+/* Four buckets per power of two. */
+static uint32_t bucket_of(uint64_t gap_ns) {
+    if (gap_ns >> FLOOR_SHIFT == 0) return 0;
+    uint32_t exponent = 63u - (uint32_t)__builtin_clzll(gap_ns);
+    uint32_t bucket = 1 + (exponent - FLOOR_SHIFT) * 4 + (uint32_t)((gap_ns >> (exponent - 2)) & 3);
+    return bucket < GAP_BUCKETS ? bucket : GAP_BUCKETS - 1;
+}
+
+static uint64_t floor_of(uint32_t bucket) {
+    if (bucket == 0) return 0;
+    uint32_t exponent = (bucket - 1) / 4 + FLOOR_SHIFT;
+    return (UINT64_C(4) + (bucket - 1) % 4) << (exponent - 2);
+}
+
+static void forget_half(struct gaps *gaps) {
+    gaps->count = 0;
+    for (uint32_t i = 0; i < GAP_BUCKETS; i++) gaps->count += gaps->counts[i] /= 2;
+    gaps->busy_ns /= 2;
+}
+
+/* Without much history: the time that is set, and what is over the bound waits for a gap that has lasted for
+ * as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
+static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns) {
+    uint64_t wait_ns = s->limits.hysteresis_ns;
+    if (stop_ns <= tally_sched_bound(s)) return wait_ns;
+    if (stop_ns > s->limits.gap_wait_ns_max) stop_ns = s->limits.gap_wait_ns_max;
+    return stop_ns > wait_ns ? stop_ns : wait_ns;
+}
+
+/* Whether this gap is one of the `some` in `all` that are used, which multiples of the golden ratio spread
+ * evenly, however the two change from gap to gap. */
+static bool has_turn(const struct gaps *gaps, uint64_t some, uint64_t all) {
+    uint64_t point = (gaps->number * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    return point * all < some << 32;
+}
+
+uint64_t tally_sched_gap_wait(const struct tally_sched *s, uint64_t stop_ns) {
+    const struct gaps *gaps = &s->gaps;
+    if (gaps->count < KNOWN) return guess(s, stop_ns);
+    uint64_t permil = s->limits.stops_permil_max, longest_ns = s->limits.gap_wait_ns_max;
+    if (stop_ns < longest_ns * permil / PERMIL) longest_ns = stop_ns * PERMIL / permil; /* pays for itself */
+    uint32_t bucket = bucket_of(longest_ns);
+    uint64_t short_ns = 0, long_ns = 0, used = 0;
+    for (uint32_t i = 0; i < bucket; i++) short_ns += gaps->counts[i] * floor_of(i);
+    for (uint32_t i = bucket; i < GAP_BUCKETS; i++) {
+        long_ns += gaps->counts[i] * floor_of(i);
+        used += gaps->counts[i];
+    }
+    uint64_t affordable = (gaps->busy_ns + short_ns) / PERMIL * permil / stop_ns;
+    uint64_t left = affordable > used ? affordable - used : 0;
+    for (; bucket > 0; bucket--) {
+        uint64_t these = gaps->counts[bucket - 1];
+        if (these > left && (used > 0 || !has_turn(gaps, left, these))) break;
+        left -= these < left ? these : left;
+    }
+    return floor_of(bucket);
+}
+
+void tally_sched_high_came(struct tally_sched *s) {
+    struct gaps *gaps = &s->gaps;
+    gaps->busy_since_ns = s->now_ns;
+    gaps->number++;
+    if (s->high_idle_ns == 0) return;
+    gaps->counts[bucket_of(s->now_ns - s->high_idle_ns)]++;
+    if (++gaps->count >= FORGET) forget_half(gaps);
+}
+
+void tally_sched_high_went(struct tally_sched *s) {
+    s->gaps.busy_ns += s->now_ns - s->gaps.busy_since_ns;
+    s->high_idle_ns = s->now_ns;
+    s->gaps.wait_ns = tally_sched_gap_wait(s, tally_sched_bound(s));
+}
