@@ -113,6 +113,7 @@ class Client:
         name: str | None = None,
         job_class: str = "best-effort",
         priority: int = 0,
+        weight: int = 1,
     ) -> str:
         """Make this process the root of a new job, and return the job's id.
 
@@ -123,6 +124,7 @@ class Client:
             name=name or os.path.basename(argv[0]),
             **{"class": job_class},
             priority=priority,
+            weight=weight,
             argv=[arg[:1024] for arg in argv[:32]],
             cwd=os.getcwd(),
         )

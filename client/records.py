@@ -8,6 +8,7 @@ from typing import Any
 
 CLASSES = ("high", "best-effort")
 PRIORITY_LEAST, PRIORITY_GREATEST = -100, 100  # greater goes first inside a class
+WEIGHT_GREATEST = 1024  # the least is 1; device time is shared in proportion
 NAME_CHARACTERS_MAX = 64
 
 
@@ -19,6 +20,7 @@ class JobRecord:
     name: str
     job_class: str
     priority: int
+    weight: int
     state: str  # running, done, or lost: an executor died under it
     pid: int  # of the process that `tally run` became
     uid: int
@@ -39,6 +41,7 @@ class JobRecord:
             name=data["name"],
             job_class=data["class"],
             priority=data["priority"],
+            weight=data["weight"],
             state=data["state"],
             pid=data["pid"],
             uid=data["uid"],

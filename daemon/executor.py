@@ -172,6 +172,7 @@ class Executor:
             gid=int(request["gid"]),
             high=kind == "high",
             priority=int(job.get("priority", 0)),
+            weight=int(job.get("weight", 1)),
             slot_count=SLOT_COUNT,
             slot_bytes=self._slot_bytes,
             memory_limit_bytes=int(job.get("memory_limit_bytes", 0)),

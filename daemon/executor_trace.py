@@ -45,7 +45,7 @@ class Recorder:
 
     def opened(self, session: int, pid: int, job: Mapping[str, Any]) -> None:
         """Note whose launches a session's are."""
-        words = {key: job.get(key) for key in ("id", "name", "class", "priority")}
+        words = {key: job.get(key) for key in ("id", "name", "class", "priority", "weight")}
         self._sessions[session] = {"session": session, "pid": pid, **words}
 
     def closed(self, session: int) -> None:

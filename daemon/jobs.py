@@ -43,6 +43,7 @@ class Job:
     name: str
     job_class: str
     priority: int
+    weight: int
     uid: int
     pid: int
     argv: tuple[str, ...]
@@ -86,6 +87,7 @@ class Job:
             "name": self.name,
             "class": self.job_class,
             "priority": self.priority,
+            "weight": self.weight,
         }
 
     def to_json(self, processes: list[int]) -> dict[str, Any]:
@@ -95,6 +97,7 @@ class Job:
             "name": self.name,
             "class": self.job_class,
             "priority": self.priority,
+            "weight": self.weight,
             "state": self.state,
             "pid": self.pid,
             "uid": self.uid,
@@ -135,6 +138,7 @@ class JobTable:
         name: str,
         job_class: str,
         priority: int,
+        weight: int,
         uid: int,
         pid: int,
         argv: tuple[str, ...],
@@ -150,6 +154,7 @@ class JobTable:
             name,
             job_class,
             priority,
+            weight,
             uid,
             pid,
             argv,

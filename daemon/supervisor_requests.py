@@ -18,6 +18,7 @@ from tally.client.records import (
     NAME_CHARACTERS_MAX,
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
+    WEIGHT_GREATEST,
 )
 from tally.config import POLICIES
 
@@ -71,7 +72,8 @@ class Requests:
             peer,
             name=_text(fields, "name", NAME_CHARACTERS_MAX),
             job_class=_class(fields.get("class", "best-effort")),
-            priority=_priority(fields.get("priority", 0)),
+            priority=_integer(fields, "priority", 0, PRIORITY_LEAST, PRIORITY_GREATEST),
+            weight=_integer(fields, "weight", 1, 1, WEIGHT_GREATEST),
             argv=_argv(fields.get("argv", [])),
             cwd=_text(fields, "cwd", 4096),
         )
@@ -257,10 +259,10 @@ def _class(value: object) -> str:
     return str(value)
 
 
-def _priority(value: object) -> int:
-    if not isinstance(value, int) or not PRIORITY_LEAST <= value <= PRIORITY_GREATEST:
-        text = f"priority: use an integer from {PRIORITY_LEAST} to {PRIORITY_GREATEST}"
-        raise ControlError(Status.REFUSED, text)
+def _integer(fields: dict[str, Any], key: str, default: int, least: int, greatest: int) -> int:
+    value = fields.get(key, default)
+    if not isinstance(value, int) or not least <= value <= greatest:
+        raise ControlError(Status.REFUSED, f"{key}: use an integer from {least} to {greatest}")
     return int(value)
 
 

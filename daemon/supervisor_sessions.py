@@ -80,6 +80,7 @@ class Sessions:
             name=program[:64],
             job_class="best-effort",
             priority=0,
+            weight=1,
             argv=(program,),
             cwd="",
         )

@@ -86,10 +86,13 @@ class LocalDaemon:
         """A control connection."""
         return tally.client.connect(self.runtime_dir)
 
-    def command(self, *argv: str | Path, job_class: str = "", name: str = "") -> list[str]:
+    def command(
+        self, *argv: str | Path, job_class: str = "", name: str = "", weight: int = 1
+    ) -> list[str]:
         """The `tally run` command line for a program; run it with `env`."""
         flags = ["--class", job_class] if job_class else []
         flags += ["--name", name] if name else []
+        flags += ["--weight", str(weight)] if weight != 1 else []
         return [script("tally"), "run", *flags, "--", *(str(arg) for arg in argv)]
 
     def close(self) -> int:

@@ -85,6 +85,7 @@ class Session:
     name: str
     job_class: str
     priority: int
+    weight: int
     pid: int
 
 
@@ -197,7 +198,7 @@ class Writer:
         if self._job not in (None, words["id"], words["name"]):
             return
         self.sessions.add(int(words["session"]))
-        rest = {key: words[key] for key in ("name", "class", "priority", "pid")}
+        rest = {key: words[key] for key in ("name", "class", "priority", "weight", "pid")}
         self._line({"session": words["session"], "job": words["id"], **rest})
 
     def _number(self, signature: int) -> int:
@@ -283,6 +284,7 @@ class _Reader:
             str(line["name"]),
             str(line["class"]),
             int(line["priority"]),
+            int(line.get("weight", 1)),
             int(line["pid"]),
         )
 

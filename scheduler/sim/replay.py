@@ -179,6 +179,7 @@ def client_of(
         ],
         arrivals=begins if high else None,
         priority=session.priority,
+        weight=session.weight,
         seed=session.session,
     )
 

@@ -15,6 +15,7 @@ from tally.client.records import (
     NAME_CHARACTERS_MAX,
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
+    WEIGHT_GREATEST,
 )
 from tally.errors import CommandNotFoundError, CommandNotRunnableError
 
@@ -48,6 +49,14 @@ Examples:
     help=f"Inside the class, from {PRIORITY_LEAST} to {PRIORITY_GREATEST}; greater goes first.",
 )
 @click.option(
+    "--weight",
+    type=click.IntRange(1, WEIGHT_GREATEST),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Best-effort jobs of one priority share device time in proportion to their weights.",
+)
+@click.option(
     "--nice",
     type=click.IntRange(0, 19),
     metavar="N",
@@ -61,6 +70,7 @@ def command(
     runtime_dir: Path,
     job_class: str,
     priority: int,
+    weight: int,
     nice: int | None,
     name: str | None,
     command: tuple[str, ...],
@@ -72,7 +82,7 @@ def command(
     program = _find(command[0])
     with connect(runtime_dir) as client:
         label = name or os.path.basename(command[0])
-        job = client.start_job(command, label[:NAME_CHARACTERS_MAX], job_class, priority)
+        job = client.start_job(command, label[:NAME_CHARACTERS_MAX], job_class, priority, weight)
         environment = client.environment(job)
     # Python ignores these two from its start, and exec would pass that on to the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -79,7 +79,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         recording.Launch(2, recording.NONE, 1, 40, 140, 0, 0, 0, 1, 0, recording.UNTIMED),
     ]
     assert recorded.requests == [recording.Request(2, 5, 50)]
-    assert recorded.sessions[2] == recording.Session(2, "j2", "train", "best-effort", 0, 102)
+    assert recorded.sessions[2] == recording.Session(2, "j2", "train", "best-effort", 0, 1, 102)
     assert [k.name for k in recorded.kernels] == ["gemm", ""]
     assert recorded.kernels[0].shape == "8 of 64"
     assert (recorded.lost, recorded.seconds, recorded.complete) == (9, 1.5, True)
@@ -331,7 +331,7 @@ def made() -> tuple[FakeEngine, executor_trace.Recorder]:
     return engine, recorder
 
 
-JOB = {"id": "j1", "name": "web", "class": "high", "priority": 2, "more": "not told"}
+JOB = {"id": "j1", "name": "web", "class": "high", "priority": 2, "weight": 3, "more": "not told"}
 
 
 def test_sessions_and_kernels_are_told_once() -> None:
@@ -346,7 +346,8 @@ def test_sessions_and_kernels_are_told_once() -> None:
     assert first["count"] == 3 and first["lost"] == 5 and not first["more"]
     (told,) = first["sessions"]
     assert told == {
-        "session": 1, "pid": 77, "id": "j1", "name": "web", "class": "high", "priority": 2
+        "session": 1, "pid": 77, "id": "j1", "name": "web", "class": "high", "priority": 2,
+        "weight": 3,
     }  # fmt: skip
     assert first["kernels"] == [{"signature": f"{GEMM:016x}", "name": f"k{GEMM}"}]
     recorder.opened(2, 78, JOB)

@@ -17,6 +17,7 @@ def start(table: JobTable, pid: int = 10, uid: int = 1000) -> Job:
         name="n",
         job_class="high",
         priority=0,
+        weight=1,
         uid=uid,
         pid=pid,
         argv=("n",),

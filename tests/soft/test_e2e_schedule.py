@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.daemon import Daemon, wait_until
+from support.jobs import Worker
 from support.toolchain import Builder
 
 from tally.daemon.executor import SOFT_TURNAROUND_US
@@ -83,6 +84,27 @@ def test_a_store_that_cannot_be_written_stops_nothing(builder: Builder, tmp_path
         daemon.ok(builder.get("matmul"))
         assert daemon.stats()["devices"][0]["restarts"] == 0
         wait_until(lambda: "profiles are not kept" in daemon.log(), 20, "it is said")
+
+
+def test_best_effort_jobs_share_the_device_by_weight(builder: Builder) -> None:
+    with Daemon() as daemon:
+        jobs = [
+            Worker(daemon, builder, blocks=20_000, seconds=0.002, name=f"w{weight}", weight=weight)
+            for weight in (3, 1)
+        ]
+        for job in jobs:
+            job.launch()
+
+        def ran() -> list[int]:
+            return [job.counter("scheduled_ns") for job in jobs]
+
+        wait_until(lambda: min(ran()) > 0, 30, "both have had a turn")
+        before = ran()
+        wait_until(lambda: sum(ran()) - sum(before) > 4e9, 60, "some rounds of turns")
+        three, one = (now - then for now, then in zip(ran(), before, strict=True))
+        assert 2.2 < three / one < 4, (three, one)
+        daemon.kill_started()
+        assert [job["weight"] for job in daemon.stats()["jobs"]] == [3, 1]
 
 
 def test_the_schedulers_numbers(builder: Builder, tmp_path: Path) -> None:

@@ -70,10 +70,11 @@ class Daemon(LocalDaemon):
         env: Mapping[str, str] | None = None,
         job_class: str = "",
         name: str = "",
+        weight: int = 1,
     ) -> subprocess.Popen[str]:
         """Start a program under `tally run`, its output a pipe."""
         process = subprocess.Popen(
-            self.command(*map(str, argv), job_class=job_class, name=name),
+            self.command(*map(str, argv), job_class=job_class, name=name, weight=weight),
             env={**self.env, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -68,12 +68,16 @@ class Worker:
         rounds: int = 1,
         kind: str = "plain",
         name: str = "worker",
+        weight: int = 1,
     ) -> None:
         """seconds: of one block."""
         program = builder.get("worker")
         self.daemon = daemon
         self.process = daemon.start(
-            program, kind, blocks, seconds, rounds, job_class="best-effort", name=name
+            *(program, kind, blocks, seconds, rounds),
+            job_class="best-effort",
+            name=name,
+            weight=weight,
         )
         read_line(self.process, "ready")
 

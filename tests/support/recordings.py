@@ -36,6 +36,7 @@ def session(number: int, name: str, job_class: str = "high") -> dict[str, Any]:
         "name": name,
         "class": job_class,
         "priority": 0,
+        "weight": 1,
     }
 
 
