@@ -171,6 +171,7 @@ class Executor:
             uid=int(request["uid"]),
             gid=int(request["gid"]),
             high=kind == "high",
+            job=str(job.get("id", "")),
             priority=int(job.get("priority", 0)),
             weight=int(job.get("weight", 1)),
             slot_count=SLOT_COUNT,

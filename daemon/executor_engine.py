@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ class SessionConfig:
     uid: int
     gid: int
     high: bool
+    job: str = ""  # its id: sessions of one share its part of the device; empty: of none
     priority: int = 0
     weight: int = 1
     slot_count: int = 16
@@ -87,6 +89,12 @@ def _percentile(histogram: Any, share: float) -> int:
         if histogram.count and seen >= wanted:
             return min(int(lib.tally_sched_bucket_floor(bucket + 1)), int(histogram.max))
     return int(histogram.max)
+
+
+def _job_number(name: str) -> int:
+    """The engine's name for a job; 0 for none."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") if name else 0
 
 
 class Engine:
@@ -151,6 +159,7 @@ class Engine:
                 "uid": config.uid,
                 "gid": config.gid,
                 "high": config.high,
+                "job": _job_number(config.job),
                 "priority": config.priority,
                 "weight": config.weight,
                 "slot_count": config.slot_count,

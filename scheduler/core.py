@@ -267,11 +267,18 @@ class Scheduler:
         return list(self._call(event, now_ns))
 
     def open(
-        self, now_ns: int, session: int, job_class: JobClass, *, priority: int = 0, weight: int = 1
+        self,
+        now_ns: int,
+        session: int,
+        job_class: JobClass,
+        *,
+        priority: int = 0,
+        weight: int = 1,
+        job: int = 0,
     ) -> list[Instruction]:
         return self._handle(
             now_ns, lib.TALLY_SCHED_SESSION_OPEN, session=session, class_=int(job_class),
-            priority=priority, weight=weight,
+            priority=priority, weight=weight, job=job,
         )  # fmt: skip
 
     def set_session(

@@ -86,10 +86,11 @@ struct tally_engine_config {
 
 struct tally_session_config {
     uint64_t session; /* tallyd's number; unique in the engine */
+    uint64_t job;     /* sessions of one share its part of the device; 0: of none */
     uint32_t pid, uid, gid; /* the only peer that may connect; files are readable and owned by it */
     uint32_t high;          /* class */
     int32_t priority;       /* inside the class */
-    uint32_t weight;        /* share among best-effort sessions; 0: 1 */
+    uint32_t weight;        /* share among best-effort jobs; 0: 1 */
     uint32_t slot_count, slot_bytes; /* of the segment; multiples of a page */
     uint64_t memory_limit_bytes;     /* device memory; 0: the device's */
 };

@@ -338,6 +338,7 @@ bool schedule_session_open(struct session *session)
     struct tally_sched_event event = {
         .type = TALLY_SCHED_SESSION_OPEN,
         .session = session->index,
+        .job = session->config.job,
         .class_ = session->config.high ? TALLY_SCHED_HIGH : TALLY_SCHED_BEST_EFFORT,
         .priority = session->config.priority,
         .weight = session->config.weight ? session->config.weight : 1,

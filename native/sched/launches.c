@@ -36,8 +36,9 @@ static void charge_share(struct tally_sched *s, struct session *session, uint64_
     uint64_t contended = s->now_ns - s->contended_ns;
     if (session->class_ != TALLY_SCHED_BEST_EFFORT || sums->busy < 2) return;
     if (gpu_ns > contended) gpu_ns = contended;
-    session->deficit_ns -= (int64_t)(gpu_ns < INT64_MAX / 4 ? gpu_ns : INT64_MAX / 4);
-    if (session->deficit_ns < INT64_MIN / 2) session->deficit_ns = INT64_MIN / 2;
+    int64_t *deficit_ns = &s->jobs[session->job].deficit_ns;
+    *deficit_ns -= (int64_t)(gpu_ns < INT64_MAX / 4 ? gpu_ns : INT64_MAX / 4);
+    if (*deficit_ns < INT64_MIN / 2) *deficit_ns = INT64_MIN / 2;
 }
 
 void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event) {

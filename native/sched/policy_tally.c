@@ -2,8 +2,8 @@
  *
  * High goes at once. Best-effort starts only while high is idle, and only as much as keeps what cannot
  * be stopped under the bound; so whenever high comes back, the device is free one turnaround later.
- * Among best-effort sessions: greater priority first, then deficit round robin by weight and measured
- * device time. */
+ * Among best-effort sessions: greater priority first, then deficit round robin of jobs by weight and
+ * measured device time. */
 #include "state.h"
 
 /* Whether high's idle time is likely to go on for longer than it is worth waiting for. A launch over the bound
@@ -57,15 +57,26 @@ static bool is_candidate(struct tally_sched *s, const struct session *session, e
            next_of(s, session, form) != NONE;
 }
 
+static int64_t time_left(const struct tally_sched *s, const struct session *session) {
+    return s->jobs[session->job].deficit_ns;
+}
+
+static uint64_t share_of(const struct tally_sched *s, const struct job *job) {
+    return s->limits.quantum_ns * job->weight;
+}
+
 static void give_time(struct tally_sched *s, uint64_t rounds, int32_t priority) {
+    s->rounds++;
     for (uint32_t i = 0; i < s->config.sessions_max; i++) {
-        struct session *session = &s->sessions[i];
+        const struct session *session = &s->sessions[i];
         if (!session->open || session->class_ != TALLY_SCHED_BEST_EFFORT || session->priority != priority) continue;
-        int64_t share = (int64_t)(s->limits.quantum_ns * session->weight), cap = 2 * share;
+        struct job *job = &s->jobs[session->job];
+        int64_t share = (int64_t)share_of(s, job), cap = 2 * share;
         unsigned __int128 more = (unsigned __int128)rounds * (uint64_t)share;
-        if (session->deficit_ns >= cap) continue;
-        uint64_t room = (uint64_t)(cap - session->deficit_ns);
-        session->deficit_ns = more < room ? session->deficit_ns + (int64_t)more : cap;
+        if (job->round == s->rounds || job->deficit_ns >= cap) continue;
+        job->round = s->rounds; /* once, however many sessions it has */
+        uint64_t room = (uint64_t)(cap - job->deficit_ns);
+        job->deficit_ns = more < room ? job->deficit_ns + (int64_t)more : cap;
     }
 }
 
@@ -78,8 +89,9 @@ static void give_rounds(struct tally_sched *s, enum form form, int32_t priority)
     do {
         const struct session *session = &s->sessions[at];
         if (is_candidate(s, session, form, priority)) {
-            uint64_t share = s->limits.quantum_ns * session->weight;
-            uint64_t need = session->deficit_ns > 0 ? 0 : (uint64_t)(-session->deficit_ns) / share + 1;
+            uint64_t share = share_of(s, &s->jobs[session->job]);
+            int64_t left = time_left(s, session);
+            uint64_t need = left > 0 ? 0 : (uint64_t)-left / share + 1;
             if (need < rounds) rounds = need;
         }
         at = session->next;
@@ -87,15 +99,34 @@ static void give_rounds(struct tally_sched *s, enum form form, int32_t priority)
     if (rounds > 0) give_time(s, rounds, priority);
 }
 
+/* Sessions of one job take turns, in order of their numbers. */
+static uint32_t turn_in_job(struct tally_sched *s, uint32_t index, enum form form, int32_t priority) {
+    const struct job *job = &s->jobs[s->sessions[index].job];
+    if (index == s->served || job->sessions == 1 || job->served == NONE) return index;
+    uint32_t chosen = index, least = UINT32_MAX, at = index;
+    do {
+        uint32_t behind = at > job->served ? at - job->served : at + s->config.sessions_max - job->served;
+        bool ours = s->sessions[at].job == s->sessions[index].job;
+        if (ours && behind < least && is_candidate(s, &s->sessions[at], form, priority)) {
+            chosen = at;
+            least = behind;
+        }
+        at = s->sessions[at].next;
+    } while (at != index);
+    return chosen;
+}
+
 /* The session whose turn it is, or NONE. */
 static uint32_t choose_session(struct tally_sched *s, enum form form) {
     int32_t priority = 0;
     if (candidates(s, form, &priority) == 0) return NONE;
     uint32_t at = s->round != NONE ? s->round : s->ready;
-    if (at == s->served && s->sessions[at].deficit_ns <= 0) at = s->sessions[at].next; /* its turn is over */
+    if (at == s->served && time_left(s, &s->sessions[at]) <= 0) at = s->sessions[at].next; /* its turn is over */
     give_rounds(s, form, priority);
-    while (!is_candidate(s, &s->sessions[at], form, priority) || s->sessions[at].deficit_ns <= 0)
+    while (!is_candidate(s, &s->sessions[at], form, priority) || time_left(s, &s->sessions[at]) <= 0)
         at = s->sessions[at].next;
+    at = turn_in_job(s, at, form, priority);
+    s->jobs[s->sessions[at].job].served = at;
     s->round = s->served = at; /* it keeps the turn while it has time left */
     return at;
 }
@@ -105,7 +136,7 @@ static uint32_t choose_session(struct tally_sched *s, enum form form) {
 static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32_t priority) {
     const struct session *session = &s->sessions[launch->session];
     uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
-    uint64_t left = session->deficit_ns > 0 ? (uint64_t)session->deficit_ns : 0;
+    uint64_t left = time_left(s, session) > 0 ? (uint64_t)time_left(s, session) : 0;
     uint64_t begun = launch->started_ns > last ? launch->started_ns : last;
     uint64_t until = (begun > s->contended_ns ? begun : s->contended_ns) + left;
     if (session->priority != priority) return session->priority < priority;

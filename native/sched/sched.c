@@ -10,7 +10,8 @@ void tally_sched_config_default(struct tally_sched_config *config) {
         .sessions_max = 256, .queues_max = 4096, .launches_max = 16384, .session_launches_max = 1024,
         .levels = 2, .policy = 0,
         .limits = {.turnaround_ns_max = 31600, .alone_ns_max = 50000000, .hysteresis_ns = 50000,
-                   .gap_wait_ns_max = 1000000, .stops_permil_max = 20, .quantum_ns = 2000000, .timeslice_ns = 2000000, .preemptible_depth = 2}};
+                   .gap_wait_ns_max = 1000000, .stops_permil_max = 20, .quantum_ns = 2000000,
+                   .timeslice_ns = 2000000, .preemptible_depth = 2}};
 }
 
 static bool limits_ok(const struct tally_sched_limits *limits) {
@@ -32,9 +33,10 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     struct tally_sched *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->sessions = calloc(config->sessions_max, sizeof *s->sessions);
+    s->jobs = calloc(config->sessions_max, sizeof *s->jobs);
     s->queues = calloc(config->queues_max, sizeof *s->queues);
     s->launches = calloc(config->launches_max, sizeof *s->launches);
-    if (!s->sessions || !s->queues || !s->launches) {
+    if (!s->sessions || !s->jobs || !s->queues || !s->launches) {
         tally_sched_destroy(s);
         return NULL;
     }
@@ -52,6 +54,7 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
 void tally_sched_destroy(struct tally_sched *s) {
     if (!s) return;
     free(s->sessions);
+    free(s->jobs);
     free(s->queues);
     free(s->launches);
     free(s);
@@ -63,10 +66,27 @@ static bool session_words_ok(const struct tally_sched_event *event) {
     return event->class_ <= TALLY_SCHED_HIGH && event->weight >= 1 && event->weight <= WEIGHT_MAX;
 }
 
+/* The slot of a job; a new one's, if none of its sessions is open. */
+static uint32_t join_job(struct tally_sched *s, uint64_t number) {
+    uint32_t at = NONE;
+    for (uint32_t i = 0; i < s->config.sessions_max; i++) {
+        if (s->jobs[i].sessions == 0 && at == NONE) at = i;
+        if (s->jobs[i].sessions > 0 && number != 0 && s->jobs[i].number == number) {
+            at = i;
+            break;
+        }
+    }
+    if (s->jobs[at].sessions++ == 0)
+        s->jobs[at] = (struct job){.number = number, .sessions = 1, .served = NONE, .round = s->rounds};
+    return at;
+}
+
 static int open_session(struct tally_sched *s, const struct tally_sched_event *event) {
     struct session *session = &s->sessions[event->session];
     if (session->open || !session_words_ok(event)) return TALLY_SCHED_INVALID;
-    *session = (struct session){.open = true, .class_ = event->class_, .weight = event->weight,
+    uint32_t job = join_job(s, event->job);
+    s->jobs[job].weight = event->weight;
+    *session = (struct session){.open = true, .class_ = event->class_, .job = job,
                                 .priority = event->priority, .ring = NONE, .next = NONE, .prev = NONE};
     s->sessions_open++;
     return 0;
@@ -107,7 +127,7 @@ static void change_class(struct tally_sched *s, struct session *session, uint32_
 static int set_session(struct tally_sched *s, const struct tally_sched_event *event) {
     struct session *session = &s->sessions[event->session];
     if (!session->open || session->closing || !session_words_ok(event)) return TALLY_SCHED_INVALID;
-    session->weight = event->weight;
+    s->jobs[session->job].weight = event->weight;
     session->priority = event->priority;
     if (session->class_ != event->class_) {
         change_class(s, session, event->class_);
@@ -154,6 +174,9 @@ static bool close_sessions(struct tally_sched *s) {
         if (session->outstanding > 0) continue;
         if (tally_sched_out_full(s)) return false;
         tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
+        struct job *job = &s->jobs[session->job];
+        if (job->served == i) job->served = NONE;
+        job->sessions--;
         session->open = session->closing = false;
         s->sessions_open--;
         if (s->turn == i) s->turn = NONE;

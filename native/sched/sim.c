@@ -188,8 +188,8 @@ struct tally_sim *tally_sim_create(const struct tally_sim_device *device, const 
     }
     for (uint32_t i = 0; i < client_count; i++) {
         struct tally_sched_event event = {.type = TALLY_SCHED_SESSION_OPEN, .session = i,
-                                          .class_ = clients[i].class_, .weight = clients[i].weight,
-                                          .priority = clients[i].priority};
+                                          .job = clients[i].job, .class_ = clients[i].class_,
+                                          .weight = clients[i].weight, .priority = clients[i].priority};
         tally_sim_tell(sim, &event);
         tally_sim_client_begin(sim, i);
     }

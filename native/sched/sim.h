@@ -55,6 +55,7 @@ struct tally_sim_client {
     const uint64_t *arrivals;           /* of requests, ascending; NULL: begins the next program at once */
     uint64_t arrival_count;
     uint64_t seed;
+    uint64_t job;                       /* clients of one share its part of the device; 0: of none */
 };
 
 struct tally_sim_result {

@@ -41,7 +41,7 @@ struct queue {
 
 struct session {
     bool open, closing;
-    uint32_t class_, weight;
+    uint32_t class_, job; /* job: its place in sched.jobs */
     int32_t priority;
     uint32_t ring;             /* a queue that holds launches; NONE */
     uint32_t next, prev;       /* ring of sessions that have launches waiting, in sched.ready */
@@ -49,8 +49,16 @@ struct session {
     uint32_t waiting;          /* of those, not fully issued */
     uint32_t starts;           /* in flight */
     uint64_t charge_ns;        /* unstoppable work in flight */
-    int64_t deficit_ns;        /* device time it may still use before others get theirs */
     struct tally_sched_session_stats stats;
+};
+
+/* Sessions that share one part of the device. A slot is in use while it has any. */
+struct job {
+    uint64_t number; /* the owner's; 0: of one session by itself */
+    uint32_t sessions, weight;
+    uint32_t served;    /* its session that last had a turn; NONE */
+    uint64_t round;     /* the last one that gave it time */
+    int64_t deficit_ns; /* device time it may still use before others get theirs */
 };
 
 struct waiting_list { uint32_t head, tail; };
@@ -82,11 +90,13 @@ struct tally_sched {
     struct tally_sched_limits limits;
     uint32_t policy;
     struct session *sessions;
+    struct job *jobs;
     struct queue *queues;
     struct launch *launches;
     uint32_t ready;    /* ring of sessions with waiting launches; NONE */
     uint32_t round;    /* where in that ring the next choice begins; NONE: at its head */
     uint32_t served;   /* tally: whose turn it is in the round; NONE */
+    uint64_t rounds;   /* tally: so far */
     uint32_t turn;     /* timeslice: whose turn; NONE */
     bool turn_ending;  /* timeslice: draining before the next turn */
     uint64_t turn_ns;  /* timeslice: when the turn began */

@@ -110,6 +110,23 @@ static const char *check_session(const struct tally_sched *s, uint32_t index, st
     return NULL;
 }
 
+static const char *check_jobs(const struct tally_sched *s) {
+    uint32_t open = 0, sessions = 0;
+    for (uint32_t i = 0; i < s->config.sessions_max; i++) {
+        const struct session *session = &s->sessions[i];
+        const struct job *job = &s->jobs[i];
+        sessions += job->sessions;
+        CHECK(job->sessions == 0 || job->served == NONE ||
+                  (s->sessions[job->served].open && s->sessions[job->served].job == i),
+              "a job's last turn was another's");
+        if (!session->open) continue;
+        open++;
+        CHECK(s->jobs[session->job].sessions > 0, "a session's job is gone");
+    }
+    CHECK(sessions == open && open == s->sessions_open, "jobs and sessions do not add up");
+    return NULL;
+}
+
 static const char *check_waiting(const struct tally_sched *s, uint32_t class_, uint32_t expected) {
     uint32_t count = 0, prev = NONE;
     for (uint32_t at = s->waiting[class_].head; at != NONE; at = s->launches[at].waiting_next) {
@@ -182,7 +199,7 @@ const char *tally_sched_validate(const struct tally_sched *s) {
     }
     CHECK(flagged == tally.flagged, "the list of guarded starts is incomplete");
     CHECK(s->closing == tally.closing, "the count of closing sessions is wrong");
-    if ((wrong = check_arrivals(s))) return wrong;
+    if ((wrong = check_jobs(s)) || (wrong = check_arrivals(s))) return wrong;
     bool decided = tally_sched_high_at_once(s) && !tally_sched_out_full(s);
     for (uint32_t at = s->waiting[TALLY_SCHED_HIGH].head; decided && at != NONE; at = s->launches[at].waiting_next)
         CHECK(s->queues[s->launches[at].queue].cursor != at ||

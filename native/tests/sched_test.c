@@ -119,6 +119,7 @@ static void step(struct world *w) {
                                       .priority = (int32_t)pick(w, 3), .policy = pick(w, 2) ? 0 : pick(w, 6)};
     if (!w->open[session]) {
         words.type = TALLY_SCHED_SESSION_OPEN;
+        words.job = pick(w, 4);
         w->open[session] = tell(w, words) == 0;
     } else if (what < 45) { /* high must be idle at times, or nothing else ever runs */
         if (w->sched->sessions[session].class_ != TALLY_SCHED_HIGH || pick(w, 12) == 0) submit(w, session);

@@ -114,6 +114,7 @@ class Client:
     priority: int = 0
     weight: int = 1
     seed: int = 1
+    job: str = ""  # clients of one share its part of the device; empty: of none
 
 
 @dataclass(frozen=True)

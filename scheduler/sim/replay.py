@@ -181,6 +181,7 @@ def client_of(
         priority=session.priority,
         weight=session.weight,
         seed=session.session,
+        job=session.job,
     )
 
 

@@ -88,7 +88,7 @@ def _fill_kernels(kernels: tuple[Kernel, ...], device: Device, limits: Limits) -
     return raw
 
 
-def _fill_client(raw: Any, client: Client, keep: list[Any]) -> None:
+def _fill_client(raw: Any, client: Client, jobs: dict[str, int], keep: list[Any]) -> None:
     rows = [
         (op.kernel, 0, op.cpu_ns)
         for program in client.programs
@@ -99,6 +99,7 @@ def _fill_client(raw: Any, client: Client, keep: list[Any]) -> None:
     lengths = [sum(op.repeat for op in program) for program in client.programs]
     ends = np.cumsum(lengths, dtype=np.uint32)
     raw.class_, raw.priority, raw.weight = int(client.job_class), client.priority, client.weight
+    raw.job = jobs.setdefault(client.job, len(jobs) + 1) if client.job else 0
     raw.program_count, raw.seed = len(client.programs), client.seed
     raw.ops = ffi.from_buffer("struct tally_sim_op[]", ops)
     raw.program_ends = ffi.from_buffer("uint32_t[]", ends)
@@ -161,9 +162,10 @@ def simulate(
     fill_limits(config.limits, limits)
 
     keep: list[Any] = []
+    jobs: dict[str, int] = {}
     raw_clients = ffi.new("struct tally_sim_client[]", max(1, len(clients)))
     for slot, client in zip(raw_clients, clients, strict=False):
-        _fill_client(slot, client, keep)
+        _fill_client(slot, client, jobs, keep)
     raw_kernels = _fill_kernels(tuple(scenario.kernels), scenario.device, limits)
     device = _fill_device(scenario.device)
     sim = lib.tally_sim_create(

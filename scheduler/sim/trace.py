@@ -13,7 +13,7 @@ is stands in its first key:
 kernel, client: consecutive numbers from 0. block_ns: mean device time of one block; sigma: of its
 lognormal distribution over launches; spread: how far the blocks of one launch differ; guard, slice:
 what the rewriting passes allow; quantiles: 64 measured durations in place of that distribution.
-sigma, spread, guard, slice, quantiles, priority, weight may be left out.
+sigma, spread, guard, slice, quantiles, priority, weight, job may be left out.
 
 program: ops in order, each [kernel, cpu_ns] or [kernel, cpu_ns, repeat]; kernel -1 waits for all
 before it. cpu_ns is the program's own time before the call (after it, for a wait). Programs with
@@ -63,6 +63,7 @@ def _lines(scenario: Scenario) -> Iterator[Mapping[str, Any]]:
             "class": _NAMES[client.job_class],
             "priority": client.priority,
             "weight": client.weight,
+            **({"job": client.job} if client.job else {}),
         }
         programs = [[_pack(op) for op in program] for program in client.programs]
         if client.arrivals is None:
@@ -143,6 +144,7 @@ class _Reader:
                 int(line.get("priority", 0)),
                 int(line.get("weight", 1)),
                 seed=len(self.clients) + 1,
+                job=str(line.get("job", "")),
             )
         )
         self.programs.append([])
@@ -184,6 +186,7 @@ class _Reader:
                     client.priority,
                     client.weight,
                     client.seed,
+                    client.job,
                 )
             )
         return Scenario(self.kernels, clients, self.device)

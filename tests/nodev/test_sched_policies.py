@@ -406,6 +406,32 @@ def test_best_effort_jobs_share_by_weight() -> None:
         assert count[session] == pytest.approx(500 * weight, rel=0.05, abs=0)
 
 
+def test_sessions_of_one_job_share_its_part() -> None:
+    s = make(low=0, limits=replace(LIMITS, quantum_ns=100 * US))
+    jobs = {20: 7, 21: 7, 22: 7, 23: 8, 24: 0, 25: 0}  # 0: of none
+    for session, job in jobs.items():
+        s.open(0, session, LOW, weight=2 if job == 8 else 1, job=job)
+    count = served(s, jobs, 5000, 20 * US)
+    for session in (20, 21, 22):
+        assert count[session] == pytest.approx(1000 / 3, rel=0.05, abs=0), "they take turns"
+    assert count[23] == pytest.approx(2000, rel=0.05, abs=0)
+    assert count[24] == pytest.approx(1000, rel=0.05, abs=0)
+    assert count[25] == pytest.approx(1000, rel=0.05, abs=0)
+
+
+def test_a_job_begins_anew_once_all_its_sessions_have_gone() -> None:
+    """What it owed goes with it, and its weight is the one that was told last."""
+    s = make(low=0, limits=replace(LIMITS, quantum_ns=100 * US))
+    s.open(0, 20, LOW, job=7, weight=1)
+    s.open(0, 21, LOW, job=8)
+    s.close(0, 20)
+    s.open(0, 22, LOW, job=7, weight=3)
+    s.open(0, 23, LOW, job=7, weight=4)
+    count = served(s, {21: 1, 22: 1, 23: 1}, 2500, 20 * US)
+    assert count[21] == pytest.approx(500, rel=0.05, abs=0)
+    assert count[22] == pytest.approx(count[23], rel=0.05, abs=0)
+
+
 def test_priority_inside_the_class_goes_first() -> None:
     s = make(low=0)
     s.open(0, 20, LOW, priority=0)

@@ -76,10 +76,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         high=st.booleans(),
         priority=st.integers(-1, 2),
         weight=st.integers(1, 4),
+        job=st.integers(0, 2),
     )
-    def open(self, session: int, high: bool, priority: int, weight: int) -> None:
+    def open(self, session: int, high: bool, priority: int, weight: int, job: int) -> None:
         if session not in self.device.classes:
-            self.device.open(session, JobClass(high), priority=priority, weight=weight)
+            self.device.open(session, JobClass(high), priority=priority, weight=weight, job=job)
 
     @precondition(lambda self: self.sessions())
     @rule(

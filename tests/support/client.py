@@ -446,7 +446,7 @@ class ExecutorProcess:
             pid=pid or os.getpid(),
             uid=os.getuid() if uid is None else uid,
             gid=os.getgid() if gid is None else gid,
-            job={"id": "j1", "name": "test", "class": kind, "priority": 0, **job},
+            job={"id": f"j{number}", "name": "test", "class": kind, "priority": 0, **job},
         )
         assert answer["ok"], answer
         return {**answer, "session": number}

@@ -30,7 +30,7 @@ struct tally_engine_config {
     ...;
 };
 struct tally_session_config {
-    uint64_t session;
+    uint64_t session, job;
     uint32_t pid, uid, gid, high;
     int32_t priority;
     uint32_t weight;

@@ -66,6 +66,7 @@ struct tally_sched_event {
     uint32_t policy;
     uint32_t blocks, lo, hi;
     uint32_t started;
+    uint64_t job;
     uint64_t gpu_ns;
     uint64_t began_ns;
     uint64_t cleared_ns;
@@ -233,6 +234,7 @@ struct tally_sim_client {
     const uint64_t *arrivals;
     uint64_t arrival_count;
     uint64_t seed;
+    uint64_t job;
 };
 
 struct tally_sim_result {

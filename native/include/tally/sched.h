@@ -52,7 +52,7 @@ struct tally_sched_limits {
      * from its long ones (sched/gaps.c). */
     uint64_t hysteresis_ns;     /* until there have been enough gaps, and under policy `kernel` */
     uint64_t gap_wait_ns_max;   /* never longer than that */
-    uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort sessions */
+    uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort jobs */
     uint64_t timeslice_ns;      /* one turn, policy `timeslice` */
     uint32_t preemptible_depth; /* guarded launches in flight in one queue: while one runs, the next is there.
                                    Above 1 only where flags go up in the order of the PREEMPT instructions,
@@ -71,7 +71,7 @@ struct tally_sched_config {
 
 enum tally_sched_event_type {
     TALLY_SCHED_CONTINUE = 0,      /* the last call filled its room: go on */
-    TALLY_SCHED_SESSION_OPEN = 1,  /* session, class, priority, weight */
+    TALLY_SCHED_SESSION_OPEN = 1,  /* session, job, class, priority, weight */
     TALLY_SCHED_SESSION_SET = 2,   /* the same, for an open session */
     TALLY_SCHED_SESSION_CLOSE = 3, /* session: what has not started is dropped */
     TALLY_SCHED_LAUNCH = 4,        /* session, queue, launch, blocks, plan, started */
@@ -93,6 +93,7 @@ struct tally_sched_event {
     uint32_t policy;
     uint32_t blocks, lo, hi;
     uint32_t started; /* LAUNCH: 1: the owner has put this high launch on the device already */
+    uint64_t job;     /* SESSION_OPEN: sessions of one job share its part, and the weight told last; 0: of none */
     uint64_t gpu_ns;  /* FINISHED, PREEMPTED: measured device time; 0: derived from the times of events */
     /* FINISHED, PREEMPTED, where the device tells; 0: unknown. For the turnaround: what began after the high
      * launch came, behind it, was not in its way. */
