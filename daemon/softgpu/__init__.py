@@ -1,8 +1,8 @@
 """softgpu's compiler: PTX to machine code for one warp at a time, through LLVM.
 
-parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py
-and the families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py makes
-code of it; code.py describes the result to native/softgpu.
+parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py,
+flow.py and the families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py
+makes code of it; code.py describes the result to native/softgpu.
 """
 
 from __future__ import annotations

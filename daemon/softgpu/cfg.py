@@ -1,6 +1,6 @@
 """Control flow: basic blocks in an order that keeps loops together, loops, post-dominators.
 
-Lanes of a warp that part are run by the rule "lowest block first" (see emitter.py). The order of
+Lanes of a warp that part are run by the rule "lowest block first" (see flow.py). The order of
 blocks makes that rule reconverge early: every block comes after all its predecessors but for back
 edges, the blocks of a loop are neighbours, and all lanes that stay in a loop meet in its one latch
 before the next iteration.
