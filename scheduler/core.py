@@ -366,6 +366,14 @@ class Scheduler:
             raise InvalidEventError
         return SessionStats.read(raw)
 
+    def session_turnaround(self, session: int) -> Histogram:
+        """How long best-effort work was in the way, of an open session; see sched.h. Raises
+        InvalidEventError if there is none."""
+        raw = ffi.new("struct tally_sched_histogram *")
+        if lib.tally_sched_read_turnaround(self._sched, session, raw) < 0:
+            raise InvalidEventError
+        return Histogram.read(raw)
+
     def validate(self) -> None:
         """Raises AssertionError with the name of the first invariant that does not hold."""
         wrong = lib.tally_sched_validate(self._sched)

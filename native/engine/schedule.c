@@ -380,6 +380,9 @@ static void count(struct schedule *s, struct session *session)
     tally_stats_set(&session->stats, TALLY_COUNT_WAITED_NS, stats.waited_ns);
     tally_stats_set(&session->stats, TALLY_COUNT_SCHEDULED_NS, stats.gpu_ns);
     tally_stats_set(&session->stats, TALLY_COUNT_WAITING_NS, waiting_ns(s, session));
+    struct tally_sched_histogram turnaround;
+    if (tally_sched_read_turnaround(s->core, session->index, &turnaround) == 0)
+        tally_histogram_take(&session->stats.timings[TALLY_TIME_TURNAROUND], &turnaround);
 }
 
 void schedule_session_close(struct session *session)

@@ -1,5 +1,7 @@
 #include "engine/stats.h"
 
+#include "tally/sched.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -35,6 +37,7 @@ static const char *const timing_names[TALLY_TIMINGS] = {
     [TALLY_TIME_QUEUE_DELAY] = "queue_delay",
     [TALLY_TIME_DEVICE] = "device_time",
     [TALLY_TIME_REQUEST] = "request_latency",
+    [TALLY_TIME_TURNAROUND] = "turnaround",
 };
 
 const char *tally_counter_name(uint32_t counter)
@@ -75,6 +78,19 @@ void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns)
     while (value_ns > max && !__atomic_compare_exchange_n(&histogram->max_ns, &max, value_ns, true,
                                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
+}
+
+void tally_histogram_take(struct tally_histogram *histogram, const struct tally_sched_histogram *from)
+{
+    uint64_t buckets[TALLY_HISTOGRAM_BUCKETS] = {0};
+    for (uint32_t i = 0; i < TALLY_SCHED_BUCKETS; i++)
+        if (from->buckets[i])
+            buckets[bucket_of(tally_sched_bucket_floor(i))] += from->buckets[i];
+    for (uint32_t i = 0; i < TALLY_HISTOGRAM_BUCKETS; i++)
+        __atomic_store_n(&histogram->buckets[i], buckets[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&histogram->count, from->count, __ATOMIC_RELAXED);
+    __atomic_store_n(&histogram->sum_ns, from->sum, __ATOMIC_RELAXED);
+    __atomic_store_n(&histogram->max_ns, from->max, __ATOMIC_RELAXED);
 }
 
 static void histogram_read(const struct tally_histogram *histogram, struct tally_histogram *out)

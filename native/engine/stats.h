@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+struct tally_sched_histogram;
+
 #define TALLY_HISTOGRAM_BUCKETS 256u
 #define TALLY_HISTOGRAM_UNIT_NS 128u /* of the buckets' geometry; the last one holds all beyond ~36 minutes */
 
@@ -47,6 +49,7 @@ enum tally_timing {
     TALLY_TIME_QUEUE_DELAY = 0, /* launch: taken off the socket -> its first block runs */
     TALLY_TIME_DEVICE,          /* launch: first block's start -> last block's end */
     TALLY_TIME_REQUEST,         /* first work after idle -> the blocking wait that returns it to idle */
+    TALLY_TIME_TURNAROUND,      /* high launch that met best-effort work -> out of its way; see tally_sched_read_turnaround */
     TALLY_TIMINGS,
 };
 
@@ -59,6 +62,8 @@ struct tally_session_stats {
 };
 
 void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns);
+/* The scheduler's histograms are as fine, from 1 ns on; what is counted anew replaces what was. */
+void tally_histogram_take(struct tally_histogram *histogram, const struct tally_sched_histogram *from);
 /* Smallest value that falls into the bucket, in ns. */
 uint64_t tally_histogram_floor_ns(uint32_t bucket);
 

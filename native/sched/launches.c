@@ -53,7 +53,7 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     session->stats.launches++;
     if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
         tally_sched_high_came(s);
-        tally_sched_note_arrival(s);
+        tally_sched_note_arrival(s, event->session);
     }
     tally_sched_waiting_add(s, event->launch);
 }

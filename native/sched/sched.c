@@ -34,9 +34,10 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     if (!s) return NULL;
     s->sessions = calloc(config->sessions_max, sizeof *s->sessions);
     s->jobs = calloc(config->sessions_max, sizeof *s->jobs);
+    s->turnarounds = calloc(config->sessions_max, sizeof *s->turnarounds);
     s->queues = calloc(config->queues_max, sizeof *s->queues);
     s->launches = calloc(config->launches_max, sizeof *s->launches);
-    if (!s->sessions || !s->jobs || !s->queues || !s->launches) {
+    if (!s->sessions || !s->jobs || !s->turnarounds || !s->queues || !s->launches) {
         tally_sched_destroy(s);
         return NULL;
     }
@@ -55,6 +56,7 @@ void tally_sched_destroy(struct tally_sched *s) {
     if (!s) return;
     free(s->sessions);
     free(s->jobs);
+    free(s->turnarounds);
     free(s->queues);
     free(s->launches);
     free(s);
@@ -88,6 +90,7 @@ static int open_session(struct tally_sched *s, const struct tally_sched_event *e
     s->jobs[job].weight = event->weight;
     *session = (struct session){.open = true, .class_ = event->class_, .job = job,
                                 .priority = event->priority, .ring = NONE, .next = NONE, .prev = NONE};
+    s->turnarounds[event->session] = (struct tally_sched_histogram){0};
     s->sessions_open++;
     return 0;
 }
@@ -174,6 +177,7 @@ static bool close_sessions(struct tally_sched *s) {
         if (session->outstanding > 0) continue;
         if (tally_sched_out_full(s)) return false;
         tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
+        tally_sched_forget_arrivals_of(s, i);
         struct job *job = &s->jobs[session->job];
         if (job->served == i) job->served = NONE;
         job->sessions--;
@@ -321,5 +325,12 @@ int tally_sched_read_session(const struct tally_sched *s, uint32_t session,
                              struct tally_sched_session_stats *stats) {
     if (session >= s->config.sessions_max || !s->sessions[session].open) return TALLY_SCHED_INVALID;
     *stats = s->sessions[session].stats;
+    return 0;
+}
+
+int tally_sched_read_turnaround(const struct tally_sched *s, uint32_t session,
+                                struct tally_sched_histogram *turnaround_ns) {
+    if (session >= s->config.sessions_max || !s->sessions[session].open) return TALLY_SCHED_INVALID;
+    *turnaround_ns = s->turnarounds[session];
     return 0;
 }

@@ -74,7 +74,7 @@ struct class_sums {
  * them are left, and until when those that have gone were in the way. */
 struct arrival {
     uint64_t came_ns, cleared_ns, estimate_ns, number;
-    uint32_t starts;
+    uint32_t starts, session; /* session: who came; NONE: gone since */
 };
 
 /* How long high was idle each time, the older the less it counts. */
@@ -91,6 +91,7 @@ struct tally_sched {
     uint32_t policy;
     struct session *sessions;
     struct job *jobs;
+    struct tally_sched_histogram *turnarounds; /* by session */
     struct queue *queues;
     struct launch *launches;
     uint32_t ready;    /* ring of sessions with waiting launches; NONE */
@@ -175,10 +176,11 @@ void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
 
 /* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a failure);
  * a session in flight has changed its class. */
-void tally_sched_note_arrival(struct tally_sched *s);
+void tally_sched_note_arrival(struct tally_sched *s, uint32_t session);
 void tally_sched_note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
                                 const struct tally_sched_event *event);
 void tally_sched_forget_arrivals(struct tally_sched *s);
+void tally_sched_forget_arrivals_of(struct tally_sched *s, uint32_t session);
 
 /* gaps.c: high's class has something to do again, or nothing any more; how long after its last launch work
  * that takes so long to stop (at least 1 ns) should wait. */

@@ -19,11 +19,12 @@ NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
     *("REQUESTS", "LATENCY p50", "p95 ", "p99 ", "MEMORY", "PEAK"),
 )
-GLUED = {"p95", "p99", "p95 ", "p99 "}
+GLUED = {"p95", "p99", "p95 ", "p99 ", "max"}
 WAITING_NS_MIN = 500_000_000  # between two kernels of a high job everybody waits a little
 SCHEDULE = (
     *("LAUNCHES", "STARTS", "PER LAUNCH", "PREEMPTED"),
     *("WAITED", "WAIT MEAN", "DEVICE TIME", "HARVESTED"),
+    *("TURNAROUND p50", "p99", "max"),
 )
 
 
@@ -36,7 +37,9 @@ took: from the first op after the job was idle until its blocking wait returned.
 \b
 With --schedule: STARTS is how often launches went to the device, whole, in slices or to go on;
 PREEMPTED how often they were stopped before their end; WAITED the time from launches' arrival to
-their first start; HARVESTED the device time that best-effort jobs got."""
+their first start; HARVESTED the device time that best-effort jobs got; TURNAROUND how long
+best-effort work was in the way of high launches that met some: of a high job, of its launches; of
+a best-effort job, its own work."""
 )
 @click.option("--schedule", is_flag=True, help="What the scheduler did, in place of the latencies.")
 @click.option(
@@ -172,6 +175,7 @@ def _schedule_numbers(job: Mapping[str, Any]) -> list[str]:
     launches, starts = counters.get("launches", 0), counters.get("starts", 0)
     waited, scheduled = counters.get("waited_ns", 0), counters.get("scheduled_ns", 0)
     best_effort = job["class"] == "best-effort"
+    turnaround = job["stats"]["histograms"].get("turnaround", {})
     return [
         str(launches),
         str(starts),
@@ -181,6 +185,8 @@ def _schedule_numbers(job: Mapping[str, Any]) -> list[str]:
         render.time_ns(waited / launches if launches else None),
         render.time_ns(scheduled),
         render.time_ns(scheduled if best_effort else None),
+        *(_quantile(turnaround, quantile) for quantile in (50, 99)),
+        render.time_ns(turnaround["max_ns"] if turnaround.get("count") else None),
     ]
 
 

@@ -49,6 +49,24 @@ def test_every_statistic_has_one_name() -> None:
     assert not lib.tally_counter_name(lib.TALLY_COUNTERS)
 
 
+def test_the_schedulers_histogram_is_taken_as_it_is() -> None:
+    random = Random(6)
+    values = [int(random.lognormvariate(12, 2)) for _ in range(1000)]
+    scheduler = ffi.new("struct tally_sched_histogram *")
+    ours, wanted = ffi.new("struct tally_histogram[2]")
+    for value in values:
+        lib.tally_histogram_add(ffi.addressof(wanted), value)
+        bucket = max(
+            b for b in range(lib.TALLY_SCHED_BUCKETS) if lib.tally_sched_bucket_floor(b) <= value
+        )
+        scheduler.buckets[bucket] += 1
+    scheduler.count, scheduler.sum, scheduler.max = len(values), sum(values), max(values)
+    for _ in range(2):  # what was there before is replaced
+        lib.tally_histogram_take(ffi.addressof(ours), scheduler)
+        assert (ours.count, ours.sum_ns, ours.max_ns) == (1000, sum(values), max(values))
+        assert list(ours.buckets) == list(wanted.buckets)
+
+
 def test_percentiles_of_what_the_engine_counts() -> None:
     random = Random(5)
     values = sorted(int(random.lognormvariate(12, 1)) for _ in range(5000))

@@ -96,6 +96,38 @@ def test_turnaround_is_measured_from_arrival_to_the_last_block() -> None:
     assert s.sched.stats().turnaround_unmet == 1
 
 
+def test_turnaround_of_each_session() -> None:
+    """The high one's that came, and of best-effort ones how long each was in the way."""
+    s = make("kernel", high=2)
+
+    def turnarounds() -> dict[int, tuple[int, ...]]:
+        found = {i: s.sched.session_turnaround(i) for i in (0, 1, 10, 11)}
+        return {i: (h.count, h.sum // US, h.max // US) for i, h in found.items()}
+
+    s.launch(0, 10, 10, 1, 4, SHORT)
+    s.launch(0, 10, 10, 2, 4, SHORT)
+    s.launch(0, 11, 11, 3, 4, SHORT)
+    s.launch(5 * US, 0, 0, 4, 7, SHORT)
+    s.launch(6 * US, 1, 1, 5, 7, SHORT)  # high was busy: this one has not ended its idleness
+    s.finished(8 * US, 1, 0, 4)
+    assert turnarounds() == dict.fromkeys((0, 1, 10, 11), (0, 0, 0)), "10 has one more in the way"
+    s.finished(12 * US, 2, 0, 4)
+    assert turnarounds()[10] == (1, 7, 7)
+    s.finished(15 * US, 3, 0, 4)
+    first = {0: (1, 10, 10), 1: (0, 0, 0), 10: (1, 7, 7), 11: (1, 10, 10)}
+    assert turnarounds() == first
+    for launch in (4, 5):
+        s.finished(16 * US, launch, 0, 7)
+    s.timer(66 * US)
+    s.launch(100 * US, 10, 10, 1, 4, SHORT)
+    s.launch(101 * US, 1, 1, 4, 7, SHORT)
+    s.finished(103 * US, 4, 0, 7)
+    s.close(104 * US, 1)  # gone before what was in its way: nobody is told in its place
+    s.sched.open(105 * US, 1, HIGH)
+    s.finished(131 * US, 1, 0, 4)
+    assert turnarounds() == {**first, 10: (2, 37, 30)}
+
+
 def test_best_effort_work_that_starts_again_has_no_part_in_the_turnaround() -> None:
     s = make(limits=replace(LIMITS, hysteresis_ns=0))
     s.launch(0, 10, 10, 1, 100, LONG)

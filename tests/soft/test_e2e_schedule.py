@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.daemon import Daemon, wait_until
-from support.jobs import Worker
+from support.jobs import Service, Worker
 from support.toolchain import Builder
 
 from tally.daemon.executor import SOFT_TURNAROUND_US
@@ -107,6 +107,24 @@ def test_best_effort_jobs_share_the_device_by_weight(builder: Builder) -> None:
         assert [job["weight"] for job in daemon.stats()["jobs"]] == [3, 1]
 
 
+def test_turnaround_of_each_job(builder: Builder) -> None:
+    with Daemon() as daemon, Service(daemon, builder) as service:
+        worker = Worker(daemon, builder, blocks=1000, seconds=0.005)
+        worker.launch()
+        wait_until(lambda: worker.counter("starts") > 0, 10, "it runs")
+        service.ask(20)
+        worker.kill()
+        jobs = {job["name"]: job["stats"]["histograms"] for job in daemon.stats()["jobs"]}
+        (schedule,) = [device["schedule"] for device in daemon.stats()["devices"]]
+        of_all, of_service = schedule["turnaround"], jobs["service"]["turnaround"]
+        assert of_service["count"] == of_all["count"] > 0, "there is no other high job"
+        assert of_service["max_ns"] == of_all["max_ns"] >= of_service["p99_ns"] > 0
+        assert 0 < jobs["worker"]["turnaround"]["count"] <= of_service["count"]
+        table = daemon.tally("stats", "--schedule")
+        row = next(line.split() for line in table.splitlines() if "service" in line)
+        assert "-" not in row[-3:]
+
+
 def test_the_schedulers_numbers(builder: Builder, tmp_path: Path) -> None:
     with Daemon(env={"TALLY_STATE_DIR": str(tmp_path)}) as daemon:
         daemon.ok(builder.get("matmul"), name="harvest")
@@ -119,6 +137,7 @@ def test_the_schedulers_numbers(builder: Builder, tmp_path: Path) -> None:
         assert "policy tally" in table
         row = next(line.split() for line in table.splitlines() if "harvest" in line)
         assert row[4:6] == [str(counters["launches"]), str(counters["starts"])]
-        assert row[-1] == row[-2] != "-", "a best-effort job's device time is harvested"
+        assert row[-4] == row[-5] != "-", "a best-effort job's device time is harvested"
+        assert row[-3:] == ["-"] * 3, "nobody had to wait for it"
         report = daemon.run_tally("doctor").stdout
         assert "modules, none refused" in report

@@ -16,6 +16,7 @@ struct tally_session_stats {
     ...;
 };
 void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns);
+void tally_histogram_take(struct tally_histogram *histogram, const struct tally_sched_histogram *from);
 uint64_t tally_histogram_floor_ns(uint32_t bucket);
 const char *tally_counter_name(uint32_t counter);
 const char *tally_timing_name(uint32_t timing);

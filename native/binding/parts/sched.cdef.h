@@ -138,7 +138,8 @@ uint32_t tally_sched_policy(const struct tally_sched *sched);
 void tally_sched_read_stats(const struct tally_sched *sched, struct tally_sched_stats *stats);
 int tally_sched_read_session(const struct tally_sched *sched, uint32_t session,
                              struct tally_sched_session_stats *stats);
-
+int tally_sched_read_turnaround(const struct tally_sched *sched, uint32_t session,
+                                struct tally_sched_histogram *turnaround_ns);
 uint64_t tally_sched_bucket_floor(uint32_t bucket);
 
 uint32_t tally_sched_policy_count(void);

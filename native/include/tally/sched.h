@@ -182,6 +182,10 @@ uint32_t tally_sched_policy(const struct tally_sched *sched);
 void tally_sched_read_stats(const struct tally_sched *sched, struct tally_sched_stats *stats);
 int tally_sched_read_session(const struct tally_sched *sched, uint32_t session,
                              struct tally_sched_session_stats *stats);
+/* Of an open session. High: how long best-effort work was in the way of its launches that ended high's idleness
+ * and met some. Best-effort: how long its work was in the way each time. */
+int tally_sched_read_turnaround(const struct tally_sched *sched, uint32_t session,
+                                struct tally_sched_histogram *turnaround_ns);
 /* Smallest value that falls into a bucket: eight buckets per power of two, exact below 8. */
 uint64_t tally_sched_bucket_floor(uint32_t bucket);
 
