@@ -14,7 +14,8 @@ from tally.errors import NoDeviceError, RefusedError
 from tally.scheduler.core import Limits
 from tally.scheduler.plans import PlanRecord
 
-from .executor_stats import session_stats
+from .executor_stats import histogram, session_stats
+from .job_stats import quantile_ns
 
 ERROR_BYTES = 512
 SESSIONS_MAX = 128
@@ -79,16 +80,6 @@ _KINDS = {
 def _text(native: Any) -> str:
     raw: bytes = ffi.string(native)
     return raw.decode(errors="replace")
-
-
-def _percentile(histogram: Any, share: float) -> int:
-    """Upper edge of the bucket in which the share of all values lies at or below."""
-    wanted, seen = share * histogram.count, 0
-    for bucket in range(lib.TALLY_SCHED_BUCKETS - 1):
-        seen += histogram.buckets[bucket]
-        if histogram.count and seen >= wanted:
-            return min(int(lib.tally_sched_bucket_floor(bucket + 1)), int(histogram.max))
-    return int(histogram.max)
 
 
 def _job_number(name: str) -> int:
@@ -225,15 +216,15 @@ class Engine:
         """What the scheduler saw: turnaround in ns, estimated and measured."""
         native = ffi.new("struct tally_sched_stats *")
         lib.tally_engine_schedule(self._engine, native)
-        turnaround = native.turnaround_ns
+        taken = ffi.new("struct tally_histogram *")
+        lib.tally_histogram_take(taken, ffi.addressof(native, "turnaround_ns"))
+        turnaround = histogram(taken)
         return {
             "policy": self.policy(),
             "turnaround": {
-                "count": turnaround.count,
-                "sum_ns": turnaround.sum,
-                "max_ns": turnaround.max,
-                "p50_ns": _percentile(turnaround, 0.50),
-                "p99_ns": _percentile(turnaround, 0.99),
+                **{key: turnaround[key] for key in ("count", "sum_ns", "max_ns")},
+                "p50_ns": quantile_ns(turnaround, 50),
+                "p99_ns": quantile_ns(turnaround, 99),
                 "unmet": native.turnaround_unmet,
                 "missed": native.turnaround_missed,
                 "estimated_sum_ns": native.turnaround_estimated_ns,

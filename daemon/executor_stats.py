@@ -21,7 +21,8 @@ COUNTER_NAMES = _names(lib.tally_counter_name, lib.TALLY_COUNTERS)
 TIMING_NAMES = _names(lib.tally_timing_name, lib.TALLY_TIMINGS)
 
 
-def _histogram(native: Any) -> dict[str, Any]:
+def histogram(native: Any) -> dict[str, Any]:
+    """Of a struct tally_histogram."""
     buckets = list(native.buckets)
     while buckets and not buckets[-1]:
         buckets.pop()
@@ -40,7 +41,7 @@ def session_stats(native: Any) -> dict[str, Any]:
         "counters": {name: value for name, value in values.items() if name not in GAUGES},
         "gauges": {name: values[name] for name in sorted(GAUGES)},
         "histograms": {
-            name: _histogram(native.timings[index]) for index, name in enumerate(TIMING_NAMES)
+            name: histogram(native.timings[index]) for index, name in enumerate(TIMING_NAMES)
         },
         "sticky_error": native.sticky_error,
     }

@@ -117,8 +117,9 @@ def test_turnaround_of_each_job(builder: Builder) -> None:
         jobs = {job["name"]: job["stats"]["histograms"] for job in daemon.stats()["jobs"]}
         (schedule,) = [device["schedule"] for device in daemon.stats()["devices"]]
         of_all, of_service = schedule["turnaround"], jobs["service"]["turnaround"]
-        assert of_service["count"] == of_all["count"] > 0, "there is no other high job"
-        assert of_service["max_ns"] == of_all["max_ns"] >= of_service["p99_ns"] > 0
+        assert of_service["count"] > 0
+        for key in ("count", "sum_ns", "max_ns", "p50_ns", "p99_ns"):
+            assert of_service[key] == of_all[key] > 0, "there is no other high job"
         assert 0 < jobs["worker"]["turnaround"]["count"] <= of_service["count"]
         table = daemon.tally("stats", "--schedule")
         row = next(line.split() for line in table.splitlines() if "service" in line)
