@@ -49,6 +49,7 @@ struct session {
     uint32_t waiting;          /* of those, not fully issued */
     uint32_t starts;           /* in flight */
     uint64_t charge_ns;        /* unstoppable work in flight */
+    uint64_t cleared_ns;       /* when the last of what arrivals met of it was out of the way */
     struct tally_sched_session_stats stats;
 };
 

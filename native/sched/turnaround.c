@@ -55,8 +55,11 @@ static void clear(struct tally_sched *s, struct arrival *arrival, const struct l
     if (met == 0) return;
     if (cleared_ns > arrival->cleared_ns) arrival->cleared_ns = cleared_ns;
     arrival->starts -= met;
+    struct session *session = &s->sessions[launch->session];
+    if (cleared_ns > session->cleared_ns) session->cleared_ns = cleared_ns;
     if (holds(s, arrival, launch, ended)) return;
-    uint64_t took_ns = cleared_ns > arrival->came_ns ? cleared_ns - arrival->came_ns : 0;
+    /* What ends last need not have been the last in the way: it may not even have begun. */
+    uint64_t took_ns = session->cleared_ns > arrival->came_ns ? session->cleared_ns - arrival->came_ns : 0;
     tally_sched_histogram_add(&s->turnarounds[launch->session], took_ns);
 }
 

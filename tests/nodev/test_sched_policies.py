@@ -128,6 +128,17 @@ def test_turnaround_of_each_session() -> None:
     assert turnarounds() == {**first, 10: (2, 37, 30)}
 
 
+def test_turnaround_of_a_session_is_that_of_what_was_last_in_the_way() -> None:
+    s = make(limits=replace(LIMITS, preemptible_depth=2))
+    s.launch(0, 10, 10, 1, 100, LONG)
+    s.launch(0, 10, 10, 2, 100, LONG)
+    s.launch(10 * US, 0, 0, 3, 1, SHORT)
+    s.preempted(25 * US, 1, 30, 30)
+    s.preempted(26 * US, 2, 0, 0, began_ns=24 * US)  # behind high's launch: it was in nobody's way
+    both = [s.sched.session_turnaround(session) for session in (0, 10)]
+    assert [(h.count, h.max) for h in both] == [(1, 15 * US)] * 2
+
+
 def test_best_effort_work_that_starts_again_has_no_part_in_the_turnaround() -> None:
     s = make(limits=replace(LIMITS, hysteresis_ns=0))
     s.launch(0, 10, 10, 1, 100, LONG)
