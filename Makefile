@@ -12,7 +12,11 @@ SANITIZERS ?= address,undefined thread
 # Native code is built when the package is installed, so a change of it installs anew.
 NATIVE := pyproject.toml CMakeLists.txt $(shell find native -type f ! -name '*.md')
 
-.PHONY: help demo test bench gpu-check lint format docs compat sanitize fuzz wheel clean
+# `pip install .` in the same environment takes the place of make's editable install: that is made again.
+EDITABLE := $(VENV)/lib/python3*/site-packages/tally_gpu-*.dist-info/direct_url.json
+REPLACED := $(shell grep -qs '"editable": *true' $(EDITABLE) || echo replaced)
+
+.PHONY: replaced help demo test bench gpu-check lint format docs compat sanitize fuzz wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,7 +31,7 @@ $(VENV)/stamp-tools: $(BIN)/python
 	$(BIN)/pip install --quiet 'scikit-build-core>=0.11' 'cffi>=2.1' 'cmake>=3.25' ninja
 	@touch $@
 
-$(VENV)/stamp-%: $(VENV)/stamp-tools $(NATIVE)
+$(VENV)/stamp-%: $(VENV)/stamp-tools $(NATIVE) $(REPLACED)
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[$*]'
 	@touch $@
 

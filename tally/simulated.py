@@ -9,10 +9,8 @@ from tally import render
 from tally.scheduler.sim.compare import Row
 from tally.scheduler.sim.study import Summary
 
-POLICY_COLUMNS = (
-    *("POLICY", "JOB", "p50", "p99", "p99 VS ALONE", "QUEUED VS ALONE"),
-    *("THROUGHPUT", "SYSTEM", "TURNAROUND p99"),
-)
+JOB_COLUMNS = ("POLICY", "JOB", "p50", "p99", "VS ALONE", "QUEUED", "THROUGHPUT")
+POLICY_COLUMNS = ("POLICY", "SYSTEM", "TURNAROUND p50", "p99", "max")
 SUMMARY_COLUMNS = (
     *("POLICY", "p99 VS ALONE", "WORST", "QUEUED VS ALONE"),
     *("SYSTEM", "TURNAROUND p99"),
@@ -28,24 +26,33 @@ def _percent(overhead: float) -> str:
     return "-" if math.isnan(overhead) else f"{overhead * 100:+.1f}%"
 
 
-def policy_table(rows: Sequence[Row]) -> render.Table:
-    """One line per policy and job; what concerns all jobs of a policy is in the first."""
-    columns = POLICY_COLUMNS
+def job_table(rows: Sequence[Row]) -> render.Table:
+    """One line per policy and job."""
+    columns = JOB_COLUMNS
     table = render.table(columns, columns[2:], keys=columns[:2], cut=("JOB",), glued=("p99",))
     for row in rows:
         for index, client in enumerate(row.clients):
-            first, open_loop = index == 0, client.high
+            open_loop = client.high
             table.add_row(
-                row.policy if first else "",
+                row.policy if index == 0 else "",
                 render.plain(client.name),
                 _time(client.p50_ns) if open_loop else "",
                 _time(client.p99_ns) if open_loop else "",
                 _percent(client.p99_overhead) if open_loop else "",
                 _percent(client.response_p99_overhead) if open_loop else "",
                 f"{client.throughput:.2f}",
-                f"{row.system_throughput:.2f}" if first else "",
-                _time(row.turnaround_p99_ns) if first else "",
             )
+    return table
+
+
+def policy_table(rows: Sequence[Row]) -> render.Table:
+    """One line per policy: what concerns all its jobs."""
+    columns = POLICY_COLUMNS
+    table = render.table(columns, columns[1:], keys=columns[:1])
+    for row in rows:
+        turnaround = (row.turnaround_p50_ns, row.turnaround_p99_ns, row.turnaround_max_ns)
+        times = [_time(ns) for ns in turnaround]
+        table.add_row(row.policy, f"{row.system_throughput:.2f}", *times)
     return table
 
 

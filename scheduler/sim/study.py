@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,13 @@ def scenario(
     for name in services:
         mix = mixes.services[name]
         seed = how.seed + len(clients)
-        arrivals = bursty(how.seconds, service_time_ns(mixes, mix), how.load, seed).tolist()
+        each_ns = service_time_ns(mixes, mix)
+        if (needed := each_ns / 1e9 / how.load) > how.seconds:
+            raise ValueError(
+                f"not one request of {name} fits into {how.seconds:g} s at load {how.load:g}: "
+                f"it takes {each_ns / 1e9:.3g} s, so use {math.ceil(needed * 10) / 10:g} s or more"
+            )
+        arrivals = bursty(how.seconds, each_ns, how.load, seed).tolist()
         programs = [mix.program(len(kernels))]
         clients.append(Client(name, JobClass.HIGH, programs, arrivals, seed=seed))
         kernels += mix.kernels
@@ -66,14 +73,12 @@ class Pair:
 
 
 def pairs(mixes: Mixes, policies: Sequence[str], how: Setting) -> Iterator[Pair]:
-    """Every service with every trainer under every policy."""
-    for service in mixes.services:
-        for trainer in mixes.trainers:
-            comparison = Comparison(
-                scenario(mixes, [service], [trainer], how), how.seconds, how.limits
-            )
-            for row in comparison.rows(policies):
-                yield Pair(service, trainer, row)
+    """Every service with every trainer under every policy. Raises as `scenario` does, at once."""
+    names = [(service, trainer) for service in mixes.services for trainer in mixes.trainers]
+    scenarios = [scenario(mixes, [service], [trainer], how) for service, trainer in names]
+    for (service, trainer), both in zip(names, scenarios, strict=True):
+        for row in Comparison(both, how.seconds, how.limits).rows(policies):
+            yield Pair(service, trainer, row)
 
 
 @dataclass(frozen=True)

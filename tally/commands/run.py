@@ -18,6 +18,7 @@ from tally.client.records import (
     WEIGHT_GREATEST,
 )
 from tally.errors import CommandNotFoundError, CommandNotRunnableError
+from tally.options import Integer
 
 # What each class's commands are nicer by. The service's own thread must get a CPU when it wakes, or
 # its latency is lost before the first launch; a command that is alone on its CPUs loses nothing.
@@ -30,6 +31,7 @@ NICE = {"high": 0, "best-effort": 10}
 Examples:
   tally run --class high --name web -- python serve.py --port 8000
   tally run python train.py
+  tally run --weight 3 --nice 0 -- python train-first.py
   tally run sh -c 'make data && ./train'""",
 )
 @click.option(
@@ -42,7 +44,7 @@ Examples:
 )
 @click.option(
     "--priority",
-    type=click.IntRange(PRIORITY_LEAST, PRIORITY_GREATEST),
+    type=Integer(PRIORITY_LEAST, PRIORITY_GREATEST),
     default=0,
     show_default=True,
     metavar="N",
@@ -50,15 +52,16 @@ Examples:
 )
 @click.option(
     "--weight",
-    type=click.IntRange(1, WEIGHT_GREATEST),
+    type=Integer(1, WEIGHT_GREATEST),
     default=1,
     show_default=True,
     metavar="N",
-    help="Best-effort jobs of one priority share device time in proportion to their weights.",
+    help="Best-effort jobs of one priority share device time in proportion to their weights: "
+    "2 gets twice as much as 1.",
 )
 @click.option(
     "--nice",
-    type=click.IntRange(0, 19),
+    type=Integer(0, 19),
     metavar="N",
     help="Give way on the CPU too: raise the command's niceness by N, 0 to 19 "
     f"[{NICE['best-effort']} for best-effort, {NICE['high']} for high].",
@@ -79,6 +82,8 @@ def command(
 
     Processes that it starts belong to the same job.
     """
+    if job_class == "high" and weight != 1:
+        raise click.UsageError("--weight is for best-effort jobs: high ones never wait for a share")
     program = _find(command[0])
     with connect(runtime_dir) as client:
         label = name or os.path.basename(command[0])

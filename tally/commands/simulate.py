@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tally import render, simulated
 from tally.errors import ConfigError, TallyError
+from tally.options import Integer, Number
 from tally.scheduler.core import Limits, policies
 from tally.scheduler.sim import files, mixes, recording, replay, report, study, trace
 from tally.scheduler.sim.compare import Comparison, Row
@@ -19,6 +21,13 @@ from tally.scheduler.sim.model import Scenario
 from tally.scheduler.sim.run import SimulationError
 
 SECONDS = 10.0
+LIMITS = Limits.default()
+MIXES = mixes.load()
+# What an option leaves without a meaning: where files bring jobs and arrivals, nothing draws them.
+CONFLICTS = {
+    "all_pairs": ("trace_files", "services", "trainers", "plot_file", "save_trace"),
+    "trace_files": ("mix_file", "services", "trainers", "load", "seed"),
+}
 
 
 class SimulateError(TallyError):
@@ -92,20 +101,45 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
         render.show(simulated.summary_table(summaries))
 
 
-@click.command()
+def _check_together(context: click.Context) -> None:
+    """UsageError if an option was given that another one leaves without a meaning."""
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    given = {
+        name
+        for name in flags
+        if name and context.get_parameter_source(name) != ParameterSource.DEFAULT
+    }
+    for name, others in CONFLICTS.items():
+        for other in others:
+            if {name, other} <= given:
+                raise click.UsageError(f"{flags[other]} does not go with {flags[name]}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally simulate --service bert --trainer whisper
+  tally simulate --all-pairs --seconds 60 --policy tally --policy kernel
+  tally simulate --trace web.jsonl --trace train.jsonl.gz --plot p.png
+
+Columns: p50 and p99 are times of requests, from their first kernel; VS ALONE compares this p99
+with the service's alone on the device, and QUEUED the p99 from requests' arrival. THROUGHPUT is 1
+for as much as alone, SYSTEM the sum of it. TURNAROUND is how long best-effort work kept high
+launches waiting that met some."""
+)
 @click.option(
     "--service",
     "services",
     multiple=True,
     metavar="NAME",
-    help="High job from the mixes; repeatable [bert].",
+    help=f"High job from the mixes: {', '.join(MIXES.services)}; repeatable [bert].",
 )
 @click.option(
     "--trainer",
     "trainers",
     multiple=True,
     metavar="NAME",
-    help="Best-effort job; repeatable [whisper].",
+    help=f"Best-effort job: {', '.join(MIXES.trainers)}; repeatable [whisper].",
 )
 @click.option("--mixes", "mix_file", type=click.Path(path_type=Path), help="Another file of mixes.")
 @click.option(
@@ -125,42 +159,54 @@ def _study(known: mixes.Mixes, chosen: Sequence[str], how: study.Setting, as_jso
 )
 @click.option(
     "--load",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     default=0.5,
     show_default=True,
     metavar="SHARE",
-    help="Of the time that a service is busy.",
+    help="Share of the time that each service is busy.",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, 1_000_000, min_open=True),
+    type=Number(0, 1_000_000, min_open=True),
     metavar="N",
-    help="Virtual time [10, or a trace's own length].",
+    help=f"Virtual time [{SECONDS:g}, or a trace's own length].",
 )
 @click.option("--seed", default=1, show_default=True, help="Same seed, same nanoseconds.")
 @click.option(
     "--turnaround-us",
-    type=click.FloatRange(1, 1_000_000),
+    type=Number(1, 1_000_000),
     metavar="N",
-    help="Bound on best-effort work in flight.",
+    help="Longest time that best-effort work may keep a high launch waiting "
+    f"[{LIMITS.turnaround_ns_max / 1000:g}, or a recording's].",
 )
 @click.option(
     "--hysteresis-us",
-    type=click.FloatRange(0, 1_000_000),
+    type=Number(0, 1_000_000),
     metavar="N",
-    help="How long best-effort work waits after high's, until there have been enough gaps.",
+    help="How long best-effort work waits after high's, until there have been enough gaps to tell "
+    f"[{LIMITS.hysteresis_ns / 1000:g}, or a recording's].",
 )
 @click.option(
     "--stops-percent",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     metavar="N",
-    help="What starting in high's short gaps may cost it.",
+    help="As tallyd's stops_percent_max: what starting in high jobs' short gaps may cost them, in "
+    f"percent of their time [{LIMITS.stops_permil_max / 10:g}, or a recording's].",
 )
-@click.option("--depth", type=click.IntRange(1, 8), help="Guarded launches in flight per stream.")
+@click.option(
+    "--depth",
+    type=Integer(1, 8),
+    metavar="N",
+    help=f"Guarded launches in flight per stream [{LIMITS.preemptible_depth}, or a recording's].",
+)
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a PNG.")
-@click.option("--save-trace", type=click.Path(path_type=Path), help="Write the scenario's trace.")
+@click.option(
+    "--save-trace", type=click.Path(path_type=Path), help="Write the scenario, to edit and replay."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     services: tuple[str, ...],
     trainers: tuple[str, ...],
     mix_file: Path | None,
@@ -183,12 +229,8 @@ def command(
     No device is needed: the scheduler is the real one, device and jobs are models. Without --trace,
     jobs come from a file of kernel mixes and requests arrive in bursts. Recordings of several jobs,
     each made alone, run together on one virtual device of the size that they were made on.
-
-    \b
-    tally simulate --service bert --trainer whisper
-    tally simulate --all-pairs --seconds 60 --policy tally --policy kernel
-    tally simulate --trace web.jsonl --trace train.jsonl.gz --plot policies.png
     """
+    _check_together(context)
     for name in chosen:
         if name not in policies():
             known_names = ", ".join(policies())
@@ -220,6 +262,8 @@ def command(
         _emit(_heading(how) | {"policies": [report.row_json(row) for row in rows]})
     else:
         click.echo("Simulated; latencies of each request's kernels, or QUEUED from its arrival:\n")
+        render.show(simulated.job_table(rows))
+        click.echo("")
         render.show(simulated.policy_table(rows))
 
 

@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from tally import render
 from tally.client.api import Client, connect
 from tally.errors import RefusedError
+from tally.options import Number
 
 NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
@@ -48,7 +49,7 @@ a best-effort job, its own work."""
 @click.option("--watch", is_flag=True, help="Again every --interval, until interrupted.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

@@ -19,6 +19,7 @@ import click
 from tally import render
 from tally.client.api import connect
 from tally.errors import TallyError
+from tally.options import Number
 from tally.scheduler.sim import files, recording
 
 POLL_SECONDS = 0.1  # what is launched meanwhile must fit into the engine's ring of 65536 records
@@ -43,7 +44,7 @@ def command() -> None:
 @command.command(short_help="Record every launch and request into FILE.")
 @click.option("--device", default=0, show_default=True, help="Which of tallyd's devices.")
 @click.option("--job", metavar="JOB", help="Only the job of that id or name.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="How long [until Ctrl-C].")
+@click.option("--seconds", type=Number(min=0), help="How long [until Ctrl-C].")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.pass_obj
 def record(

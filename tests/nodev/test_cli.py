@@ -84,6 +84,8 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tally", "run", "--priority", "x", "true"], 2, "--priority"),
         (["tally", "run", "--priority", "999", "true"], 2, "--priority"),
         (["tally", "run", "--nice", "-1", "true"], 2, "--nice"),
+        (["tally", "run", "--weight", "x", "true"], 2, "'x' is not a valid integer."),
+        (["tally", "run", "--class", "high", "--weight", "2", "true"], 2, "for best-effort jobs"),
         (["tally", "run", "true"], 4, "tallyd is not running"),
         (["tally", "ps"], 4, "start it with `tallyd`"),
         (["tally", "stats"], 4, "start it with `tallyd`"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from tally import simulated
 from tally.commands.simulate import command
 from tally.errors import TallyError
 from tally.scheduler.sim import mixes, study, trace
@@ -132,6 +136,7 @@ def test_the_command_prints_a_table_json_and_a_plot(tmp_path: Path) -> None:
         ["--policy", "nonsense"],
         ["--service", "nonsense"],
         ["--seconds", "0.0001"],
+        ["--all-pairs", "--seconds", "1"],
         ["--trace", "/nonexistent"],
         ["--mixes", "/nonexistent"],
     ],
@@ -140,3 +145,52 @@ def test_the_command_says_what_is_wrong_in_one_line(words: list[str]) -> None:
     result = CliRunner().invoke(command, words)
     assert isinstance(result.exception, TallyError)
     assert "\n" not in str(result.exception)
+
+
+def test_what_does_not_fit_is_named_with_what_would() -> None:
+    result = CliRunner().invoke(command, ["--service", "bert", "--service", "llama", "--seconds=2"])
+    assert str(result.exception).startswith("not one request of llama fits into 2 s at load 0.5")
+    assert str(result.exception).endswith("so use 4 s or more")
+    words = ["--service", "llama", "--seconds", "4", "--policy", "fifo", "--json"]
+    assert CliRunner().invoke(command, words).exit_code == 0
+
+
+def test_all_pairs_begin_only_if_every_service_fits(published: mixes.Mixes) -> None:
+    with pytest.raises(ValueError, match="llama"):
+        next(study.pairs(published, ["tally"], replace(SMALL, seconds=1.0)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--all-pairs", "--plot", "p.png"],
+        ["--all-pairs", "--trace", "web.jsonl"],
+        ["--trace", "web.jsonl", "--service", "bert"],
+        ["--trace", "web.jsonl", "--load", "0.5"],
+    ],
+)
+def test_options_without_a_meaning_are_refused(words: list[str]) -> None:
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 2
+    assert f"{words[-2]} does not go with {words[0]}" in " ".join(result.output.split())
+
+
+def test_tables_fit_80_columns(published: mixes.Mixes) -> None:
+    scenario = study.scenario(published, ["bert"], ["whisper"], SMALL)
+    row = Comparison(scenario, 0.3).run("timeslice")
+    worst = [
+        replace(
+            client,
+            name="a-job-with-a-long-name",
+            p99_overhead=26.249,
+            response_p99_overhead=109.999,
+        )
+        for client in row.clients
+    ]
+    row = replace(row, policy="timeslice", clients=tuple(worst))
+    for table in (simulated.job_table([row]), simulated.policy_table([row])):
+        out = io.StringIO()
+        Console(width=80, file=out, force_terminal=True, color_system=None).print(table)
+        headings = [line for line in out.getvalue().splitlines() if "POLICY" in line]
+        assert len(headings) == 1, "one part"
+        assert all(len(line) <= 80 for line in out.getvalue().splitlines())
