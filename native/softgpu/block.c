@@ -177,8 +177,24 @@ static void settle(struct soft_worker *worker) {
     }
 }
 
+/* An interrupt that left half-way through a switch would leave AddressSanitizer on neither stack. It is sent
+ * again until the block has ended. */
+static void back_home(struct soft_worker *worker, uint32_t warp) {
+    worker->critical = 1;
+    soft_fiber_back(&worker->fibers, warp);
+    worker->critical = 0;
+}
+
+static void enter_fiber(struct soft_worker *worker, uint32_t warp) {
+    worker->critical = 1;
+    worker->current = warp;
+    soft_fiber_enter(&worker->fibers, warp);
+    worker->current = SOFT_WARPS_MAX;
+    worker->critical = 0;
+}
+
 void soft_pause(struct soft_worker *worker) {
-    if (worker->in_fibers) soft_fiber_back(&worker->fibers, worker->current);
+    if (worker->in_fibers) back_home(worker, worker->current);
 }
 
 uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, uint32_t threads, uint32_t kind,
@@ -199,7 +215,7 @@ uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, u
         if (!worker->in_fibers) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
         worker->waits_for[warp->index] = id;
         worker->states[warp->index] = SOFT_WARP_WAITS;
-        soft_fiber_back(&worker->fibers, warp->index);
+        back_home(worker, warp->index);
     }
     return kind == 2 ? barrier->result_count : kind == 3 ? barrier->result_all : barrier->result_any;
 }
@@ -208,10 +224,12 @@ static void fiber_main(void *argument) {
     struct soft_warp *warp = argument;
     struct soft_worker *worker = warp->worker;
     soft_fiber_begin(&worker->fibers, warp->index);
+    worker->critical = 0;
     worker->code(warp, warp->mask, warp->local_base, warp->params, NULL);
     worker->states[warp->index] = SOFT_WARP_DONE;
     worker->live--;
     settle(worker);
+    worker->critical = 1;
     soft_fiber_end(&worker->fibers, warp->index);
 }
 
@@ -231,9 +249,7 @@ static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t
         for (uint32_t i = 0; i < warps; i++) {
             if (worker->states[i] != SOFT_WARP_READY) continue;
             progress = true;
-            worker->current = i;
-            soft_fiber_enter(&worker->fibers, i);
-            worker->current = SOFT_WARPS_MAX;
+            enter_fiber(worker, i);
         }
         /* Warps wait at barriers that nobody is left to complete; on hardware the launch would hang. */
         if (!progress) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);

@@ -88,7 +88,7 @@ struct soft_worker {
     soft_warp_fn code;
     sigjmp_buf leave;
     struct soft_outcome outcome;
-    volatile uint32_t critical; /* non-zero: hold off an abort, locks may be held */
+    volatile uint32_t critical; /* non-zero: hold off an interrupt: locks may be held, or stacks are being switched */
     uint32_t current;           /* warp whose fiber runs; SOFT_WARPS_MAX: none */
     uint32_t live;              /* warps that have not exited */
     bool in_fibers;

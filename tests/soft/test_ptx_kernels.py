@@ -338,18 +338,20 @@ def test_faults(module: Module, name: str, block: int, arguments: Any, error: in
 
 @pytest.mark.parametrize("block", [32, 128])
 def test_an_endless_kernel_is_interrupted(ptx: str, block: int) -> None:
-    """Destroying its tenant stops it: alone in a block, and as one of several warps."""
+    """Destroying its tenant stops it: alone in a block, and as one of several warps, at any point
+    of their turns."""
     device = soft_device()
-    tenant = ctypes.c_uint32()
-    device.call("softgpuTenantCreate", ctypes.byref(tenant))
-    device.call("softgpuTenantSet", tenant)
-    try:
-        device.retain()
-        flag = device.buffer(zeros(1))
-        device.load(ptx).start("forever", (1,), (block,), flag)
-    finally:
-        device.call("softgpuTenantSet", 0)
-        device.call("softgpuTenantDestroy", tenant)
+    for _ in range(20):
+        tenant = ctypes.c_uint32()
+        device.call("softgpuTenantCreate", ctypes.byref(tenant))
+        device.call("softgpuTenantSet", tenant)
+        try:
+            device.retain()
+            flag = device.buffer(zeros(1))
+            device.load(ptx).start("forever", (1,), (block,), flag)
+        finally:
+            device.call("softgpuTenantSet", 0)
+            device.call("softgpuTenantDestroy", tenant)
     test_a_module_works_after_faults(ptx)
 
 
