@@ -18,10 +18,10 @@ from tally.errors import EXIT_STATUSES, ConfigError, TallyError
 
 EPILOG = """\b
 Examples:
-  tallyd                          the machine's GPUs, or a software GPU if there are none
-  tallyd --device soft:2          two software GPUs
-  tallyd --config ./tally.toml    settings from a file
-  systemctl --user enable --now tallyd    as a service (see README.md)
+  tallyd                        the machine's GPUs, or a software GPU
+  tallyd --device soft:2        two software GPUs
+  tallyd --config ./tally.toml  settings from a file
+  systemctl --user enable --now tallyd  as a service (see README.md)
 
 Each setting can stand in the configuration file (its name with underscores), in the environment
 (TALLY_ and its name in capitals) or on the command line; the latter win. The file is --config,
@@ -29,7 +29,8 @@ $TALLY_CONFIG, ~/.config/tally/tally.toml or /etc/tally/tally.toml; docs/configu
 lists all.
 
 \b
-Exit status: """ + "\n             ".join(f"{n}  {text}" for n, text in EXIT_STATUSES if n < 100)
+Exit status:
+""" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES if n < 100)
 
 
 class _JournalFormatter(logging.Formatter):

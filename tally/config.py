@@ -176,7 +176,8 @@ class Config:
     stops_percent_max: float = setting(
         2.0,
         "What best-effort work may cost high jobs by starting in their short gaps, in percent of "
-        "their time; gaps that are long in comparison with a stop are always used.",
+        "their time (steps of 0.1); gaps that are long in comparison with a stop are always "
+        "used.",
         between(0, 100),
     )
     metrics_address: str = setting(
@@ -259,7 +260,7 @@ def default_text(name: str) -> str:
 
 
 def _from_text(name: str, text: str) -> Value:
-    """A setting's value from a variable or a flag. ConfigError names the setting."""
+    """A setting's value from a variable or a flag. ConfigError does not name it."""
     wanted = kind(name)
     try:
         if wanted == "integer":
@@ -267,13 +268,13 @@ def _from_text(name: str, text: str) -> Value:
         if wanted == "number":
             return float(text)
     except ValueError:
-        raise ConfigError(f'{name}: "{text}" is not {_article(wanted)}') from None
+        raise ConfigError(f'"{text}" is not {_article(wanted)}') from None
     if wanted == "true/false":
         if text.lower() in ("1", "true", "yes", "on"):
             return True
         if text.lower() in ("0", "false", "no", "off"):
             return False
-        raise ConfigError(f'{name}: "{text}" is neither true nor false')
+        raise ConfigError(f'"{text}" is neither true nor false')
     if wanted == "list":
         return tuple(piece.strip() for piece in text.split(",") if piece.strip())
     return Path(text).expanduser() if wanted == "path" else text

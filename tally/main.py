@@ -31,13 +31,14 @@ COMMANDS = {
 
 EPILOG = """\b
 Examples:
-  tallyd &                                     start the daemon (see tallyd --help)
-  tally run --class high -- python serve.py    a service that must stay fast
-  tally run python train.py                    a job that takes what is left over
-  tally stats --watch                          what they do
+  tallyd &                                   the daemon (see tallyd --help)
+  tally run --class high -- python serve.py  a service that must stay fast
+  tally run python train.py                  a job that takes what is left
+  tally stats --watch                        what they do
 
 \b
-Exit status: """ + "\n             ".join(f"{n:<3}  {text}" for n, text in EXIT_STATUSES)
+Exit status:
+""" + "\n".join(f"  {n:<3}  {text}" for n, text in EXIT_STATUSES)
 
 
 class LazyGroup(click.Group):

@@ -19,8 +19,12 @@ from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 STATE_DIR_HELP = "tallyd's state_dir [$TALLY_STATE_DIR, else where tallyd puts it]."
 
 
+def _folder(state_dir: Path | None) -> Path:
+    return state_dir or default_state_dir()
+
+
 def _open(state_dir: Path | None, *, must_exist: bool) -> ProfileStore | None:
-    path = (state_dir or default_state_dir()) / FILE_NAME
+    path = _folder(state_dir) / FILE_NAME
     if not path.exists():
         if must_exist:
             raise TallyError(f"no profiles at {path}; is that tallyd's state_dir?")
@@ -49,28 +53,32 @@ def _describe(profile: Profile, turnaround_ns_max: int) -> dict[str, Any]:
     }
 
 
-def _print_table(profiles: list[Profile], bounds: Mapping[str, int]) -> None:
-    columns = ["kernel", "grid and block", "gpu", "plan", "runs", "whole", "guarded", "stops in"]
-    table = render.table(
-        columns, right=columns[4:], keys=("kernel", "grid and block"), cut=("kernel", "gpu")
-    )
+def _print_tables(profiles: list[Profile], bounds: Mapping[str, int]) -> None:
+    """One for each GPU: its bound is what its plans come from."""
+    for index, (gpu, bound) in enumerate(bounds.items()):
+        if index:
+            click.echo("")
+        click.echo(f"{gpu}: plans for a turnaround of at most {render.time_ns(bound)}\n")
+        render.show(table_of([profile for profile in profiles if profile.gpu == gpu], bound))
+
+
+def table_of(profiles: list[Profile], turnaround_ns_max: int) -> render.Table:
+    """Of one GPU."""
+    columns = ("KERNEL", "GRID AND BLOCK", "PLAN", "RUNS", "WHOLE", "GUARDED", "STOPS IN")
+    table = render.table(columns, right=columns[3:], keys=columns[:2], cut=columns[:1])
     for profile in profiles:
-        row, record = _describe(profile, bounds[profile.gpu]), profile.record
+        row, record = _describe(profile, turnaround_ns_max), profile.record
         known = [ns if n else None for ns, n in zip(record.ns, record.count, strict=True)]
         table.add_row(
             render.plain(profile.kernel) or f"{record.signature:016x}",
             profile.shape,
-            render.plain(profile.gpu),
             str(row["plan"]),
             str(sum(record.count[:3])),
             render.time_ns(known[Measured.WHOLE]),
             render.time_ns(known[Measured.GUARDED]),
             render.time_ns(known[Measured.STOP]),
         )
-    console = render.console()
-    console.print(table)
-    for gpu, bound in bounds.items():
-        console.print(f"\nplans for {gpu}: by a turnaround of at most {render.time_ns(bound)}")
+    return table
 
 
 @click.group()
@@ -91,7 +99,12 @@ def command(context: click.Context, state_dir: Path | None) -> None:
     context.obj = state_dir
 
 
-@command.command()
+@command.command(
+    epilog="""\
+Columns: PLAN is how the kernel is run as best-effort work beside high jobs; RUNS how often it was
+measured; WHOLE and GUARDED the time of a launch as it is and in the form that can be stopped;
+STOPS IN how long that took when it was."""
+)
 @click.option("--gpu", metavar="NAME", help="Only those of this GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -110,9 +123,9 @@ def show(state_dir: Path | None, gpu: str | None, as_json: bool) -> None:
         rows = [_describe(profile, bounds[profile.gpu]) for profile in profiles]
         click.echo(json.dumps(rows, indent=1))
     elif profiles:
-        _print_table(profiles, bounds)
+        _print_tables(profiles, bounds)
     else:
-        click.echo("no profiles yet")
+        click.echo(f"no profiles {f'of {gpu} ' if gpu else ''}in {_folder(state_dir)}")
 
 
 @command.command(short_help="Forget profiles.")

@@ -34,9 +34,12 @@ def unit_text(tallyd: str, user: bool) -> str:
 @click.command(
     epilog="""\b
 Examples:
-  tally service | sudo tee /etc/systemd/system/tallyd.service && sudo systemctl daemon-reload
+  tally service | sudo tee /etc/systemd/system/tallyd.service
+  sudo systemctl daemon-reload && sudo systemctl enable --now tallyd
+\b
   mkdir -p ~/.config/systemd/user
-  tally service --user > ~/.config/systemd/user/tallyd.service && systemctl --user daemon-reload"""
+  tally service --user > ~/.config/systemd/user/tallyd.service
+  systemctl --user daemon-reload && systemctl --user enable --now tallyd"""
 )
 @click.option("--user", is_flag=True, help="For `systemctl --user`: without what needs root.")
 def command(user: bool) -> None:

@@ -171,7 +171,14 @@ launches waiting that met some."""
     metavar="N",
     help=f"Virtual time [{SECONDS:g}, or a trace's own length].",
 )
-@click.option("--seed", default=1, show_default=True, help="Same seed, same nanoseconds.")
+@click.option(
+    "--seed",
+    type=Integer(min=0),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Same seed, same nanoseconds.",
+)
 @click.option(
     "--turnaround-us",
     type=Number(1, 1_000_000),

@@ -30,12 +30,12 @@ SCHEDULE = (
 
 
 @click.command(
-    epilog="""\b
-STATE is `waiting`, with a time, while nothing of a job runs as the scheduler holds it back.
-\b
+    epilog="""\
+STATE is `waiting`, with a time, while the scheduler holds a job back and nothing of it runs.
+
 Columns: DELAY is how long launches waited until their first block ran; LATENCY is how long requests
 took: from the first op after the job was idle until its blocking wait returned.
-\b
+
 With --schedule: STARTS is how often launches went to the device, whole, in slices or to go on;
 PREEMPTED how often they were stopped before their end; WAITED the time from launches' arrival to
 their first start; HARVESTED the device time that best-effort jobs got; TURNAROUND how long
@@ -62,8 +62,10 @@ def command(
 ) -> None:
     """Show what jobs did: launches, device time, queue delay, request latency, memory.
 
-    Each device's line has the scheduling policy and turnaround: how long best-effort work kept
-    high launches waiting, and how far off the estimates were that it was started by.
+    Each device has the scheduling policy and turnaround: how long best-effort work kept those high
+    launches waiting that met some; what was estimated when that work was started, and how far off
+    that was on average; and how much best-effort work was started although it could neither end nor
+    be stopped within the bound (tallyd's turnaround_us_max).
 
     JOB is the id or the name of one.
     """
@@ -109,7 +111,7 @@ def _tables(snapshot: Mapping[str, Any], schedule: bool) -> RenderableType:
     for entry in snapshot["devices"]:
         lines.append(_executor_line(entry))
         if entry["schedule"]:
-            lines.append(f"  {_schedule_line(entry['schedule'])}")
+            lines += [f"  {line}" for line in schedule_lines(entry["schedule"])]
     columns, numbers = (SCHEDULE, _schedule_numbers) if schedule else (NUMBERS, _numbers)
     if not snapshot["jobs"]:
         return Group(*lines, "", "no jobs yet")
@@ -127,12 +129,12 @@ def _executor_line(executor: Mapping[str, Any]) -> str:
     return text
 
 
-def _schedule_line(schedule: Mapping[str, Any]) -> str:
+def schedule_lines(schedule: Mapping[str, Any]) -> list[str]:
     turnaround = schedule["turnaround"]
-    text = f"policy {schedule['policy']}"
+    policy = f"policy {schedule['policy']}"
     count = turnaround["count"]
     if not count:
-        return f"{text}; no high launch has met best-effort work"
+        return [f"{policy}; no high launch has met best-effort work"]
     times = ", ".join(
         f"{name} {render.time_ns(turnaround[f'{name}_ns'])}" for name in ("p50", "p99", "max")
     )
@@ -140,10 +142,11 @@ def _schedule_line(schedule: Mapping[str, Any]) -> str:
         render.time_ns(turnaround[f"{name}_ns"] / count)
         for name in ("sum", "estimated_sum", "error_sum")
     )
-    text += f"; turnaround {times} of {count}; mean {mean}, estimated {estimated} (off by {error})"
-    if schedule["oversized"]:
-        text += f"; {schedule['oversized']} starts over the bound"
-    return text
+    return [
+        f"{policy}; high launches that met best-effort work: {count}",
+        f"turnaround {times}, mean {mean}",
+        f"estimated {estimated} (off by {error}); starts over the bound: {schedule['oversized']}",
+    ]
 
 
 def job_table(

@@ -41,10 +41,20 @@ def command() -> None:
 # ---- recording -----------------------------------------------------------------------------------
 
 
-@command.command(short_help="Record every launch and request into FILE.")
-@click.option("--device", default=0, show_default=True, help="Which of tallyd's devices.")
-@click.option("--job", metavar="JOB", help="Only the job of that id or name.")
-@click.option("--seconds", type=Number(min=0), help="How long [until Ctrl-C].")
+@command.command(
+    short_help="Record every launch and request into FILE.",
+    epilog="""\b
+Examples:
+  tally trace record --job web --seconds 30 web.jsonl
+  tally trace record train.jsonl.gz""",
+)
+@click.option(
+    "--device", default=0, show_default=True, metavar="N", help="Which of tallyd's devices."
+)
+@click.option(
+    "--job", metavar="JOB", help="Only the job of that id or name, also if it starts later."
+)
+@click.option("--seconds", type=Number(min=0), metavar="N", help="How long [until Ctrl-C].")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.pass_obj
 def record(
@@ -56,8 +66,7 @@ def record(
     are; what is launched faster than it can be read is lost, counted, and said. Only the user who
     runs tallyd, and root, may record.
 
-    \b
-    tally trace record --job web --seconds 30 web.jsonl
+    For `tally simulate`, record each job while it runs alone, and put the files together there.
     """
     with connect(runtime_dir) as client, _asked_to_end() as ended:
         began = client.trace_start(device)
@@ -65,7 +74,7 @@ def record(
         try:
             with files.open_text(file, "w") as stream:
                 writer = recording.Writer(stream, began, job)
-                _record(read, writer, stream, seconds, ended)
+                _record(read, writer, stream, seconds, ended, job)
         except OSError as error:
             raise TraceCommandError(f"cannot write {file}: {error.strerror or error}") from error
         finally:
@@ -99,6 +108,7 @@ def _record(
     stream: IO[str],
     seconds: float | None,
     ended: Callable[[], bool],
+    job: str | None,
 ) -> None:
     began_s = time.monotonic()
     ends_s = began_s + seconds if seconds is not None else float("inf")
@@ -112,7 +122,8 @@ def _record(
             stream.flush()
             if over:
                 break
-            show(_progress(writer, time.monotonic() - began_s))
+            text = _progress(writer, time.monotonic() - began_s)
+            show(text if job is None or writer.sessions else f"{text}; no job {job!r} so far")
             time.sleep(min(POLL_SECONDS, max(0.0, ends_s - time.monotonic())))
         writer.end(time.monotonic() - began_s)
     finally:
@@ -240,7 +251,11 @@ def _with_launches(requests: Sequence[recording.Request], submits: Sequence[int]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def show(file: Path, as_json: bool) -> None:
-    """Sum up a recording: kernels and requests by job, with their times on the device."""
+    """Sum up a recording: requests and kernels by job.
+
+    Kernels' times are those on the device, SHAPE is blocks of threads, PREEMPTED how often launches
+    were stopped before their end.
+    """
     try:
         recorded = recording.load(file)
     except files.TraceError as error:
@@ -250,10 +265,13 @@ def show(file: Path, as_json: bool) -> None:
         _print_json(recorded, kernels, requests)
         return
     click.echo(_heading(recorded))
-    render.show(_kernel_table(kernels) if kernels else "no launches in it")
-    if requests:
-        click.echo("")
-        render.show(_request_table(requests))
+    if not kernels:
+        click.echo("no launches in it")
+    for job, job_class in dict.fromkeys((row.job, row.job_class) for row in kernels):
+        click.echo(f"\n{_job_heading(job, job_class, requests)}")
+        render.show(
+            kernel_table([row for row in kernels if (row.job, row.job_class) == (job, job_class)])
+        )
 
 
 def _print_json(
@@ -281,15 +299,20 @@ def _heading(recorded: recording.Recording) -> str:
     return f"{text}; {untimed} of them not timed" if untimed else text
 
 
-def _kernel_table(rows: Sequence[KernelRow]) -> Any:
-    columns = ("JOB", "CLASS", "KERNEL", "SHAPE", "LAUNCHES", "P50", "P99", "TOTAL", "PREEMPTED")
-    table = render.table(
-        columns, right=columns[4:], keys=("JOB", "CLASS"), cut=("JOB", "KERNEL"), glued=("SHAPE",)
-    )
+def _job_heading(job: str, job_class: str, requests: Sequence[RequestRow]) -> str:
+    for row in requests:
+        if (row.job, row.job_class) == (job, job_class):
+            times = f"p50 {render.time_ns(row.p50_ns)}, p99 {render.time_ns(row.p99_ns)}"
+            return f"{job} ({job_class}): {row.requests} requests, {times}"
+    return f"{job} ({job_class}): no request seen whole"
+
+
+def kernel_table(rows: Sequence[KernelRow]) -> render.Table:
+    """Of one job."""
+    columns = ("KERNEL", "SHAPE", "LAUNCHES", "P50", "P99", "TOTAL", "PREEMPTED")
+    table = render.table(columns, right=columns[2:], keys=columns[:2], cut=columns[:1])
     for row in rows:
         table.add_row(
-            render.plain(row.job),
-            row.job_class,
             render.plain(row.kernel),
             row.shape,
             str(row.launches),
@@ -297,19 +320,5 @@ def _kernel_table(rows: Sequence[KernelRow]) -> Any:
             render.time_ns(row.p99_ns),
             render.time_ns(row.total_ns),
             str(row.preemptions),
-        )
-    return table
-
-
-def _request_table(rows: Sequence[RequestRow]) -> Any:
-    columns = ("JOB", "CLASS", "REQUESTS", "P50", "P99")
-    table = render.table(columns, right=columns[2:])
-    for row in rows:
-        table.add_row(
-            render.plain(row.job),
-            row.job_class,
-            str(row.requests),
-            render.time_ns(row.p50_ns),
-            render.time_ns(row.p99_ns),
         )
     return table

@@ -77,6 +77,8 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tally", "simulate", "--save-trace", "/nonesuch/t"], 1, "cannot write /nonesuch/t"),
         (["tally", "simulate", "--turnaround-us", "-5"], 2, "-5.0 is not in the range"),
         (["tally", "simulate", "--stops-percent", "101"], 2, "101.0 is not in the range"),
+        (["tally", "simulate", "--stops-percent", "nan"], 2, "'nan' is not a valid number."),
+        (["tally", "simulate", "--seed", "-1"], 2, "-1 is not in the range"),
         (["tally", "simulate", "--hysteresis-us", "-5"], 2, "-5.0 is not in the range"),
         (["tally", "simulate", "--seconds", "0"], 2, "0.0 is not in the range"),
         (["tally", "simulate", "--load", "1.5"], 2, "1.5 is not in the range"),
@@ -97,6 +99,11 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tallyd", "--devcie", "soft"], 2, "Did you mean '--device'?"),
         (["tallyd", "--device", "sofft"], 2, "use auto, cuda, soft or soft:N"),
         (["tallyd", "--config", "/nonesuch.toml"], 2, "/nonesuch.toml: cannot be read"),
+        (
+            ["tallyd", "--stops-percent-max", "x"],
+            2,
+            'tallyd: --stops-percent-max: "x" is not a number',
+        ),
         (["tallyd", "extra"], 2, "unexpected extra argument"),
     ],
 )
@@ -151,9 +158,18 @@ def test_the_version_flag(name: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{name} {tally.__version__}\n")
 
 
-@pytest.mark.parametrize("argv", [[], *([name] for name in COMMANDS), ["trace"], ["profile"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *([name] for name in ("tally", "tallyd")),
+        *(["tally", name] for name in COMMANDS),
+        *(["tally", *pair.split()] for pair in ("trace record", "trace show")),
+        *(["tally", *pair.split()] for pair in ("profile show", "profile clear")),
+    ],
+)
 def test_help_is_not_cut_off(argv: list[str]) -> None:
-    done = run("tally", *argv, "--help")
+    done = run(*argv, "--help", env={"COLUMNS": "80"})
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
     assert done.returncode == 0 and "..." not in done.stdout.replace("COMMAND...", "").replace(
         "[ARGS]...", ""
     )
@@ -430,14 +446,21 @@ def test_run_imports_nothing_heavy() -> None:
 def test_ps_and_stats(supervised: Supervised) -> None:
     with supervised.client() as client:
         job = client.start_job(["prog", "[bold]arg"], name="[red]shown", job_class="high")
+        with supervised.client() as other:
+            other.start_job(["other"], priority=-7, weight=3)
     done = run("tally", "ps", runtime_dir=supervised.runtime_dir)
     assert done.returncode == 0, done.stderr
     assert "[red]shown" in done.stdout and "prog [bold]arg" in done.stdout
+    heading, first, second = (line.split() for line in done.stdout.splitlines()[:3])
+    assert heading[2:6] == ["CLASS", "PRIORITY", "WEIGHT", "STATE"]
+    assert first[2:6] == ["high", "0", "-", "running"]
+    assert second[2:6] == ["best-effort", "-7", "3", "running"]
     done = run("tally", "stats", runtime_dir=supervised.runtime_dir)
     assert done.returncode == 0, done.stderr
     assert "device 0: stub device, ready" in done.stdout
-    assert "policy tally; turnaround p50 9us, p99 29us, max 30us of 10; mean 10us" in done.stdout
-    assert "estimated 11us (off by 2us); 2 starts over the bound" in done.stdout
+    assert "policy tally; high launches that met best-effort work: 10\n" in done.stdout
+    assert "turnaround p50 9us, p99 29us, max 30us, mean 10us\n" in done.stdout
+    assert "estimated 11us (off by 2us); starts over the bound: 2\n" in done.stdout
     done = run("tally", "stats", "--schedule", runtime_dir=supervised.runtime_dir)
     assert done.returncode == 0, done.stderr
     assert "PREEMPTED" in done.stdout and "[red]shown" in done.stdout

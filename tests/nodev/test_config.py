@@ -64,9 +64,7 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_environment_typos() -> None:
     with pytest.raises(ConfigError, match='"TALLY_DEVCE"; did you mean "TALLY_DEVICE"'):
         config.load({"TALLY_DEVCE": "soft"})
-    with pytest.raises(
-        ConfigError, match='TALLY_SOFT_WORKERS: soft_workers: "x" is not an integer'
-    ):
+    with pytest.raises(ConfigError, match='TALLY_SOFT_WORKERS: "x" is not an integer'):
         config.load({"TALLY_SOFT_WORKERS": "x"})
     config.load({"TALLY_JOB": "1-abcd", "TALLY_HOUSE_NAME": "of another program"})
 

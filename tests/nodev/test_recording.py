@@ -273,10 +273,10 @@ def test_show_sums_up_by_job_and_kernel(tmp_path: Path) -> None:
     text = run(trace_command.command, "show", path)
     assert "36 launches" not in text and "26 launches in 2.0 s; 3 records lost; 1 of them" in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["web", "high", "gemm", "8", "of", "64", "10", "60us", "60us", "600us", "0"] in rows
-    assert ["web", "high", "add", "4", "of", "64", "11", "10us", "10us", "100us", "0"] in rows
-    assert ["web", "high", "10", "127us", "127us"] in rows
-    assert ["train", "best-effort", "5", "850us", "850us"] in rows
+    assert ["gemm", "8", "of", "64", "10", "60us", "60us", "600us", "0"] in rows
+    assert ["add", "4", "of", "64", "11", "10us", "10us", "100us", "0"] in rows
+    assert "web (high): 10 requests, p50 127us, p99 127us\nKERNEL" in text
+    assert "train (best-effort): 5 requests, p50 850us, p99 850us\nKERNEL" in text
     data = json.loads(run(trace_command.command, "show", "--json", path))
     assert data["complete"] and data["lost"] == 3 and len(data["kernels"]) == 3
 

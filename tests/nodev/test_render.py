@@ -11,8 +11,11 @@ import pytest
 from rich.console import Console
 
 from tally import render
-from tally.commands import stats
+from tally.commands import profile as profile_command
+from tally.commands import stats, trace
 from tally.render import PIPE_WIDTH, Table
+from tally.scheduler.plans import PlanRecord
+from tally.scheduler.profiles import Profile
 
 
 def lines(table: Table, width: int) -> list[str]:
@@ -105,3 +108,24 @@ def test_statistics_fit_80_columns(columns: tuple[str, ...]) -> None:
     assert "12-a4f2" in text and "waiting 12.3s" in text and "123456789" in text
     assert text.count("100ms") == len(columns) - 1
     assert all(name.strip() in text for name in columns)
+
+
+def test_kernels_fit_80_columns_in_one_part() -> None:
+    """Recordings and profiles have hundreds of rows: parts below one another cannot be read."""
+    name, shape = "a_kernel_with_a_name_as_compilers_give_it", "2048x64 of 32x16"
+    row = trace.KernelRow("web", "high", name, shape, 123_456, 1.23e6, 4.56e6, 10**11, 1234)
+    record = PlanRecord(1, 2048, (10**6, 10**6, 0, 10**6), (12_345_678, 0, 0, 3), 0)
+    profile = Profile("H100", "c0de", name, shape, record)
+    for table in (trace.kernel_table([row]), profile_command.table_of([profile], 31_600)):
+        shown = lines(table, 80)
+        assert len(shown) == 2 and all(len(line) <= 80 for line in shown)
+        assert shape in shown[1]
+
+
+def test_the_devices_lines_fit_80_columns() -> None:
+    turnaround = {"count": 10**9, "p50_ns": 123_456, "p99_ns": 1_234_567, "max_ns": 143_000_000}
+    turnaround |= {"sum_ns": 10**15, "estimated_sum_ns": 10**16, "error_sum_ns": 10**16}
+    schedule = {"policy": "timeslice", "turnaround": turnaround, "oversized": 10**9}
+    shown = stats.schedule_lines(schedule)
+    assert all(len(line) <= 78 for line in shown), "and two for the indent"
+    assert "p99 1.23ms" in shown[1] and "1000000000" in shown[2]
