@@ -109,7 +109,7 @@ SOFT_API CUresult cuEventQuery(CUevent handle)
     CUresult result = enter_event(&call, handle, &event);
     if (result != CUDA_SUCCESS)
         return result;
-    result = reached(event) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    result = reached(event) ? (CUresult)atomic_load(&call.tenant->error) : CUDA_ERROR_NOT_READY;
     soft_unlock();
     return result;
 }

@@ -63,7 +63,8 @@ SOFT_API CUresult cuStreamQuery(CUstream handle)
     CUresult result = enter_stream(&call, handle, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    result = stream->head ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    /* The error anew: it may have come since the call began, and have emptied the stream. */
+    result = stream->head ? CUDA_ERROR_NOT_READY : (CUresult)atomic_load(&call.tenant->error);
     soft_unlock();
     return result;
 }

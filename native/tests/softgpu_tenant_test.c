@@ -87,6 +87,32 @@ static void test_fault_during_calls(void)
     }
 }
 
+/* Who asks at the moment of the fault hears of it: work that has failed is over, but not well. */
+static void test_fault_during_queries(void)
+{
+    for (int round = 0; round < 300; round++) {
+        struct fixture f;
+        CUstream stream;
+        CUevent event;
+        CUresult result;
+        OK(softgpuTenantCreate(&f.tenant));
+        OK(softgpuTenantSet(f.tenant));
+        fixture_open(&f);
+        CUdeviceptr fake = fake_new();
+        OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+        OK(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+        launch(f.fault, 3, stream, fake, 0);
+        bool recorded = round % 2 && cuEventRecord(event, stream) == CUDA_SUCCESS;
+        do
+            result = recorded ? cuEventQuery(event) : cuStreamQuery(stream);
+        while (result == CUDA_ERROR_NOT_READY);
+        CHECK(result == CUDA_ERROR_ILLEGAL_ADDRESS);
+        OK(softgpuTenantDestroy(f.tenant));
+        OK(softgpuTenantSet(0));
+        OK(cuDevicePrimaryCtxRelease_v2(0));
+    }
+}
+
 /* Everything that can be under way when a tenant goes. */
 static void test_destroy(void)
 {
@@ -232,6 +258,7 @@ void test_tenants(void)
 {
     test_isolation();
     test_fault_during_calls();
+    test_fault_during_queries();
     test_destroy();
     test_pinned();
     test_launch_times();
