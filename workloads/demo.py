@@ -205,9 +205,26 @@ def show(scenarios: list[Scenario], trainer_alone: float, console: Console) -> N
             "" if steps is None else f"{steps:.1f}",
         )
     table.add_row("(trainer alone)", "", "", "", "", "", f"{trainer_alone:.1f}")
-    console.print("\nThe service's latency, from arrival to answer:\n")
+    count = scenarios[0].service["latency"]["count"]
+    console.print(f"\nThe service's latency, from arrival to answer, of {count} requests each:\n")
     console.print(table)
-    console.print("\nSTEPS/s are the trainer's.\n")
+    console.print("\nSTEPS/s are the trainer's. In short:\n")
+    for line in in_words(scenarios, trainer_alone):
+        console.print(line)
+    console.print("")
+
+
+def in_words(scenarios: list[Scenario], trainer_alone: float) -> list[str]:
+    """What the service and the trainer have left of what they do alone."""
+    alone = scenarios[0].service["latency"]["p99"]
+    lines = []
+    for scenario in scenarios[1:]:
+        times = scenario.service["latency"]["p99"] / alone
+        share = (scenario.trainer_steps_per_second or 0.0) / trainer_alone
+        lines.append(
+            f"{scenario.title}: p99 {times:.2f} times alone's, trainer at {share:.0%} of its speed"
+        )
+    return lines
 
 
 def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
@@ -225,14 +242,16 @@ def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
         service = scenario.service
         latency = np.asarray(service["latency_ms"])
         arrival = np.asarray(service["arrival_ms"]) / 1e3
-        left.plot(arrival, latency, ".", ms=4, alpha=0.6, color=color, label=scenario.title)
+        p99 = service["latency"]["p99"]
+        left.plot(arrival, latency, ".", ms=4, alpha=0.6, color=color)
         order = np.sort(latency)
-        right.plot(order, np.arange(1, len(order) + 1) / len(order), color=color)
-        right.axvline(service["latency"]["p99"], color=color, ls=":", lw=1)
+        label = f"{scenario.title}: p99 {p99:.1f} ms"
+        right.plot(order, np.arange(1, len(order) + 1) / len(order), color=color, label=label)
+        right.axvline(p99, color=color, ls=":", lw=1)
     left.set(xlabel="arrival (s)", ylabel="latency (ms)", yscale="log", title="every request")
-    right.set(xlabel="latency (ms), dotted: p99", ylabel="share", xscale="log", ylim=(0, 1.02))
-    right.set_title("distribution")
-    left.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=3, frameon=False)
+    right.set(xlabel="latency (ms), dotted: p99", ylabel="share of requests that took at most this")
+    right.set(xscale="log", ylim=(0, 1.02), title="distribution")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     for axis in (left.yaxis, right.xaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter("{x:g}")

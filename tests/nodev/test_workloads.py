@@ -67,10 +67,13 @@ def shown(show: Callable[[Console], None]) -> list[str]:
 
 
 def test_the_demos_table_fits_a_terminal() -> None:
-    latency = {"p50": 1234.5, "p95": 1234.5, "p99": 12345.6}
+    latency = {"p50": 1234.5, "p95": 1234.5, "p99": 12345.6, "count": 301}
     service = {"latency": latency, "throughput_per_second": 100.0, "accuracy": 1.0}
     title = "beside a trainer, tally"
-    lines = shown(lambda console: demo.show([demo.Scenario(title, service, 1000.0)], 1e3, console))
+    alone = demo.Scenario("alone", {**service, "latency": {**latency, "p99": 98.7}}, None)
+    both = [alone, demo.Scenario(title, service, 1000.0)]
+    lines = shown(lambda console: demo.show(both, 2e3, console))
+    assert f"{title}: p99 125.08 times alone's, trainer at 50% of its speed" in lines
     assert not any("…" in line for line in lines)
     header = next(line for line in lines if line.startswith("SERVICE"))
     assert " ".join(header.split()) == "SERVICE p50 ms p95 ms p99 ms ANSWERS/s RIGHT STEPS/s"
