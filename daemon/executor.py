@@ -299,6 +299,7 @@ def _schedule(engine: Engine, options: argparse.Namespace) -> None:
             limits,
             turnaround_ns_max=bound_ns,
             stops_permil_max=round(options.stops_percent_max * 10),
+            # Still below gap_wait_ns_max: services do not pause for longer on a slower device.
             hysteresis_ns=round(limits.hysteresis_ns * min(scale, HYSTERESIS_SCALE_MAX)),
             quantum_ns=round(limits.quantum_ns * scale),
             timeslice_ns=round(limits.timeslice_ns * scale),

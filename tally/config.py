@@ -176,8 +176,8 @@ class Config:
     stops_percent_max: float = setting(
         2.0,
         "What best-effort work may cost high jobs by starting in their short gaps, in percent of "
-        "their time (steps of 0.1); gaps that are long in comparison with a stop are always "
-        "used.",
+        "their time (steps of 0.1). Gaps of 1 ms and more are always used, and shorter ones that "
+        "are long in comparison with a stop.",
         between(0, 100),
     )
     metrics_address: str = setting(

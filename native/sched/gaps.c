@@ -3,9 +3,11 @@
  * What starts in a gap holds high up at the gap's end, by as much as it takes to stop. A service that computes
  * on the CPU between its launches has many short gaps and a few long ones: to start in each of the short ones
  * would cost it dearly and harvest little. So the lengths of past gaps are kept. Stops may cost a share of
- * high's time, in which short gaps count too: they are a part of its requests. That pays for all gaps that are
- * long in comparison with a stop, and for the longest of the others; the wait is what it takes to tell these
- * from shorter ones. Of gaps that are as long as one another, as many are used as the share pays for. */
+ * high's time, in which short gaps count too: they are a part of its requests. That pays for all gaps that
+ * are long in comparison with a stop, and for the longest of the others; the wait is what it takes to tell
+ * these from shorter ones. Of gaps that are as long as one another, as many are used as the share pays for,
+ * if they hold more than all longer ones do. So best-effort work does not wait for ever beside a service
+ * whose gaps are all short, however long its stops take, unless the share is 0. */
 #include "state.h"
 
 #define FLOOR_SHIFT 10u   /* gaps below 1 us are alike */
@@ -43,32 +45,51 @@ static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns) {
 }
 
 /* Whether this gap is one of the `some` in `all` that are used, which multiples of the golden ratio spread
- * evenly, however the two change from gap to gap. */
+ * evenly, however the two change from gap to gap. However few they are, one of the next gaps is one. */
 static bool has_turn(const struct gaps *gaps, uint64_t some, uint64_t all) {
     uint64_t point = (gaps->number * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
-    return point * all < some << 32;
+    return (unsigned __int128)point * all < (unsigned __int128)some << 32;
 }
 
-uint64_t tally_sched_gap_wait(const struct tally_sched *s, uint64_t stop_ns) {
+/* Whether gaps of this length, as many as the time that is left pays for, hold more than all longer ones. */
+static bool gives_more(uint64_t long_ns, uint64_t left_ns, uint64_t gap_ns, uint64_t stop_ns) {
+    return (unsigned __int128)left_ns * gap_ns >= (unsigned __int128)long_ns * stop_ns;
+}
+
+uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns) {
     const struct gaps *gaps = &s->gaps;
     if (gaps->count < KNOWN) return guess(s, stop_ns);
     uint64_t permil = s->limits.stops_permil_max, longest_ns = s->limits.gap_wait_ns_max;
     if (stop_ns < longest_ns * permil / PERMIL) longest_ns = stop_ns * PERMIL / permil; /* pays for itself */
     uint32_t bucket = bucket_of(longest_ns);
-    uint64_t short_ns = 0, long_ns = 0, used = 0;
+    uint64_t short_ns = 0, long_ns = 0, cost_ns = 0;
     for (uint32_t i = 0; i < bucket; i++) short_ns += gaps->counts[i] * floor_of(i);
     for (uint32_t i = bucket; i < GAP_BUCKETS; i++) {
         long_ns += gaps->counts[i] * floor_of(i);
-        used += gaps->counts[i];
+        cost_ns += gaps->counts[i] * stop_ns;
     }
-    uint64_t affordable = (gaps->busy_ns + short_ns) / PERMIL * permil / stop_ns;
-    uint64_t left = affordable > used ? affordable - used : 0;
+    uint64_t left_ns = (gaps->busy_ns + short_ns) / PERMIL * permil;
+    left_ns = left_ns > cost_ns ? left_ns - cost_ns : 0;
     for (; bucket > 0; bucket--) {
-        uint64_t these = gaps->counts[bucket - 1];
-        if (these > left && (used > 0 || !has_turn(gaps, left, these))) break;
-        left -= these < left ? these : left;
+        uint64_t these = gaps->counts[bucket - 1], gap_ns = floor_of(bucket - 1);
+        if (these * stop_ns > left_ns && (!gives_more(long_ns, left_ns, gap_ns, stop_ns) ||
+                                          !has_turn(gaps, left_ns, these * stop_ns)))
+            break;
+        left_ns -= these * stop_ns < left_ns ? these * stop_ns : left_ns;
+        long_ns += these * gap_ns;
     }
     return floor_of(bucket);
+}
+
+uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns) {
+    struct gaps *gaps = &s->gaps;
+    uint64_t bound_ns = tally_sched_bound(s);
+    if (stop_ns > bound_ns) return tally_sched_weigh_gap(s, stop_ns);
+    if (gaps->bound_ns != bound_ns) {
+        gaps->wait_ns = tally_sched_weigh_gap(s, bound_ns);
+        gaps->bound_ns = bound_ns;
+    }
+    return gaps->wait_ns;
 }
 
 void tally_sched_high_came(struct tally_sched *s) {
@@ -82,6 +103,12 @@ void tally_sched_high_came(struct tally_sched *s) {
 
 void tally_sched_high_went(struct tally_sched *s) {
     s->gaps.busy_ns += s->now_ns - s->gaps.busy_since_ns;
+    s->gaps.bound_ns = 0;
     s->high_idle_ns = s->now_ns;
-    s->gaps.wait_ns = tally_sched_gap_wait(s, tally_sched_bound(s));
+}
+
+void tally_sched_forget_gaps(struct tally_sched *s) {
+    bool busy = s->sums[TALLY_SCHED_HIGH].outstanding > 0;
+    uint64_t since_ns = busy ? s->now_ns : s->gaps.busy_since_ns;
+    s->gaps = (struct gaps){.number = s->gaps.number, .busy_since_ns = since_ns};
 }

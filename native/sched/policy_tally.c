@@ -9,15 +9,12 @@
 /* Whether high's idle time is likely to go on for longer than it is worth waiting for. A launch over the bound
  * runs alone, and waits longer. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t wait_ns = s->limits.hysteresis_ns, longest_ns = s->limits.gap_wait_ns_max;
-    if (longest_ns < wait_ns) longest_ns = wait_ns;
-    if (s->high_idle_ns == 0 || s->now_ns >= s->high_idle_ns + longest_ns) return true;
-    uint64_t stop_ns = tally_sched_unstoppable_of(s, launch, form);
-    if (form != FORM_WHOLE)
-        wait_ns = stop_ns <= tally_sched_bound(s) ? s->gaps.wait_ns : tally_sched_gap_wait(s, stop_ns);
-    uint64_t from = s->high_idle_ns + wait_ns;
-    if (s->now_ns < from) tally_sched_wish(s, from);
-    return s->now_ns >= from;
+    uint64_t gone_ns = s->high_idle_ns;
+    if (gone_ns == 0 || s->now_ns >= gone_ns + tally_sched_longest_wait(s)) return true;
+    uint64_t wait_ns = s->limits.hysteresis_ns;
+    if (form != FORM_WHOLE) wait_ns = tally_sched_gap_wait(s, tally_sched_unstoppable_of(s, launch, form));
+    if (s->now_ns < gone_ns + wait_ns) tally_sched_wish(s, gone_ns + wait_ns);
+    return s->now_ns >= gone_ns + wait_ns;
 }
 
 /* The next launch of a session that may start now, over its queues in turn; NONE. */

@@ -225,6 +225,7 @@ static int note_started(struct tally_sched *s, const struct tally_sched_event *e
 
 static int set_policy(struct tally_sched *s, const struct tally_sched_event *event) {
     if (event->policy >= tally_sched_policy_count()) return TALLY_SCHED_INVALID;
+    if (event->policy != s->policy) tally_sched_forget_gaps(s); /* high took a different time for its work */
     s->policy = event->policy;
     s->turn = NONE;
     s->turn_ending = false;
@@ -254,6 +255,7 @@ static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     case TALLY_SCHED_SET_LIMITS:
         if (!limits_ok(&event->limits)) return TALLY_SCHED_INVALID;
         s->limits = event->limits;
+        s->gaps.bound_ns = 0;
         return 0;
     default: return TALLY_SCHED_INVALID;
     }

@@ -83,7 +83,8 @@ struct gaps {
     uint32_t counts[GAP_BUCKETS], count; /* by length */
     uint64_t busy_ns, busy_since_ns;     /* high's time between these gaps */
     uint64_t number;                     /* of gaps so far */
-    uint64_t wait_ns;                    /* in this gap, for what takes as long to stop as the bound allows */
+    uint64_t wait_ns, bound_ns;          /* how long what stops within the bound waits in this gap, and the
+                                            bound when that was computed; 0: it was not */
 };
 
 struct tally_sched {
@@ -183,11 +184,19 @@ void tally_sched_note_clearance(struct tally_sched *s, const struct launch *laun
 void tally_sched_forget_arrivals(struct tally_sched *s);
 void tally_sched_forget_arrivals_of(struct tally_sched *s, uint32_t session);
 
-/* gaps.c: high's class has something to do again, or nothing any more; how long after its last launch work
- * that takes so long to stop (at least 1 ns) should wait. */
+/* gaps.c: high's class has something to do again, or nothing any more; past gaps say nothing any more. */
 void tally_sched_high_came(struct tally_sched *s);
 void tally_sched_high_went(struct tally_sched *s);
-uint64_t tally_sched_gap_wait(const struct tally_sched *s, uint64_t stop_ns);
+void tally_sched_forget_gaps(struct tally_sched *s);
+/* How long after high's last launch work that takes so long to stop should wait: at most the longest wait.
+ * What stops within the bound is taken to fill it. */
+uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns);
+/* The same, computed anew, for the time itself. */
+uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns);
+static inline uint64_t tally_sched_longest_wait(const struct tally_sched *s) {
+    const struct tally_sched_limits *limits = &s->limits;
+    return limits->gap_wait_ns_max > limits->hysteresis_ns ? limits->gap_wait_ns_max : limits->hysteresis_ns;
+}
 
 /* lists.c */
 void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);

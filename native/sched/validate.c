@@ -176,6 +176,33 @@ static const char *check_arrivals(const struct tally_sched *s) {
     return NULL;
 }
 
+static const char *check_gaps(const struct tally_sched *s) {
+    const struct gaps *gaps = &s->gaps;
+    uint32_t count = 0;
+    bool busy = s->sums[TALLY_SCHED_HIGH].outstanding > 0;
+    for (uint32_t i = 0; i < GAP_BUCKETS; i++) count += gaps->counts[i];
+    CHECK(gaps->count == count && count <= gaps->number, "the count of high's gaps is wrong");
+    CHECK(s->high_idle_ns <= s->now_ns && gaps->busy_since_ns <= s->now_ns && gaps->busy_ns <= s->now_ns,
+          "high was idle or busy before its time");
+    CHECK(busy ? s->high_idle_ns <= gaps->busy_since_ns : gaps->busy_since_ns <= s->high_idle_ns,
+          "high has come or gone unnoticed");
+    if (busy || gaps->bound_ns != tally_sched_bound(s)) return NULL;
+    CHECK(gaps->wait_ns == tally_sched_weigh_gap(s, gaps->bound_ns), "the wait in this gap is out of date");
+    CHECK(gaps->wait_ns <= tally_sched_longest_wait(s), "best-effort work waits for too long");
+    return NULL;
+}
+
+/* Best-effort work that only waits for high's gap to go on is called again in time, whatever else happens. */
+static const char *check_waits(const struct tally_sched *s) {
+    if (!tally_sched_policies[s->policy].bounded || s->sums[TALLY_SCHED_HIGH].outstanding > 0 ||
+        s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 || s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0 ||
+        s->closing > 0 || tally_sched_out_full(s))
+        return NULL;
+    CHECK(s->timer_ns <= s->high_idle_ns + tally_sched_longest_wait(s),
+          "best-effort work is held back for longer than the longest wait");
+    return NULL;
+}
+
 const char *tally_sched_validate(const struct tally_sched *s) {
     struct tally tally = {0};
     const char *wrong = NULL;
@@ -199,7 +226,9 @@ const char *tally_sched_validate(const struct tally_sched *s) {
     }
     CHECK(flagged == tally.flagged, "the list of guarded starts is incomplete");
     CHECK(s->closing == tally.closing, "the count of closing sessions is wrong");
-    if ((wrong = check_jobs(s)) || (wrong = check_arrivals(s))) return wrong;
+    if ((wrong = check_jobs(s)) || (wrong = check_arrivals(s)) || (wrong = check_gaps(s)) ||
+        (wrong = check_waits(s)))
+        return wrong;
     bool decided = tally_sched_high_at_once(s) && !tally_sched_out_full(s);
     for (uint32_t at = s->waiting[TALLY_SCHED_HIGH].head; decided && at != NONE; at = s->launches[at].waiting_next)
         CHECK(s->queues[s->launches[at].queue].cursor != at ||

@@ -78,11 +78,13 @@ class Device:
         self.order = 0
         self.last_finish_ns = 0  # of best-effort work
         self.completed: list[int] = []
+        self.high_gone_ns = 0  # when the last launch of high went
         self.lenient = False  # after a live change, what was in flight before may be over the bound
 
     # ---- what the scheduler says ----------------------------------------------------------------
 
     def obey(self, out: list[Instruction]) -> None:
+        high_before = bool(self._of_high())
         for instruction in self.mangle(out):
             match instruction:
                 case Start():
@@ -111,7 +113,24 @@ class Device:
                     del self.classes[session]
                 case SetTimer(time_ns):
                     self.timer_ns = time_ns
+        if high_before and not self._of_high():
+            self.high_gone_ns = self.now_ns
+        self._check_waits()
         self.sched.validate()
+
+    def _of_high(self) -> list[Job]:
+        return [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
+
+    def _check_waits(self) -> None:
+        """With high gone and nothing on the device, best-effort work is called when high has been
+        gone for the longest wait, or earlier."""
+        if self.policy not in ("tally", "kernel") or self._of_high() or self._flights():
+            return
+        if not self.jobs:
+            return
+        longest = max(self.limits.hysteresis_ns, self.limits.gap_wait_ns_max)
+        assert self.timer_ns is not None, "nobody will ever call what waits"
+        assert self.timer_ns <= self.high_gone_ns + longest, "waits for too long"
 
     @property
     def bound_ns(self) -> int:
@@ -171,8 +190,7 @@ class Device:
         return sum(max(whole.get(q, 0), longest.get(q, 0)) for q in whole.keys() | longest.keys())
 
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
-        high = [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
-        assert not high, "best-effort starts while high is busy"
+        assert not self._of_high(), "best-effort starts while high is busy"
         if self.lenient or self.policy != "tally":
             return
         # A queue's starts run one after the other, guarded ones last, and do not begin once told:
@@ -203,6 +221,20 @@ class Device:
     def close(self, session: int) -> None:
         self.closing.add(session)
         self.obey(self.sched.close(self.now_ns, session))
+
+    def change(self, session: int, job_class: JobClass, **words: int) -> None:
+        """The session's class becomes this one; what it has in flight goes along."""
+        high_before = bool(self._of_high())
+        self.classes[session] = job_class
+        self.lenient = True
+        if high_before and not self._of_high():
+            self.high_gone_ns = self.now_ns
+        self.obey(self.sched.set_session(self.now_ns, session, job_class, **words))
+
+    def set_limits(self, limits: Limits) -> None:
+        self.lenient |= limits.turnaround_ns_max != self.limits.turnaround_ns_max
+        self.limits = limits
+        self.obey(self.sched.set_limits(self.now_ns, limits))
 
     def submit(self, session: int, queue: int, launch: int, blocks: int, plan: Plan) -> None:
         job = Job(session, queue, blocks, plan, self.order)

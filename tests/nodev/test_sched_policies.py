@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sched_steps import (
+    GUARDED,
+    HIGH,
+    LIMITS,
+    LONG,
+    LOW,
+    RESUMED,
+    SHORT,
+    SLICED,
+    US,
+    Checked,
+    make,
+)
 
 from tally.scheduler.core import (
     Closed,
@@ -12,8 +25,6 @@ from tally.scheduler.core import (
     Dropped,
     Instruction,
     InvalidEventError,
-    JobClass,
-    Limits,
     Plan,
     PlanKind,
     Preempt,
@@ -24,48 +35,6 @@ from tally.scheduler.core import (
     StartFlag,
     policies,
 )
-
-HIGH, LOW = JobClass.HIGH, JobClass.BEST_EFFORT
-US = 1000
-LIMITS = Limits(
-    turnaround_ns_max=30 * US,
-    alone_ns_max=0,
-    hysteresis_ns=50 * US,
-    gap_wait_ns_max=500 * US,
-    quantum_ns=1000 * US,
-    timeslice_ns=1000 * US,
-    preemptible_depth=1,
-    stops_permil_max=20,
-)
-SHORT = Plan(PlanKind.WHOLE, whole_ns=10 * US)
-LONG = Plan(PlanKind.PREEMPTIBLE, whole_ns=5000 * US, stop_ns=20 * US)
-SLICED = Plan(PlanKind.SLICED, slice_blocks=8, whole_ns=60 * US, slice_ns=15 * US)
-FINAL, GUARDED, RESUMED = StartFlag.FINAL, StartFlag.PREEMPTIBLE, StartFlag.RESUMED
-
-
-class Checked:
-    """A scheduler whose state is checked after every call."""
-
-    def __init__(self, sched: Scheduler) -> None:
-        self.sched = sched
-
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
-        def call(*args: object, **words: object) -> list[Instruction]:
-            out: list[Instruction] = getattr(self.sched, name)(*args, **words)
-            self.sched.validate()
-            return out
-
-        return call
-
-
-def make(policy: str = "tally", limits: Limits = LIMITS, high: int = 1, low: int = 2) -> Checked:
-    """Sessions 0.. are high, 10.. best-effort."""
-    sched = Checked(Scheduler(policy, limits=limits))
-    for i in range(high):
-        sched.open(0, i, HIGH)
-    for i in range(low):
-        sched.open(0, 10 + i, LOW)
-    return sched
 
 
 def test_policies_are_one_table() -> None:
@@ -345,57 +314,6 @@ def test_others_use_the_gap_that_an_oversized_launch_waits_out() -> None:
     assert s.launch(511 * US, 11, 11, 5, 1, SHORT) == []
     assert s.finished(512 * US, 3, 0, 1) == [Complete(3)]
     assert s.finished(520 * US, 4, 0, 1) == [Complete(4), Start(2, 0, 1)]
-
-
-def wait_after(gaps: list[int], busy: int = 100 * US, stop: int = 20 * US, permil: int = 20) -> int:
-    """High works for `busy` ns before each of these gaps and after the last: how long a guarded
-    launch that takes `stop` ns to stop then waits."""
-    s = make(limits=replace(LIMITS, stops_permil_max=permil))
-    at = 0
-    for gap in [*gaps, 0]:
-        s.launch(at, 0, 0, 0, 1, SHORT)
-        s.finished(at + busy, 0, 0, 1)
-        at += busy + gap
-    out = s.launch(at, 10, 10, 1, 100, replace(LONG, stop_ns=stop))
-    waited = 0
-    if isinstance(out[0], SetTimer):
-        waited = out[0].time_ns - at
-        out = s.timer(out[0].time_ns)
-    assert out == [Start(1, 0, 100, 0, GUARDED)]
-    return waited
-
-
-def test_best_effort_work_waits_out_gaps_that_are_short_and_many() -> None:
-    chatty = [*[60 * US] * 20, 5000 * US] * 4
-    over_60us = 65_536  # where a bucket of the histogram ends
-    assert wait_after(chatty) == over_60us
-    # To stop takes up to 30 us, the bound; short gaps are used once that is 2% of high's time.
-    assert wait_after(chatty, busy=1300 * US) == over_60us
-    assert wait_after(chatty, busy=1600 * US) == 0
-    # What takes longer to stop costs more.
-    assert wait_after(chatty, busy=1600 * US, stop=40 * US) == over_60us
-    assert wait_after(chatty, permil=500) == 0
-    assert wait_after(chatty, busy=5000 * US, permil=0) == over_60us
-
-
-def test_long_gaps_are_used_whatever_a_stop_costs() -> None:
-    assert wait_after([500 * US] * 20) == 0  # the longest wait there is
-    assert wait_after([60 * US, 600 * US] * 20) == 65_536
-    assert wait_after([60 * US, 600 * US] * 20, stop=1000 * US) == 65_536
-    assert wait_after([5000 * US] * 20, permil=0) == 0
-
-
-def test_of_gaps_that_are_all_short_and_alike_a_share_is_used() -> None:
-    waits = [wait_after([400 * US] * count, busy=30 * US) for count in range(50, 150)]
-    assert set(waits) == {0, 458_752}
-    # (30 + 393) us of time for each, as the histogram has them, and 2% of that over 30 us.
-    assert abs(waits.count(0) - 28) <= 2
-
-
-def test_without_enough_gaps_the_wait_is_the_one_that_is_set() -> None:
-    assert wait_after([60 * US] * 15) == 50 * US
-    assert wait_after([60 * US] * 15, stop=200 * US) == 200 * US
-    assert wait_after([60 * US] * 15, stop=900 * US) == 500 * US
 
 
 def test_an_unmeasured_launch_fills_the_bound() -> None:

@@ -32,6 +32,8 @@ LIMITS = Limits(
     stops_permil_max=20,
 )
 
+permils = st.sampled_from([0, 20, 1000])
+
 plans = st.one_of(
     st.builds(Plan, st.just(PlanKind.WHOLE), whole_ns=st.sampled_from([0, 1000, 15_000, 90_000])),
     st.builds(
@@ -51,7 +53,7 @@ plans = st.one_of(
         Plan,
         st.just(PlanKind.PREEMPTIBLE),
         whole_ns=st.just(900_000),
-        stop_ns=st.sampled_from([0, 8_000, 29_000, 70_000]),
+        stop_ns=st.sampled_from([0, 8_000, 29_000, 70_000, 400_000]),
     ),
 )
 
@@ -63,9 +65,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         policy=st.sampled_from(list(policies())),
         depth=st.integers(1, 3),
         room=st.sampled_from([8, 64]),
+        permil=permils,
     )
-    def begin(self, policy: str, depth: int, room: int) -> None:
-        self.device = Device(policy, replace(LIMITS, preemptible_depth=depth), room=room)
+    def begin(self, policy: str, depth: int, room: int, permil: int) -> None:
+        limits = replace(LIMITS, preemptible_depth=depth, stops_permil_max=permil)
+        self.device = Device(policy, limits, room=room)
         self.next_launch = 0
 
     def sessions(self) -> list[int]:
@@ -99,6 +103,26 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.next_launch += 1
                 self.device.submit(session, session * 3 + stream, launch, blocks, plan)
 
+    @precondition(lambda self: JobClass.HIGH in map(self.device.classes.get, self.sessions()))
+    @rule(
+        pick=st.integers(0, 63),
+        requests=st.integers(1, 40),
+        busy_ns=st.sampled_from([0, 3_000, 90_000]),
+        gaps_ns=st.lists(st.sampled_from([1, 5_000, 30_000, 130_000]), min_size=1, max_size=3),
+    )
+    def serve(self, pick: int, requests: int, busy_ns: int, gaps_ns: list[int]) -> None:
+        """A high session at work, with gaps between its launches."""
+        classes = self.device.classes
+        high = [session for session in self.sessions() if classes[session] == JobClass.HIGH]
+        session = high[pick % len(high)]
+        for request in range(requests):
+            self.launch(self.sessions().index(session), 0, 1, Plan(whole_ns=busy_ns), 1)
+            self.device.advance(busy_ns)
+            for queue in self.device.busy_queues():
+                if self.device.streams[queue]:
+                    self.device.run_blocks(queue, 1)
+            self.device.advance(gaps_ns[request % len(gaps_ns)])
+
     @rule(pick=st.integers(0, 63), count=st.integers(0, 30), scattered=st.booleans())
     def run(self, pick: int, count: int, scattered: bool) -> None:
         queues = self.device.busy_queues()
@@ -114,6 +138,21 @@ class SchedulerMachine(RuleBasedStateMachine):
     def close(self, pick: int) -> None:
         sessions = self.sessions()
         self.device.close(sessions[pick % len(sessions)])
+
+    @precondition(lambda self: self.sessions())
+    @rule(pick=st.integers(0, 63), high=st.booleans(), weight=st.integers(1, 4))
+    def change(self, pick: int, high: bool, weight: int) -> None:
+        sessions = self.sessions()
+        self.device.change(sessions[pick % len(sessions)], JobClass(high), weight=weight)
+
+    @rule(
+        hysteresis_ns=st.sampled_from([0, 20_000, 700_000]),
+        gap_wait_ns_max=st.sampled_from([0, 100_000, 10_000_000]),
+        permil=permils,
+    )
+    def set_limits(self, hysteresis_ns: int, gap_wait_ns_max: int, permil: int) -> None:
+        words = {"hysteresis_ns": hysteresis_ns, "gap_wait_ns_max": gap_wait_ns_max}
+        self.device.set_limits(replace(self.device.limits, **words, stops_permil_max=permil))
 
     @rule(policy=st.sampled_from(list(policies())))
     def set_policy(self, policy: str) -> None:

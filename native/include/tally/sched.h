@@ -51,14 +51,15 @@ struct tally_sched_limits {
     /* How long best-effort work waits after high's last launch: as long as it takes to tell high's short gaps
      * from its long ones (sched/gaps.c). */
     uint64_t hysteresis_ns;     /* until there have been enough gaps, and under policy `kernel` */
-    uint64_t gap_wait_ns_max;   /* never longer than that */
+    uint64_t gap_wait_ns_max;   /* never longer than that, or hysteresis_ns, if greater */
     uint64_t quantum_ns;        /* device time per round and unit of weight among best-effort jobs */
     uint64_t timeslice_ns;      /* one turn, policy `timeslice` */
     uint32_t preemptible_depth; /* guarded launches in flight in one queue: while one runs, the next is there.
                                    Above 1 only where flags go up in the order of the PREEMPT instructions,
                                    the youngest launch first: then whatever is behind a stopped launch does
                                    not begin, and program order holds. */
-    uint32_t stops_permil_max;  /* what stops in short gaps may cost high, in thousandths of its busy time */
+    uint32_t stops_permil_max;  /* what stops of work that starts in short gaps may cost high, in thousandths
+                                   of its time: busy, and these gaps. Longer gaps are always used */
 };
 
 struct tally_sched_config {
