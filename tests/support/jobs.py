@@ -31,6 +31,10 @@ class Service:
     def median_us(self, count: int = 30) -> float:
         return statistics.median(self.ask(count))
 
+    def talk(self, pauses: int) -> None:
+        """Serve one request: kernels of 4 ms with so many pauses of 0.5 ms between them."""
+        self._tell(f"talk {pauses}", "talked")
+
     def hold(self) -> None:
         """Begin a kernel that keeps the device busy."""
         self._tell("hold", "held")

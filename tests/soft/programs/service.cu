@@ -1,5 +1,7 @@
 /* A high-priority service, told what to do line by line:
  *   ask N      serves N requests, checks each, and answers "asked", then each one's time in us
+ *   talk N     serves one request of N + 1 kernels that take TALK_US each, and computes for PAUSE_US after each
+ *              but the last; answers "talked"
  *   hold       starts a kernel that keeps the device busy, and answers "held"
  *   release    lets that kernel end, waits for it, and answers "released" */
 #include "check.h"
@@ -12,6 +14,20 @@ __global__ void hold(volatile int *flag)
         ;
 }
 
+__device__ unsigned long long now_ns()
+{
+    unsigned long long ns;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns));
+    return ns;
+}
+
+__global__ void occupy(unsigned us)
+{
+    unsigned long long until = now_ns() + us * 1000ull;
+    while (now_ns() < until)
+        ;
+}
+
 __global__ void serve(const unsigned *in, unsigned *out, unsigned turns)
 {
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x, x = in[i];
@@ -21,6 +37,7 @@ __global__ void serve(const unsigned *in, unsigned *out, unsigned turns)
 }
 
 static const unsigned n = 4 * 64, turns = 500;
+static const unsigned TALK_US = 4000, PAUSE_US = 500;
 static unsigned *in, *out, wanted[n];
 
 static long request()
@@ -36,6 +53,17 @@ static long request()
     for (unsigned i = 0; i < n; i++)
         EXPECT(host[i] == wanted[i], "at %u: %u", i, host[i]);
     return (long)std::chrono::duration_cast<std::chrono::microseconds>(took).count();
+}
+
+static void talk(int pauses)
+{
+    for (int left = pauses; left >= 0; left--) {
+        occupy<<<1, 1>>>(TALK_US);
+        CHECK(cudaDeviceSynchronize());
+        auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(PAUSE_US);
+        while (left > 0 && std::chrono::steady_clock::now() < until)
+            ;
+    }
 }
 
 int main()
@@ -56,6 +84,7 @@ int main()
     hold<<<1, 1, 0, aside>>>(flag); /* compiled before it counts */
     CHECK(cudaStreamSynchronize(aside));
     request();
+    talk(1);
     puts("ready");
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
@@ -64,6 +93,9 @@ int main()
             for (int left = atoi(line + 4); left > 0; left--)
                 printf(" %ld", request());
             puts("");
+        } else if (strncmp(line, "talk ", 5) == 0) {
+            talk(atoi(line + 5));
+            puts("talked");
         } else if (strcmp(line, "hold\n") == 0) {
             *(volatile int *)flag = 0;
             hold<<<1, 1, 0, aside>>>(flag);
