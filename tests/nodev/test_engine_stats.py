@@ -53,7 +53,8 @@ def test_the_schedulers_histogram_is_taken_as_it_is() -> None:
     random = Random(6)
     values = [int(random.lognormvariate(12, 2)) for _ in range(1000)]
     scheduler = ffi.new("struct tally_sched_histogram *")
-    ours, wanted = ffi.new("struct tally_histogram[2]")
+    pair = ffi.new("struct tally_histogram[2]")
+    ours, wanted = pair
     for value in values:
         lib.tally_histogram_add(ffi.addressof(wanted), value)
         bucket = max(
