@@ -114,8 +114,8 @@ def counters(executor: ExecutorProcess, session: int) -> dict[str, int]:
 
 
 def both_stopped(executor: ExecutorProcess, client: Client, before: int) -> bool:
-    """Whether two launches are stopped. Where this process is kept waiting, they may have run to their
-    end before high came."""
+    """Whether two launches are stopped. Where this process is kept waiting, they may have run to
+    their end before high came."""
     deadline_s = time.monotonic() + STOP_SECONDS_MAX
     while counters(executor, client.session)["preemptions"] < before + 2:
         if time.monotonic() > deadline_s:
