@@ -239,7 +239,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--policy", default="tally", help="how launches are scheduled")
     parser.add_argument("--turnaround-us-max", type=float, default=0.0)
-    parser.add_argument("--stops-percent-max", type=float, default=2.0)
+    parser.add_argument("--stops-percent-max", type=float, help="if not the scheduler's own")
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
@@ -294,11 +294,13 @@ def _schedule(engine: Engine, options: argparse.Namespace) -> None:
     bound_ns = round((options.turnaround_us_max or default_us) * 1000)
     scale = max(1.0, bound_ns / (GPU_TURNAROUND_US * 1000))
     limits = Limits.default()
+    if options.stops_percent_max is not None:
+        permil = round(options.stops_percent_max * 10)
+        limits = dataclasses.replace(limits, stops_permil_max=permil)
     engine.set_limits(
         dataclasses.replace(
             limits,
             turnaround_ns_max=bound_ns,
-            stops_permil_max=round(options.stops_percent_max * 10),
             # Still below gap_wait_ns_max: services do not pause for longer on a slower device.
             hysteresis_ns=round(limits.hysteresis_ns * min(scale, HYSTERESIS_SCALE_MAX)),
             quantum_ns=round(limits.quantum_ns * scale),

@@ -246,7 +246,7 @@ def command(
     options = (turnaround_us, hysteresis_us, stops_percent, depth)
     how = study.Setting(load, seconds or SECONDS, seed, _limits(Limits.default(), *options))
     try:
-        known = mixes.load(mix_file or mixes.PUBLISHED)
+        known = mixes.load(mix_file) if mix_file else MIXES
         if all_pairs:
             _study(known, names, how, as_json)
             return

@@ -8,7 +8,7 @@ import pytest
 
 from tally import config, reference
 from tally.errors import ConfigError
-from tally.scheduler.core import policies
+from tally.scheduler.core import Limits, policies
 
 
 def write(folder: Path, text: str) -> Path:
@@ -92,6 +92,11 @@ def test_default_file(tmp_path: Path) -> None:
 
 def test_policies_are_the_cores() -> None:
     assert tuple(policies()) == config.POLICIES
+
+
+def test_defaults_are_the_cores() -> None:
+    """tally.config is a leaf and cannot ask."""
+    assert config.Config().stops_percent_max * 10 == Limits.default().stops_permil_max
 
 
 def test_every_setting_has_help_and_a_sound_default() -> None:
