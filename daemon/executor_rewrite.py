@@ -32,7 +32,7 @@ from .executor_refusals import Note, Refusals, of_error, of_variants
 
 log = logging.getLogger("tallyd.rewrite")
 
-PASSES_VERSION = 5  # raise it with every change of what the passes write
+PASSES_VERSION = 6  # raise it with every change of what the passes write
 CACHE_FILES_MAX = 4096
 SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tally.scheduler.ptx import polls
+
 from .syntax import Function, Immediate, Instruction, Register
 from .uses import writes
 
@@ -24,9 +26,7 @@ def sees_others(ins: Instruction) -> bool:
     if ins.opcode == "atom":
         reads_only = ins.operands[-1] == Immediate(0) and bool({"add", "or"} & set(ins.mods))
         return "cas" in ins.mods or "exch" in ins.mods or reads_only
-    return ins.opcode == "nanosleep" or (
-        ins.opcode == "ld" and bool({"volatile", "acquire", "relaxed", "mmio"} & set(ins.mods))
-    )
+    return ins.opcode == "nanosleep" or polls.is_strong_load(ins.opcode, ins.mods)
 
 
 def _may_wait_for_a_lane(ins: Instruction, literals: set[int]) -> bool:

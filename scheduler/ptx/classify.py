@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from tally.scheduler.ptx import spin
+from tally.scheduler.ptx import polls, spin
 from tally.scheduler.ptx.module import Function, Module
 
 
@@ -38,10 +38,8 @@ _CLUSTER = re.compile(
 )
 _DEVICE_LAUNCH = re.compile(r"cudaLaunchDevice|cudaGetParameterBuffer|cudaCDP|cudaGraphLaunch")
 _COMMUNICATION = re.compile(r"nccl|nvshmem", re.I)
-_SYSTEM_ATOMIC = re.compile(
-    r"\b(?:atom|red)\b[\w.:]*\.sys\b|\b(?:ld|st|fence)\.(?:acq|rel)\w*\.sys\b"
-)
-_GRID_SYNC = re.compile(r"cudaCGSynchronizeGrid|cooperative_groups.*grid_group.*sync")
+_SYSTEM_SCOPE = frozenset(("atom", "red", "ld", "st", "fence", "multimem"))
+_GRID_SYNC = re.compile(r"cudaCGSynchronizeGrid|\b\w*cooperative_groups\w*grid_group\w*sync\w*")
 
 
 def _text(module: Module, entry: Function) -> str:
@@ -54,6 +52,18 @@ def _text(module: Module, entry: Function) -> str:
 def _spins(module: Module, entry: Function, text: str) -> str | None:
     found = spin.find(module, entry)
     return f"{found[0].reason} at line {found[0].line}" if found else None
+
+
+def _system_scope(module: Module, entry: Function, text: str) -> str | None:
+    if ".sys" not in text:
+        return None
+    for function in module.reachable(entry):
+        for instruction in module.instructions(function):
+            name, modifiers = polls.split(instruction.opcode)
+            if name in _SYSTEM_SCOPE and "sys" in modifiers:
+                seen = instruction.opcode[: instruction.opcode.index(".sys") + len(".sys")]
+                return f"system-scope atomics ({seen})"
+    return None
 
 
 def _matches(
@@ -69,7 +79,7 @@ def _matches(
 # First match wins; the strictest classes come first.
 CLASSES: list[tuple[Treatment, Callable[[Module, Function, str], str | None]]] = [
     (Treatment.AT_ONCE, _matches(_COMMUNICATION, "communicates with other GPUs")),
-    (Treatment.AT_ONCE, _matches(_SYSTEM_ATOMIC, "system-scope atomics")),
+    (Treatment.AT_ONCE, _system_scope),
     (Treatment.WHOLE, _matches(_CLUSTER, "thread-block clusters")),
     (Treatment.WHOLE, _matches(_DEVICE_LAUNCH, "launches kernels itself")),
     (Treatment.WHOLE, _matches(_GRID_SYNC, "synchronises its grid")),

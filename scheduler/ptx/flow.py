@@ -40,6 +40,45 @@ class FlowGraph:
                     heapq.heappush(waiting, (total, following))
         return None
 
+    def cyclic(self) -> set[int]:
+        """Blocks that some cycle goes through."""
+        order, home = self._finished(self.successors), [-1] * len(self.blocks)
+        before: list[set[int]] = [set() for _ in self.blocks]
+        for number, following in enumerate(self.successors):
+            for other in following:
+                before[other].add(number)
+        found: set[int] = set()
+        for root in reversed(order):  # Kosaraju: each component from its root, against the arrows
+            members, waiting = [], [root]
+            while waiting:
+                number = waiting.pop()
+                if home[number] < 0:
+                    home[number] = root
+                    members.append(number)
+                    waiting.extend(before[number])
+            if len(members) > 1 or root in self.successors[root]:
+                found.update(members)
+        return found
+
+    @staticmethod
+    def _finished(successors: list[set[int]]) -> list[int]:
+        """All blocks in the order in which a depth-first walk is done with them."""
+        order: list[int] = []
+        seen = [False] * len(successors)
+        for start in range(len(successors)):
+            path = [] if seen[start] else [(start, iter(successors[start]))]
+            seen[start] = True
+            while path:
+                number, following = path[-1]
+                step = next((n for n in following if not seen[n]), None)
+                if step is None:
+                    order.append(number)
+                    path.pop()
+                else:
+                    seen[step] = True
+                    path.append((step, iter(successors[step])))
+        return order
+
     def _split(self, module: Module, function: Function) -> None:
         for index in range(function.open, function.close):
             statement = module.statements[index]
