@@ -23,7 +23,7 @@ from tally.client.protocol import Header, Status, Type
 log = logging.getLogger("tallyd.control")
 
 WAITING_MAX = 4096  # requests that are being answered at a time
-QUEUED_MAX = 256  # messages per peer that libzmq holds in either direction
+QUEUED_MAX = 16  # messages per connection that libzmq holds in either direction
 
 
 class Peer(NamedTuple):

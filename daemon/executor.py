@@ -27,6 +27,7 @@ from tally.client import paths
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
+from . import descriptors
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import install, interrupt, refusals
@@ -90,8 +91,10 @@ class Executor:
         wake_fd: int,
         recorder: Recorder,
         profiles: Profiles | None = None,
+        refused_fd: int = -1,
     ):
-        """wake_fd becomes readable when a signal has arrived."""
+        """wake_fd becomes readable when a signal has arrived, refused_fd when the gate refused."""
+        self._refused_fd = refused_fd
         self._engine = engine
         self._channel = channel
         self._wake_fd = wake_fd
@@ -122,6 +125,8 @@ class Executor:
             self._wake_fd,
         ):
             poller.register(source, zmq.POLLIN)
+        if self._refused_fd >= 0:
+            poller.register(self._refused_fd, zmq.POLLIN)
         next_stats_s = time.monotonic() + STATS_SECONDS
         next_save_s = time.monotonic() + SAVE_SECONDS
         while not self.stopping:
@@ -134,6 +139,8 @@ class Executor:
                     self._report(event)
             if self._channel.socket in ready:
                 self._serve()
+            if self._refused_fd in ready:
+                descriptors.tell_refused(log)
             if time.monotonic() >= next_stats_s:
                 next_stats_s = time.monotonic() + STATS_SECONDS
                 self._send_stats()
@@ -171,6 +178,7 @@ class Executor:
             uid=int(request["uid"]),
             gid=int(request["gid"]),
             high=kind == "high",
+            process=int(request.get("process", 0)),
             job=str(job.get("id", "")),
             priority=int(job.get("priority", 0)),
             weight=int(job.get("weight", 1)),
@@ -244,6 +252,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
     parser.add_argument("--connect-seconds-max", type=float, default=30.0)
+    parser.add_argument("--descriptors-max", type=int, default=0)
+    parser.add_argument("--queue-bytes-max", type=int, default=16 << 20)
     parser.add_argument("--event-timing", action="store_true", help="time launches with events")
     return parser.parse_args(arguments)
 
@@ -283,6 +293,7 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         soft_memory_bytes=options.soft_memory_bytes,
         soft_dry=options.soft_dry,
         connect_seconds_max=options.connect_seconds_max,
+        queue_bytes_max=options.queue_bytes_max,
         event_timing=options.event_timing,
         rewrite=rewrite,
         rewrite_beside=beside,
@@ -337,7 +348,9 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     if libzmq := paths.libzmq(os.environ):
         os.environ["TALLY_LIBZMQ"] = str(libzmq)
     _refuse_shim()
+    descriptors.raise_limit(options.descriptors_max)
     engine = Engine(_engine_config(options))
+    refused_fd = descriptors.guard()
     _schedule(engine, options)
     info, name, version = engine.device()
     # What dry launches take says nothing, and would spoil the plans of the device's next real run.
@@ -353,7 +366,8 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
             "kind": options.device,
         }
     )
-    executor = Executor(engine, channel, wake_fd, Recorder(engine, options.device), profiles)
+    recorder = Recorder(engine, options.device)
+    executor = Executor(engine, channel, wake_fd, recorder, profiles, refused_fd)
     executor.run()
     if executor.lost:
         channel.close()

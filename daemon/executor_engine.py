@@ -32,6 +32,7 @@ class EngineConfig:
     shm_prefix: str
     device: int = 0
     connect_seconds_max: float = 30.0  # for a client that has opened a session; 0: for ever
+    queue_bytes_max: int = 16 << 20  # ops of one session that wait in the executor
     soft: bool = False
     soft_devices: int = 0
     soft_workers: int = 0
@@ -51,6 +52,7 @@ class SessionConfig:
     uid: int
     gid: int
     high: bool
+    process: int = 0  # see struct tally_gate_peer
     job: str = ""  # its id: sessions of one share its part of the device; empty: of none
     priority: int = 0
     weight: int = 1
@@ -101,6 +103,7 @@ class Engine:
         native.driver, native.runtime_dir, native.shm_prefix = strings
         native.device = config.device
         native.connect_ms_max = round(config.connect_seconds_max * 1000)
+        native.queue_bytes_max = config.queue_bytes_max
         native.event_timing = config.event_timing
         native.soft = config.soft
         native.soft_devices = config.soft_devices
@@ -150,6 +153,7 @@ class Engine:
                 "uid": config.uid,
                 "gid": config.gid,
                 "high": config.high,
+                "process": config.process,
                 "job": _job_number(config.job),
                 "priority": config.priority,
                 "weight": config.weight,

@@ -85,11 +85,13 @@ def _run(config: str | None, **flags: Any) -> None:
     loaded = settings.load(os.environ, Path(config) if config else None, given)
     _set_up_logging(loaded.log_level)
     # Imported late, so that --help and wrong settings answer at once.
+    from .descriptors import raise_limit
     from .devices import choose
     from .runtime import RuntimeDir, remove_stale_segments
     from .supervisor import Supervisor
 
     log = logging.getLogger("tallyd")
+    raise_limit(loaded.descriptors_max)
     _make_state_dir(loaded.state_dir)
     if loaded.group:
         os.umask(0o007)  # sockets in the runtime folder are its group's too

@@ -19,6 +19,7 @@ from tally.client import paths, protocol
 from tally.client.environment import clean_environment
 from tally.config import Config
 
+from . import descriptors
 from .control import ControlServer, Peer
 from .devices import Devices
 from .jobs import JobTable
@@ -63,6 +64,8 @@ class Supervisor:
             f"--policy={config.policy}",
             f"--turnaround-us-max={config.turnaround_us_max}",
             f"--stops-percent-max={config.stops_percent_max}",
+            f"--descriptors-max={config.descriptors_max}",
+            f"--queue-bytes-max={config.queue_bytes_max}",
         ]
         if self.devices.kind == "soft":
             options += [
@@ -80,6 +83,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         endpoint = f"ipc://{paths.control_socket(self.config.runtime_dir)}"
         control = ControlServer(endpoint, self, self._context)
+        refused_fd = descriptors.guard(self.config.connections_per_process_max)
+        loop.add_reader(refused_fd, lambda: descriptors.tell_refused(log))
         background: list[asyncio.Task[None]] = []
         try:
             for child in self.children:
@@ -93,6 +98,7 @@ class Supervisor:
         finally:
             notify("STOPPING=1")
             log.info("stopping")
+            loop.remove_reader(refused_fd)
             for task in background:
                 task.cancel()
             if self.metrics:

@@ -12,13 +12,15 @@ from typing import Any
 from tally.client import protocol
 from tally.client.protocol import Status
 
-from . import job_stats, processes
+from . import descriptors, job_stats, processes
 from .control import ControlError, Peer
 from .jobs import SYMBOLS_MAX, Job, JobTable, Session, UnknownJobError
 from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 from .watch import ProcessWatch
 
 log = logging.getLogger("tallyd.sessions")
+
+DESCRIPTORS_PER_SESSION = 4  # its connection, its watch, those of its job
 
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,94}")
 
@@ -98,6 +100,7 @@ class Sessions:
                 f"there are {self._sessions_max} sessions already; see `sessions_max` in the config"
             )
             raise ControlError(Status.REFUSED, text)
+        self._require_descriptors()
         session = self.table.open_session(
             self._job_for(peer, hello), peer.pid, peer.uid, peer.gid, hello.program
         )
@@ -110,6 +113,16 @@ class Sessions:
         devices = [child_ready["device_info"] for child_ready in ready]
         version = min(int(child_ready["driver_version"]) for child_ready in ready)
         return protocol.pack_hello_reply(session.id, devices, version)
+
+    def _require_descriptors(self) -> None:
+        """ControlError long before there are none left to tell anybody with."""
+        free = descriptors.free()
+        if free < DESCRIPTORS_PER_SESSION + descriptors.KEPT_FOR_REFUSALS:
+            text = (
+                f"tallyd may open only {free} more file descriptors, and one more session could "
+                "take the last; see `descriptors_max` in the config"
+            )
+            raise ControlError(Status.REFUSED, text)
 
     async def _ready(self, child: ExecutorChild) -> Mapping[str, Any]:
         try:

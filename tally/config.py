@@ -99,6 +99,11 @@ def between(least: float, most: float) -> Callable[[Value], None]:
     return check
 
 
+def _check_descriptors(value: Value) -> None:
+    if value != 0:
+        between(256, 2**30)(value)
+
+
 def _check_turnaround(value: Value) -> None:
     if value != 0.0:
         between(1.0, 1e6)(value)
@@ -196,6 +201,25 @@ class Config:
     )
     sessions_max: int = setting(
         1024, "Most client processes at a time, on all devices.", between(1, 65536)
+    )
+    descriptors_max: int = setting(
+        0,
+        "Most file descriptors of tallyd, and of each executor. Each session takes up to 24 of an "
+        "executor's; sessions are refused while the last 128 are free, connections while the last "
+        "64 are. 0: as many as the system allows (`LimitNOFILE=` of a service).",
+        _check_descriptors,
+        "0: the hard limit",
+    )
+    connections_per_process_max: int = setting(
+        64,
+        "Most connections of one process to tallyd's control socket; more are closed.",
+        between(1, 65536),
+    )
+    queue_bytes_max: int = setting(
+        16 << 20,
+        "Most bytes of one session's ops that wait in its executor while the session may not run; "
+        "beyond that the program waits.",
+        between(1 << 22, 1 << 30),
     )
     jobs_kept_max: int = setting(
         200, "How many ended jobs `tally ps --all` and `tally stats` remember.", between(0, 100_000)

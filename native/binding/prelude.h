@@ -6,3 +6,4 @@
 #include "tally/plan.h"
 #include "sim.h"
 #include "engine/engine.h"
+#include "wire/gate.h"

@@ -20,6 +20,11 @@
 #include "engine/trace.h"
 #include "engine/watch.h"
 
+/* Of a session: sockets, what libzmq makes for each, memory on its way to the client. And what the executor
+ * keeps for itself: to compile, to read files, to tell why a session is refused. */
+#define DESCRIPTORS_PER_SESSION 24u
+#define DESCRIPTORS_KEPT 128u
+
 struct queued_event {
     struct queued_event *next;
     struct session *closed; /* to be freed when the event is taken */
@@ -241,6 +246,13 @@ int tally_engine_open(struct tally_engine *engine, const struct tally_session_co
                  : known                 ? "the session is open already"
                  : index == SESSIONS_MAX ? "the executor has as many sessions as it can serve"
                                          : "the size of the segment makes no sense");
+        return -1;
+    }
+    uint32_t descriptors = tally_descriptors_free();
+    if (descriptors < DESCRIPTORS_PER_SESSION + DESCRIPTORS_KEPT) {
+        snprintf(error, error_bytes,
+                 "the executor may open only %u more file descriptors, and one more session could take the last; "
+                 "see `descriptors_max` in the config", descriptors);
         return -1;
     }
     struct session *session = session_create(engine, config, index, reply, error, error_bytes);

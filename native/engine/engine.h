@@ -76,6 +76,7 @@ struct tally_engine_config {
     const char *shm_prefix;  /* names of shared-memory files begin so; no slash */
     uint32_t device;         /* ordinal at the driver */
     uint32_t connect_ms_max; /* for a client to connect to a session that it has opened; 0: for ever */
+    uint64_t queue_bytes_max; /* ops of one session that wait in the executor */
     uint32_t event_timing;   /* 1: time launches with events even where the driver reports times by itself */
     uint32_t soft;           /* 1: the driver must be softgpu, its compiler set; the rest is for it alone */
     uint32_t soft_devices, soft_workers, soft_dry;
@@ -87,7 +88,8 @@ struct tally_engine_config {
 struct tally_session_config {
     uint64_t session; /* tallyd's number; unique in the engine */
     uint64_t job;     /* sessions of one share its part of the device; 0: of none */
-    uint32_t pid, uid, gid; /* the only peer that may connect; files are readable and owned by it */
+    uint64_t process;       /* the only peer that may connect, as struct tally_gate_peer has it; or 0 */
+    uint32_t pid, uid, gid; /* and its credentials, which count alone where that is 0 */
     uint32_t high;          /* class */
     int32_t priority;       /* inside the class */
     uint32_t weight;        /* share among best-effort jobs; 0: 1 */

@@ -5,18 +5,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "engine/guard.h"
+#include "engine/listener.h"
 #include "engine/rewriter.h"
 #include "engine/timing.h"
 
-#define OPS_HWM 1024     /* messages that the executor takes before the client has to wait */
-#define REPLIES_HWM 1024
+/* Messages that wait in either direction. libzmq counts messages, so their number is what the greatest ones may
+ * take up; the client's side holds more. */
+#define QUEUED_MIN 16
+#define REPLIES_HWM 64
 #define MONITORED (TALLY_ZMQ_EVENT_ACCEPTED | TALLY_ZMQ_EVENT_DISCONNECTED)
-#define ZMQ_IPC_FILTER_PID 58 /* only a process of this pid may connect; checked by accept() */
 #define DRAIN_MESSAGES_MAX 4096
 #define BYE_WAIT_MS 50
 
@@ -86,6 +88,13 @@ static void socket_path(const struct session *session, const char *name, char ou
     const struct tally_engine_config *config = engine_config(session->engine);
     snprintf(out, 256, "%s/s%llu-%u.%s", config->runtime_dir, (unsigned long long)session->config.session,
              config->device, name);
+}
+
+struct tally_gate_peer session_peer(const struct session *session)
+{
+    const struct tally_session_config *config = &session->config;
+    return (struct tally_gate_peer){
+        .uid = config->uid, .gid = config->gid, .pid = config->pid, .process = config->process};
 }
 
 /* libzmq closes sockets, and leaves their files. */
@@ -215,27 +224,35 @@ static void *run(void *argument)
 
 /* ---- opening ---- */
 
-/* A bound socket at path that only the session's peer can connect to. */
+static int ops_queued_max(const struct session *session)
+{
+    uint64_t messages = engine_config(session->engine)->queue_bytes_max / TALLY_MESSAGE_BYTES_MAX;
+    return messages > QUEUED_MIN ? (int)messages : QUEUED_MIN;
+}
+
+/* A bound socket at path that takes one connection, of the session's peer. */
 static void *bind_socket(struct session *session, int type, const char *path, const char *monitor)
 {
-    const struct tally_session_config *config = &session->config;
+    struct tally_gate_peer peer = session_peer(session);
     void *socket = tally_zmq.socket(engine_zmq(session->engine), type);
-    if (!socket)
+    int listener = socket ? listener_open(path, SOCK_STREAM, &peer) : -1;
+    if (listener < 0) {
+        if (socket)
+            tally_zmq.close(socket);
         return NULL;
+    }
+    tally_gate_reserve(listener, &peer);
     char endpoint[300];
     snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
-    int pid = (int)config->pid;
-    bool bound = tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) == 0 &&
-                 tally_zmq_set(socket, TALLY_ZMQ_RCVHWM, OPS_HWM) == 0 &&
-                 tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
-                 tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &(int64_t){TALLY_MESSAGE_BYTES_MAX}, 8) == 0 &&
-                 tally_zmq.setsockopt(socket, ZMQ_IPC_FILTER_PID, &pid, sizeof pid) == 0 &&
-                 tally_zmq.socket_monitor(socket, monitor, MONITORED) == 0 &&
-                 tally_zmq.bind(socket, endpoint) == 0;
-    bool owned = bound && chmod(path, 0600) == 0 &&
-                 (config->uid == geteuid() || chown(path, config->uid, config->gid) == 0);
-    if (owned)
-        return socket;
+    int64_t bytes_max = TALLY_MESSAGE_BYTES_MAX;
+    if (tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) == 0 &&
+        tally_zmq_set(socket, TALLY_ZMQ_RCVHWM, ops_queued_max(session)) == 0 &&
+        tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
+        tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0 &&
+        tally_zmq.socket_monitor(socket, monitor, MONITORED) == 0 &&
+        tally_zmq_set(socket, TALLY_ZMQ_USE_FD, listener) == 0 && tally_zmq.bind(socket, endpoint) == 0)
+        return socket; /* which closes the listener in the end */
+    close(listener);
     tally_zmq.close(socket);
     return NULL;
 }

@@ -21,6 +21,7 @@
 #include "engine/table.h"
 #include "engine/waiter.h"
 #include "tally/address.h"
+#include "wire/gate.h"
 #include "wire/message.h"
 
 #define SESSIONS_MAX (TALLY_TENANTS_MAX - 1u)
@@ -289,6 +290,8 @@ void session_destroy(struct session *session);
 void session_free(struct session *session);
 /* Makes the session thread end, wherever it is; the first reason stays. Any thread, any lock held. */
 void session_end(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The one process that may connect. */
+struct tally_gate_peer session_peer(const struct session *session);
 /* Its thread, wherever it is, comes to schedule_go_on soon. Any thread. */
 void session_call(struct session *session);
 /* Takes the calling thread into the device's context and the session's tenant. */

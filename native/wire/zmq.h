@@ -39,6 +39,7 @@ enum tally_zmq_option {
     TALLY_ZMQ_RCVTIMEO = 27,
     TALLY_ZMQ_SNDTIMEO = 28,
     TALLY_ZMQ_IMMEDIATE = 39,
+    TALLY_ZMQ_USE_FD = 89, /* a listening socket that bind() takes instead of making one */
 };
 
 enum tally_zmq_flag { TALLY_ZMQ_DONTWAIT = 1, TALLY_ZMQ_SNDMORE = 2 };

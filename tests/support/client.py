@@ -52,8 +52,10 @@ class Loading(NamedTuple):
 class Client:
     """One session. Calls may be outstanding in any number; replies are matched by number."""
 
-    def __init__(self, opened: dict[str, Any]) -> None:
+    def __init__(self, opened: dict[str, Any], queued_max: int = 1000) -> None:
+        """queued_max: ops that wait on this side."""
         self.ops = CONTEXT.socket(zmq.PUSH)
+        self.ops.sndhwm = queued_max
         self.replies = CONTEXT.socket(zmq.PULL)
         for socket, endpoint in ((self.ops, opened["ops"]), (self.replies, opened["replies"])):
             socket.linger = 0

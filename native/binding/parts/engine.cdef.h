@@ -25,13 +25,13 @@ struct tally_engine;
 struct tally_engine_config {
     const char *driver, *runtime_dir, *shm_prefix;
     uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
-    uint64_t soft_memory_bytes;
+    uint64_t soft_memory_bytes, queue_bytes_max;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     int (*rewrite_beside)(const void *image, size_t bytes, char **text);
     ...;
 };
 struct tally_session_config {
-    uint64_t session, job;
+    uint64_t session, job, process;
     uint32_t pid, uid, gid, high;
     int32_t priority;
     uint32_t weight;

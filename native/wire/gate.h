@@ -1,0 +1,38 @@
+/* Who comes in: libzmq accepts connections by itself, on its own thread, and aborts the process
+ * when no file descriptor is left for one. So its accept goes through here, where a connection
+ * is refused long before that, by closing it: one beyond the reserve, one too many of a process,
+ * or one of a process that has no business at this socket. A refused client sees a connection
+ * that ends, and libzmq one that did not come. */
+#ifndef TALLY_WIRE_GATE_H
+#define TALLY_WIRE_GATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The process at the other end of a unix socket, as the kernel names it. */
+struct tally_gate_peer {
+    uint32_t uid, gid;
+    uint32_t pid;    /* in our PID namespace; 0: in none that we see */
+    uint32_t reserved;
+    uint64_t process; /* names it while it lives, in any namespace; 0: this kernel has no such name */
+};
+
+/* Puts the gate into the libzmq of this process, once it is loaded. 0, or -1: no libzmq was
+ * found. Connections are refused that would leave fewer than `reserve` descriptors, or that are
+ * a process's per_process_max + 1st (0: no limit). A second call changes the numbers. */
+int tally_gate_install(uint32_t reserve, uint32_t per_process_max);
+/* Readable once connections were refused; the number of them since the last call. */
+int tally_gate_event_fd(void);
+uint64_t tally_gate_refused(void);
+
+/* The listening socket takes one connection in its life, of this process alone. */
+void tally_gate_reserve(int listener, const struct tally_gate_peer *peer);
+/* Who is at the other end. -1: the socket has none. */
+int tally_gate_peer(int fd, struct tally_gate_peer *peer);
+/* Whether the two are one process. */
+bool tally_gate_same(const struct tally_gate_peer *one, const struct tally_gate_peer *other);
+
+/* Descriptors that the process may still open. */
+uint32_t tally_descriptors_free(void);
+
+#endif
