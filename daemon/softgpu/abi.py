@@ -27,6 +27,7 @@ FIELDS = {
     "sm": 144,
     "warp_count": 148,
     "grid_id": 152,
+    "workspace": 168,
 }
 ENTRY_BYTES = 56
 KERNEL_BYTES = 72
@@ -37,6 +38,7 @@ SHARED_WINDOW = 256 << 10
 LOCAL_MAX = 512 << 10
 FRAMES_LOCAL = 16 << 10
 NEEDS_FIBERS = 1
+KERNEL_WAITS = 1
 
 SPACE_GENERIC = 0
 SPACE_SHARED = 1

@@ -15,7 +15,7 @@ from .jit import jit
 from .program import Program
 from .syntax import Function
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 EMIT_AT_LOAD_MAX = 20_000  # instructions; larger modules are checked opcode by opcode only
 _log = logging.getLogger(__name__)
 _U32, _U64, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
@@ -30,7 +30,7 @@ class _Kernel(ctypes.Structure):
         ("name", ctypes.c_char_p), ("entry", _PTR), ("params", _PTR),
         ("param_count", _U32), ("param_bytes", _U32), ("static_shared_bytes", _U32),
         ("local_bytes", _U32), ("max_threads", _U32), ("required_block", _U32 * 3),
-        ("registers", _U32), ("ptx_version", _U32), ("flags", _U32), ("reserved", _U32),
+        ("registers", _U32), ("ptx_version", _U32), ("flags", _U32), ("const_bytes", _U32),
     )  # fmt: skip
 
 
@@ -172,6 +172,8 @@ class CompiledModule:
         slot.registers = min(max(16, words), 255)
         digits = "".join(c for c in self.program.module.target if c.isdigit())
         slot.ptx_version = int(digits or "80")
+        slot.flags = abi.KERNEL_WAITS if self.program.waits_for_blocks(function) else 0
+        slot.const_bytes = self.program.const_bytes()
 
 
 # ---- resolving from C ----------------------------------------------------------------------------

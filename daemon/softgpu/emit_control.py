@@ -47,7 +47,7 @@ def fence(e: Emitter, ins: Instruction) -> None:
 
 @instruction("nanosleep", operands=(1, 1))
 def nanosleep(e: Emitter, ins: Instruction) -> None:
-    e.call_helper("yield", "void", "ptr %w")
+    e.call_helper("yield", "void", "ptr %w, i64 0")
 
 
 @instruction("pmevent", "griddepcontrol", "setmaxnreg",

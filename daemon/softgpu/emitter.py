@@ -34,7 +34,7 @@ from .syntax import (
 )
 from .types import PtxType
 from .uses import writes
-from .waiting import spins
+from .waiting import polled, spins
 
 if TYPE_CHECKING:
     from .program import Program
@@ -133,6 +133,7 @@ class Emitter:
                 "local_base",
                 "local_bytes",
                 "grid_id",
+                "workspace",
             )
             type_ = "ptr" if pointer else "i64" if wide else "i32"
             count = 3 if name in ("ctaid", "ntid", "nctaid", "tid") else 1
@@ -250,9 +251,23 @@ class Emitter:
         yes, no = b.fresh_label("yield"), b.fresh_label("go")
         b.branch(turn, yes, no)
         b.label(yes)
-        self.call_helper("yield", "void", "ptr %w")
+        self.call_helper("yield", "void", f"ptr %w, i64 {self._seen(block).text}")
         b.jump(no)
         b.label(no)
+
+    def _seen(self, block: Block) -> Value:
+        """A digest, not 0, of what the loop reads and where: while it stays, the loop waits."""
+        b = self.b
+        digest: Value = integer("i64", 2 * block.index + 1)
+        for register in polled(self.graph, block.index):
+            value = b.resize(self.read(register, register.type.llvm), "i64")
+            if value.per_lane:
+                lanes = lanes_constant("i64", [2 * lane + 1 for lane in range(32)])
+                symbol = "@llvm.vector.reduce.add.v32i64"
+                b.module.declare(symbol, f"declare i64 {symbol}(<32 x i64>)")
+                value = b.value("i64", False, f"call i64 {symbol}({b.mul(value, lanes)})")
+            digest = b.add(b.mul(digest, integer("i64", 0x9E3779B97F4A7C15)), value)
+        return b.or_(digest, integer("i64", 1))
 
     # ---- instructions ----------------------------------------------------------------------------
 

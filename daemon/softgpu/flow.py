@@ -8,6 +8,7 @@ from .cfg import RETURN, Block
 from .divergence import Component
 from .errors import PtxError
 from .ir import Value, integer
+from .uses import terminator_reads
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -43,11 +44,11 @@ class Flow:
 
     def terminate(self, block: Block, component: Component | None) -> None:
         b = self.b
+        if component is None and self._uniform_branch(block):
+            return
         edges = self._edges(block)
         targets = list(dict.fromkeys(t for t, _ in edges))
         gone = [lanes for t, lanes in edges if t == RETURN]
-        if component is None and block.guard is not None and self._uniform_branch(block, edges):
-            return
         for lanes in gone:
             self._retire(lanes)
         pending = [(t, lanes) for t, lanes in edges if t in self.divergence.component]
@@ -146,16 +147,26 @@ class Flow:
             lanes[target] = b.or_(lanes[target], taken) if target in lanes else taken
         return list(lanes.items())
 
-    def _uniform_branch(self, block: Block, edges: list[tuple[int, Value]]) -> bool:
-        """A plain branch, where the condition is uniform and no lane is to wait."""
-        assert block.guard is not None
-        if block.guard.index in self.divergence.varying:
+    def _uniform_branch(self, block: Block) -> bool:
+        """A plain branch or switch, where all live lanes go one way."""
+        read, targets = terminator_reads(block), block.targets
+        if not read or any(r.index in self.divergence.varying for r in read):
             return False
-        targets = block.targets
-        if any(t in self.divergence.component for t in targets):
-            return False
-        labels = ["finish" if t == RETURN else f"B{t}" for t in targets]
-        self.b.branch(self.emitter.guard_value(block.guard, block.guard_negated), *labels)
+        b = self.b
+        ways = {t: b.fresh_label("way") for t in dict.fromkeys(targets)}
+        labels = [ways[t] for t in targets]
+        if block.selector is not None:
+            selector = self.emitter.read(block.selector.operands[0], "i32")
+            cases = " ".join(f"i32 {i}, label %{label}" for i, label in enumerate(labels[:-1]))
+            b.line(f"switch {selector}, label %{labels[-1]} [ {cases} ]")
+        else:
+            assert block.guard is not None
+            b.branch(self.emitter.guard_value(block.guard, block.guard_negated), *labels)
+        for target, label in ways.items():
+            b.label(label)
+            if target in self.divergence.component:
+                b.store(self.emitter.mask, f"%pend{target}", 4)
+            b.jump("finish" if target == RETURN else f"B{target}")
         return True
 
     def _leave_uniform(self, targets: list[int], retired: bool) -> None:

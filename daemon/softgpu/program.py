@@ -14,7 +14,7 @@ from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
 from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
 from .table import check_instruction
-from .waiting import has_waiting, spins
+from .waiting import has_waiting, reads_workspace, spins
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.
@@ -160,6 +160,21 @@ class Program:
             if has_waiting(function) and spins(build(function)):
                 return True
         return False
+
+    def waits_for_blocks(self, kernel: Function) -> bool:
+        """Whether blocks may wait for one another, in loops or at the grid's barrier."""
+        return any(
+            (has_waiting(function) and spins(build(function))) or reads_workspace(function)
+            for function in self.reached(kernel)
+        )
+
+    def const_bytes(self) -> int:
+        """Of all constants of the module: ptxas, too, gives each kernel all of them."""
+        end = 0
+        for variable in self.globals.variables:
+            if variable.space == "const":
+                end = align_up(end, max(variable.align, 1)) + variable.bytes
+        return end
 
     def may_exit(self) -> bool:
         """Whether a function that the kernel calls ends threads itself."""

@@ -58,6 +58,11 @@ def read_special(e: Emitter, name: str) -> Value:
         return Value("i64", "%f.grid_id")
     if base.startswith(("clock", "globaltimer")):
         return _clock(e, base)
+    if base in ("envreg1", "envreg2"):  # where a cooperative grid's barrier is: high, low
+        where = Value("i64", "%f.workspace")
+        return e.b.resize(
+            e.b.lshr(where, integer("i64", 32)) if base == "envreg1" else where, "i32"
+        )
     if base.startswith(("envreg", "pm", "reserved_smem")):
         return integer("i32", 0)
     raise e.error(f"unknown special register %{name}")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from tally.scheduler.ptx import polls
 
-from .syntax import Function, Immediate, Instruction, Register
-from .uses import writes
+from .syntax import Function, Immediate, Instruction, Register, Special
+from .uses import reads, writes
 
 if TYPE_CHECKING:
     from .cfg import Graph
@@ -51,6 +51,16 @@ def has_waiting(function: Function) -> bool:
     return any(isinstance(i, Instruction) and sees_others(i) for i in function.body or [])
 
 
+def reads_workspace(function: Function) -> bool:
+    """Whether it asks where the barrier of a cooperative grid is."""
+    return any(
+        isinstance(operand, Special) and operand.name.startswith("envreg")
+        for i in function.body or []
+        if isinstance(i, Instruction)
+        for operand in i.operands
+    )
+
+
 def spins(graph: Graph) -> set[int]:
     """Blocks that end an iteration of a loop which may wait for other warps."""
     found: set[int] = set()
@@ -58,6 +68,16 @@ def spins(graph: Graph) -> set[int]:
         if any(sees_others(ins) for m in body for ins in graph.blocks[m].instructions):
             found |= {m for m in body if header in graph.blocks[m].targets}
     return found
+
+
+def polled(graph: Graph, latch: int) -> list[Register]:
+    """What the loop that ends in the block reads of memory, and from where."""
+    found: dict[int, Register] = {}
+    for header, body in graph.loops.items():
+        if latch in body and header in graph.blocks[latch].targets:
+            for ins in (i for m in body for i in graph.blocks[m].instructions if sees_others(i)):
+                found |= {r.index: r for r in (*writes(ins), *reads(ins)) if r.type.bits > 1}
+    return list(found.values())
 
 
 def waits_for_lanes(graph: Graph) -> set[int]:

@@ -14,7 +14,7 @@ const void *const soft_helpers[] = {
 
 _Noreturn void soft_help_trap(struct soft_warp *warp, uint32_t error) { soft_raise(warp->worker, (CUresult)error, 0); }
 
-void soft_help_yield(struct soft_warp *warp) { soft_pause(warp->worker); }
+void soft_help_yield(struct soft_warp *warp, uint64_t seen) { soft_pause(warp, seen); }
 
 /* 0: a cycle counter that only grows (nanoseconds do); 1: %globaltimer. */
 uint64_t soft_help_clock(uint32_t what) {
@@ -31,7 +31,7 @@ __attribute__((visibility("default"))) const char *softgpuAbi(void) {
              "helpers=%zu " FIELD(params) FIELD(globals) FIELD(shared) FIELD(region_base) FIELD(region_limit)
                  FIELD(local_base) FIELD(local_bytes) "helpers_at=%zu " FIELD(mask) FIELD(index) FIELD(ctaid)
                      FIELD(ntid) FIELD(nctaid) FIELD(tid) FIELD(lanes) FIELD(dynamic_shared) FIELD(total_shared)
-                         FIELD(sm) FIELD(warp_count) FIELD(grid_id) "entry=%zu kernel=%zu",
+                         FIELD(sm) FIELD(warp_count) FIELD(grid_id) FIELD(workspace) "entry=%zu kernel=%zu",
              sizeof soft_helpers / sizeof soft_helpers[0], offsetof(struct soft_warp, params),
              offsetof(struct soft_warp, globals), offsetof(struct soft_warp, shared),
              offsetof(struct soft_warp, region_base), offsetof(struct soft_warp, region_limit),
@@ -41,6 +41,6 @@ __attribute__((visibility("default"))) const char *softgpuAbi(void) {
              offsetof(struct soft_warp, tid), offsetof(struct soft_warp, lanes),
              offsetof(struct soft_warp, dynamic_shared), offsetof(struct soft_warp, total_shared),
              offsetof(struct soft_warp, sm), offsetof(struct soft_warp, warp_count),
-             offsetof(struct soft_warp, grid_id), sizeof(struct soft_entry), sizeof(struct soft_kernel));
+             offsetof(struct soft_warp, grid_id), offsetof(struct soft_warp, workspace), sizeof(struct soft_entry), sizeof(struct soft_kernel));
     return text;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "module.h"
+#include "queue.h"
 
 #define REGISTERS 65536
 #define WARP 32
@@ -26,6 +27,7 @@ static CUresult get_attribute(const struct soft_function *function, CUfunction_a
     switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = (int)kernel->max_threads; break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = (int)kernel->static_shared_bytes; break;
+    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *value = (int)kernel->const_bytes; break;
     case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *value = (int)kernel->local_bytes; break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = (int)kernel->registers; break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION: *value = (int)kernel->ptx_version; break;
@@ -234,7 +236,17 @@ static bool fits(const struct soft_function *function, int block, size_t dynamic
            shared <= SOFT_SHARED_MAX;
 }
 
-/* A worker runs one block at a time: the honest answer, and what a cooperative grid depends on. */
+/* A worker runs one block at a time, and that is the answer. Blocks that wait for one another share
+ * it: for kernels that may, the answer is how many there can be, a cooperative grid's limit. */
+static int active_blocks(const struct soft_function *function, int block, size_t dynamic)
+{
+    if (!fits(function, block, dynamic))
+        return 0;
+    if (!(function->kernel->flags & SOFT_KERNEL_WAITS))
+        return 1;
+    return (int)soft_resident((uint32_t)block, function->kernel->static_shared_bytes + (uint64_t)dynamic);
+}
+
 SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
                                                                        int block, size_t dynamic,
                                                                        unsigned int flags)
@@ -246,7 +258,7 @@ SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *bloc
     CUresult result = enter_function(&call, handle, &function);
     if (result != CUDA_SUCCESS)
         return result;
-    *blocks = fits(function, block, dynamic);
+    *blocks = active_blocks(function, block, dynamic);
     soft_unlock();
     return CUDA_SUCCESS;
 }
@@ -278,7 +290,8 @@ SOFT_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *bloc
     while (threads > WARP && !fits(&copy, threads, to_dynamic ? to_dynamic(threads) : dynamic))
         threads -= WARP;
     *block = threads;
-    *grid = (int)call.device->worker_count;
+    size_t bytes = to_dynamic ? to_dynamic(threads) : dynamic;
+    *grid = active_blocks(&copy, threads, bytes) * (int)call.device->worker_count;
     return CUDA_SUCCESS;
 }
 

@@ -42,7 +42,9 @@ static CUresult check_shape(const struct soft_function *function, const struct s
         return CUDA_ERROR_INVALID_VALUE;
     if (__builtin_mul_overflow((uint64_t)grid[0] * grid[1], (uint64_t)grid[2], blocks) || *blocks > INT64_MAX)
         return CUDA_ERROR_INVALID_VALUE;
-    if (shape->cooperative && *blocks > device->worker_count)
+    uint64_t resident = soft_resident(block[0] * block[1] * block[2],
+                                      shape->dynamic + (uint64_t)kernel->static_shared_bytes);
+    if (shape->cooperative && *blocks > resident * device->worker_count)
         return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
     return CUDA_SUCCESS;
 }
@@ -132,6 +134,8 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
     /* Dry: also kernels that could run are skipped, for their data may be what a skipped one never wrote. */
     op->total = soft.dry ? 0 : blocks;
     op->cooperative = shape->cooperative;
+    op->workspace.bytes = sizeof op->workspace;
+    op->launch.workspace = shape->cooperative ? &op->workspace : NULL;
     op->priority = shape->has_priority ? shape->priority : stream->priority;
     op->tag = launch_tag;
     return soft_submit(stream, op);

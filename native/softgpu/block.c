@@ -140,6 +140,7 @@ static void describe_block(struct soft_worker *worker, struct soft_warp *warp, u
     warp->sm = worker->index;
     warp->warp_count = warps;
     warp->grid_id = launch->grid_id;
+    warp->workspace = launch->workspace;
     warp->worker = worker;
 }
 
@@ -193,8 +194,18 @@ static void enter_fiber(struct soft_worker *worker, uint32_t warp) {
     worker->critical = 0;
 }
 
-void soft_pause(struct soft_worker *worker) {
-    if (worker->in_fibers) back_home(worker, worker->current);
+void soft_pause(struct soft_warp *warp, uint64_t seen) {
+    struct soft_worker *worker = warp->worker;
+    bool idle = !seen || worker->waiting.seen[warp->index] == seen;
+    if (seen) worker->waiting.seen[warp->index] = seen;
+    if (worker->in_fibers) {
+        worker->idle = idle;
+        back_home(worker, worker->current);
+    } else if (idle) {
+        soft_waiting_look(worker);
+    } else {
+        soft_waiting_over(worker);
+    }
 }
 
 uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, uint32_t threads, uint32_t kind,
@@ -245,15 +256,22 @@ static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t
     worker->live = warps;
     worker->in_fibers = true;
     while (worker->live) {
-        bool progress = false;
+        bool progress = false, idle = true;
         for (uint32_t i = 0; i < warps; i++) {
             if (worker->states[i] != SOFT_WARP_READY) continue;
             progress = true;
+            worker->idle = false;
             enter_fiber(worker, i);
+            idle = idle && worker->idle;
         }
         /* Warps wait at barriers that nobody is left to complete; on hardware the launch would hang. */
         if (!progress) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
-        if (__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED)) soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
+        if (__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED))
+            soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
+        if (idle)
+            soft_waiting_look(worker);
+        else
+            soft_waiting_over(worker);
     }
     worker->in_fibers = false;
 }
@@ -294,6 +312,7 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
         return worker->outcome;
     }
     worker->launch = launch;
+    soft_waiting_begin(worker);
     describe_block(worker, &worker->warps[0], block, warps);
     if (entry->flags & SOFT_NEEDS_FIBERS && warps > 1)
         run_in_fibers(worker, threads, warps, variant);

@@ -63,6 +63,7 @@ struct soft_warp {
     uint32_t sm, warp_count;
     uint64_t grid_id;
     struct soft_worker *worker;
+    struct soft_grid_workspace *workspace;
 };
 
 struct soft_barrier {
@@ -70,6 +71,14 @@ struct soft_barrier {
     uint32_t expected; /* warps; 0: all that have not exited */
     uint32_t count, all, any; /* of the reduction that is under way */
     uint32_t result_count, result_all, result_any;
+};
+
+/* How long a block has done nothing but look for what other blocks are to write (see waiting.c). */
+struct soft_waiting {
+    uint64_t seen[SOFT_WARPS_MAX]; /* what each warp saw when it last paused */
+    uint64_t since_ns;             /* of looks in a row that saw nothing new; 0: none */
+    uint32_t looks;                /* since `told` */
+    bool told; /* another worker has this one's place */
 };
 
 enum soft_warp_state { SOFT_WARP_READY, SOFT_WARP_WAITS, SOFT_WARP_DONE };
@@ -92,6 +101,8 @@ struct soft_worker {
     uint32_t current;           /* warp whose fiber runs; SOFT_WARPS_MAX: none */
     uint32_t live;              /* warps that have not exited */
     bool in_fibers;
+    bool idle; /* the warp that ran last paused, and had seen nothing new */
+    struct soft_waiting waiting;
     enum soft_warp_state states[SOFT_WARPS_MAX];
     uint32_t waits_for[SOFT_WARPS_MAX];
     struct soft_barrier barriers[SOFT_BARRIERS];
@@ -102,8 +113,14 @@ struct soft_worker {
 /* Ends the running block; never returns. */
 _Noreturn void soft_raise(struct soft_worker *worker, CUresult error, uint64_t address);
 _Noreturn void soft_leave(struct soft_worker *worker, struct soft_outcome outcome);
-/* Lets other warps of the block run; the caller is resumed later. */
-void soft_pause(struct soft_worker *worker);
+/* Lets other warps of the block run, and other blocks while all of them wait; the caller is resumed
+ * later. `seen`: of what the loop reads; if it is the same as last time, the warp waits. 0: it is. */
+void soft_pause(struct soft_warp *warp, uint64_t seen);
+
+/* waiting.c. A block begins; all warps that can run have looked and seen nothing new; one did something. */
+void soft_waiting_begin(struct soft_worker *worker);
+void soft_waiting_look(struct soft_worker *worker);
+void soft_waiting_over(struct soft_worker *worker);
 
 /* Signals: once per process, and per worker thread. */
 void soft_fault_install(void);
@@ -123,7 +140,7 @@ void soft_help_atom(struct soft_warp *warp, uint32_t mask, const uint64_t *addre
 uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, uint32_t threads, uint32_t kind,
                            uint32_t predicate);
 _Noreturn void soft_help_trap(struct soft_warp *warp, uint32_t error);
-void soft_help_yield(struct soft_warp *warp);
+void soft_help_yield(struct soft_warp *warp, uint64_t seen);
 void soft_help_print(struct soft_warp *warp, uint32_t mask, const uint64_t *format, const uint64_t *arguments,
                      uint32_t *result);
 _Noreturn void soft_help_assert(struct soft_warp *warp, uint32_t mask, const uint64_t *message,

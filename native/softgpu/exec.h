@@ -12,6 +12,10 @@
 
 struct soft_param { uint32_t offset, bytes; };
 
+enum soft_kernel_flags {
+    SOFT_KERNEL_WAITS = 1, /* blocks may wait for one another */
+};
+
 /* One entry function of a module. */
 struct soft_kernel {
     const char *name;
@@ -24,8 +28,8 @@ struct soft_kernel {
     uint32_t required_block[3]; /* .reqntid, else 0 */
     uint32_t registers;  /* an honest guess, for attribute queries */
     uint32_t ptx_version; /* e.g. 80 for sm_80, as CU_FUNC_ATTRIBUTE_PTX_VERSION */
-    uint32_t flags;
-    uint32_t reserved;
+    uint32_t flags; /* enum soft_kernel_flags */
+    uint32_t const_bytes; /* of the module's constants, as CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES */
 };
 
 /* One .global or .const variable. */
@@ -39,6 +43,9 @@ struct soft_global {
 
 /* Where an initial value holds an address: globals[offset] += base of the block (64-bit add). */
 struct soft_relocation { uint64_t offset; };
+
+/* What a grid's barrier works on; CUDA's cooperative groups know the layout. */
+struct soft_grid_workspace { uint32_t bytes, barrier; };
 
 struct soft_code {
     const struct soft_kernel *kernels;
@@ -64,6 +71,7 @@ struct soft_launch {
     uint64_t pinned_base, pinned_bytes; /* ... and pinned host memory; both ranges fault where unmapped */
     uint64_t grid_id;
     const volatile uint32_t *abort; /* non-zero: give the launch up at once */
+    struct soft_grid_workspace *workspace; /* of a cooperative launch, else NULL */
 };
 
 enum soft_outcome_kind { SOFT_DONE = 0, SOFT_ABORTED = 1, SOFT_FAULT = 2 };
@@ -89,6 +97,9 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
 /* From any thread: interrupts what the worker runs if *abort of that launch is set. */
 void soft_worker_interrupt(struct soft_worker *worker);
 
+/* Given by the upper side: the block that the calling worker runs waits for other blocks, or goes
+ * on. While it waits, another worker takes its place. */
+void soft_block_waits(bool waits);
 /* Given by the upper side: hands text of printf (1) and assert (2) to the tenant's sink. */
 void soft_emit(uint32_t tenant, int fd, const char *text, size_t bytes);
 

@@ -80,6 +80,7 @@ struct soft_op {
     _Atomic uint64_t claimed, finished;
     uint64_t part_bytes;
     volatile uint32_t abort;
+    struct soft_grid_workspace workspace; /* of a cooperative launch */
     uint64_t tag, start_ns;
     uint32_t stints; /* workers at it */
     uint64_t active_ns, active_since_ns, yielded_ns;
@@ -145,6 +146,8 @@ void soft_pump(struct soft_stream *stream);
 
 /* worker.c */
 CUresult soft_device_start(struct soft_device *device);
+/* How many blocks of that size one worker and its spares hold at once. */
+uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes);
 void soft_make_ready(struct soft_op *op);
 void soft_unlist(struct soft_op *op);     /* no part is left to take */
 void soft_forget(struct soft_op *op);     /* the op is about to go */

@@ -19,6 +19,9 @@
 #define SOFT_API __attribute__((visibility("default")))
 #define SOFT_DEVICES_MAX 16u
 #define SOFT_WORKERS_MAX 256u
+#define SOFT_RESIDENT_MAX 16u /* blocks that one worker and its spares hold at once */
+#define SOFT_RESIDENT_THREADS_MAX 1024u
+#define SOFT_SPARES_MAX 1024u /* threads of a device in the place of workers whose blocks wait */
 #define SOFT_PAGE 4096ull
 #define SOFT_PRIORITY_LEAST 0
 #define SOFT_PRIORITY_GREATEST (-5)
@@ -114,8 +117,11 @@ struct soft_device {
     struct soft_op *ready;
     _Atomic int top; /* urgency of the list's head, INT_MAX when empty; workers peek without the lock */
     struct soft_op *cooperative; /* the one cooperative launch that may hold workers */
-    struct soft_worker_slot *workers;
+    struct soft_worker_slot *workers; /* worker_count of them, then as many spares as were ever needed */
     uint32_t worker_count;
+    uint32_t slot_count;
+    _Atomic uint32_t running; /* workers and spares with a part that does not wait; more when waits end */
+    uint32_t busy;            /* of all, those with a part */
     bool started;
     pthread_cond_t work;
     uint32_t sleepers;

@@ -20,6 +20,8 @@ static inline void *reach(struct soft_warp *warp, uint64_t address, uint32_t byt
     if (address - launch->pinned_base < launch->pinned_bytes) return (void *)(uintptr_t)address;
     if (address - (uint64_t)(uintptr_t)launch->params < launch->kernel->param_bytes)
         return (void *)(uintptr_t)address; /* cvta.param; only for reading, the front ends see to that */
+    if (launch->workspace && address - (uint64_t)(uintptr_t)launch->workspace < sizeof *launch->workspace)
+        return (void *)(uintptr_t)address;
     soft_raise(worker, CUDA_ERROR_ILLEGAL_ADDRESS, address);
 }
 

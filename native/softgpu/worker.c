@@ -1,7 +1,8 @@
 /* Workers play the SMs. A device has one ready list, by urgency and then age; a worker takes the first op
  * that has parts left, and keeps taking parts of it without the lock until it runs out or something more
  * urgent is ready. A part is a block of a launch or a chunk of a copy; a running one is never interrupted,
- * except when its tenant fails. */
+ * except when its tenant fails. A worker whose block waits for other blocks does not count: a spare,
+ * which is one more worker, has its place, so that all blocks of a grid that waits get on. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,17 +15,23 @@
 #define ACCOUNT_NS 100000 /* how late a tenant's usage may be */
 #define SPIN_NS 20000
 #define SPIN_CHECKS 16 /* between looks at the clock */
+#define SPARE_REST_S 1 /* without work, then a spare ends */
 #define NICE 10        /* more than whoever started the executor; the kernel's limit is 19 */
 
 struct soft_worker_slot {
     struct soft_device *device;
-    uint32_t index;
+    uint32_t sm; /* of the worker that it is, or stands in for */
+    bool spare;
     pthread_t thread;
     struct soft_worker *worker;
     uint32_t tenant; /* whose part it runs; under soft_lock */
+    bool used;       /* has a thread */
+    bool waits;      /* the block that it runs does */
 };
 
-static _Thread_local struct soft_device *working_for; /* set in worker threads */
+static _Thread_local struct soft_worker_slot *own_slot; /* set in worker threads */
+
+static void start_spare(struct soft_device *device);
 
 /* Copies go ahead of launches of the same priority, as they have an engine of their own in hardware. */
 static int urgency(const struct soft_op *op)
@@ -38,12 +45,29 @@ static void update_top(struct soft_device *device)
                           memory_order_relaxed);
 }
 
-/* Wakes one worker; a worker that takes the first part of much wakes the next. One that still looks for
- * work, and one that is on its way to the list, need no waking. */
+/* Whether a worker more may take a part: those whose blocks wait do not count. */
+static bool has_room(const struct soft_device *device)
+{
+    return atomic_load_explicit(&device->running, memory_order_relaxed) < device->worker_count;
+}
+
+/* Wakes one worker, or starts a spare where all have blocks; a worker that takes the first part of
+ * much wakes the next. One that still looks for work needs no waking. */
+static void wake(struct soft_device *device)
+{
+    if (device->spinner || !has_room(device))
+        return;
+    if (device->sleepers)
+        pthread_cond_signal(&device->work);
+    else if (device->busy == device->slot_count)
+        start_spare(device);
+}
+
+/* The same, unless the caller is on its own way to the list. */
 static void kick(struct soft_device *device)
 {
-    if (device->sleepers && !device->spinner && working_for != device)
-        pthread_cond_signal(&device->work);
+    if (!own_slot || own_slot->device != device)
+        wake(device);
 }
 
 void soft_make_ready(struct soft_op *op)
@@ -98,6 +122,8 @@ void soft_forget(struct soft_op *op)
 static struct soft_op *take(struct soft_device *device, uint64_t *part)
 {
     struct soft_op *next;
+    if (!has_room(device))
+        return NULL;
     for (struct soft_op *op = device->ready; op; op = next) {
         next = op->ready_next;
         /* Two half-placed cooperative grids would wait for each other's workers for ever. */
@@ -114,8 +140,10 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
             device->cooperative = op;
         if (op->stints++ == 0)
             op->active_since_ns = soft_now_ns();
-        if (device->ready && device->sleepers && !device->spinner)
-            pthread_cond_signal(&device->work);
+        device->busy++;
+        atomic_fetch_add_explicit(&device->running, 1, memory_order_relaxed);
+        if (device->ready)
+            wake(device);
         return op;
     }
     return NULL;
@@ -166,8 +194,11 @@ static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, ui
             since = now;
             counted = 0;
         }
+        if (own_slot && own_slot->waits)
+            soft_block_waits(false);
         if (stint.error != CUDA_SUCCESS ||
-            atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency)
+            atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency ||
+            atomic_load_explicit(&device->running, memory_order_relaxed) > device->worker_count)
             break;
         part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
         if (part >= op->total)
@@ -234,22 +265,38 @@ static bool look_for_work(struct soft_device *device)
     }
 }
 
-/* Under the lock. Looks for work a little while, if nobody else does, then sleeps until woken. */
-static void rest(struct soft_device *device, bool *looked)
+/* Under the lock: until woken. False: a spare that nobody needed for long. */
+static bool doze(struct soft_device *device, bool spare)
 {
-    if (soft.lookers_max && !*looked && !device->spinner) {
+    struct timespec until;
+    int error = 0;
+    device->sleepers++;
+    if (spare) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += SPARE_REST_S;
+        error = pthread_cond_clockwait(&device->work, &soft.lock, CLOCK_MONOTONIC, &until);
+    } else {
+        pthread_cond_wait(&device->work, &soft.lock);
+    }
+    device->sleepers--;
+    return error != ETIMEDOUT;
+}
+
+/* Under the lock. Looks for work a little while, if nobody else does, then sleeps until woken.
+ * False: it has been without work for long. */
+static bool rest(struct soft_device *device, bool *looked, bool spare)
+{
+    if (soft.lookers_max && !*looked && !device->spinner && has_room(device)) {
         device->spinner = true;
         soft_unlock();
         look_for_work(device);
         soft_lock();
         device->spinner = false;
         *looked = true;
-        return;
+        return true;
     }
-    device->sleepers++;
-    pthread_cond_wait(&device->work, &soft.lock);
-    device->sleepers--;
     *looked = false;
+    return doze(device, spare);
 }
 
 /* A real GPU takes no CPU from the programs that use it: a service beside a trainer must not wait for its own
@@ -266,9 +313,9 @@ static void *worker_main(void *argument)
 {
     struct soft_worker_slot *slot = argument;
     struct soft_device *device = slot->device;
-    struct soft_worker *worker = soft_worker_create(slot->index);
     bool looked = false;
-    working_for = device;
+    struct soft_worker *worker = soft_worker_create(slot->sm);
+    own_slot = slot;
     give_way_to_programs();
     soft_lock();
     slot->worker = worker;
@@ -276,7 +323,8 @@ static void *worker_main(void *argument)
         uint64_t part;
         struct soft_op *op = take(device, &part);
         if (!op) {
-            rest(device, &looked);
+            if (!rest(device, &looked, slot->spare) && !device->ready)
+                break;
             continue;
         }
         looked = false;
@@ -285,9 +333,16 @@ static void *worker_main(void *argument)
         struct stint stint = run_parts(worker, op, part);
         soft_lock();
         slot->tenant = NO_TENANT;
+        device->busy--;
+        atomic_fetch_sub_explicit(&device->running, 1, memory_order_relaxed);
         hand_in(op, stint);
     }
-    return NULL; /* never: workers live as long as the process */
+    slot->worker = NULL; /* a spare: workers live as long as the process */
+    slot->used = false;
+    device->slot_count--;
+    soft_unlock();
+    soft_worker_destroy(worker);
+    return NULL;
 }
 
 void soft_run_inline(struct soft_op *op)
@@ -309,10 +364,67 @@ void soft_interrupt_tenant(struct soft_tenant *tenant)
 {
     for (uint32_t d = 0; d < soft.device_count; d++) {
         struct soft_device *device = &soft.devices[d];
-        for (uint32_t i = 0; device->workers && i < device->worker_count; i++)
+        for (uint32_t i = 0; device->workers && i < device->worker_count + SOFT_SPARES_MAX; i++)
             if (device->workers[i].worker && device->workers[i].tenant == tenant->id)
                 soft_worker_interrupt(device->workers[i].worker);
     }
+}
+
+/* Under the lock. */
+static bool start_worker(struct soft_device *device, uint32_t index)
+{
+    struct soft_worker_slot *slot = &device->workers[index];
+    *slot = (struct soft_worker_slot){.device = device,
+                                      .sm = index % device->worker_count,
+                                      .spare = index >= device->worker_count,
+                                      .tenant = NO_TENANT,
+                                      .used = true};
+    if (pthread_create(&slot->thread, NULL, worker_main, slot) != 0) {
+        slot->used = false;
+        return false;
+    }
+    char name[24];
+    snprintf(name, sizeof name, "soft-sm-%u", index);
+    pthread_setname_np(slot->thread, name);
+    device->slot_count++;
+    return true;
+}
+
+/* Under the lock. Without one, blocks that wait for one that has not begun wait on. */
+static void start_spare(struct soft_device *device)
+{
+    for (uint32_t i = device->worker_count; i < device->worker_count + SOFT_SPARES_MAX; i++) {
+        if (device->workers[i].used)
+            continue;
+        if (start_worker(device, i))
+            pthread_detach(device->workers[i].thread);
+        return;
+    }
+}
+
+void soft_block_waits(bool waits)
+{
+    struct soft_worker_slot *slot = own_slot;
+    if (!slot || slot->waits == waits)
+        return;
+    soft_lock();
+    slot->waits = waits;
+    if (waits) {
+        atomic_fetch_sub_explicit(&slot->device->running, 1, memory_order_relaxed);
+        if (slot->device->ready)
+            wake(slot->device);
+    } else {
+        atomic_fetch_add_explicit(&slot->device->running, 1, memory_order_relaxed);
+    }
+    soft_unlock();
+}
+
+uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes)
+{
+    uint64_t blocks = SOFT_RESIDENT_THREADS_MAX / (threads ? threads : 1);
+    if (shared_bytes && SOFT_SHARED_MAX / shared_bytes < blocks)
+        blocks = SOFT_SHARED_MAX / shared_bytes;
+    return blocks > SOFT_RESIDENT_MAX ? SOFT_RESIDENT_MAX : blocks ? (uint32_t)blocks : 1;
 }
 
 CUresult soft_device_start(struct soft_device *device)
@@ -323,20 +435,12 @@ CUresult soft_device_start(struct soft_device *device)
     if (!guarded)
         soft_guard_install();
     guarded = true;
-    device->workers = calloc(device->worker_count, sizeof *device->workers);
+    uint32_t wanted = device->worker_count;
+    device->workers = calloc(wanted + SOFT_SPARES_MAX, sizeof *device->workers);
     if (!device->workers)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < device->worker_count; i++) {
-        struct soft_worker_slot *slot = &device->workers[i];
-        *slot = (struct soft_worker_slot){.device = device, .index = i, .tenant = NO_TENANT};
-        if (pthread_create(&slot->thread, NULL, worker_main, slot) != 0) {
-            device->worker_count = i; /* fewer SMs, if any */
-            break;
-        }
-        char name[16];
-        snprintf(name, sizeof name, "soft-sm-%u", i);
-        pthread_setname_np(slot->thread, name);
-    }
+    while (device->slot_count < wanted && start_worker(device, device->slot_count)) {}
+    device->worker_count = device->slot_count; /* fewer SMs, if any */
     device->started = device->worker_count > 0;
     return device->started ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }

@@ -88,7 +88,7 @@ static void test_launch_checks(const struct fixture *fixture)
     OK(cuCtxSynchronize());
     CHECK(atomic_load(&fake_at(fake)->count) == 25);
     EXPECT(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
-           cuLaunchCooperativeKernel(fixture->add, 4, 1, 1, 1, 1, 1, 0, NULL, arguments));
+           cuLaunchCooperativeKernel(fixture->add, 257 * 16, 1, 1, 1, 1, 1, 0, NULL, arguments));
     OK(cuMemFree_v2(fake));
 }
 

@@ -89,6 +89,18 @@ class SoftDevice:
     def buffer(self, data: Array) -> Buffer:
         return Buffer(self, data)
 
+    def attribute(self, number: int) -> int:
+        """Of the device: a CUdevice_attribute."""
+        value = ctypes.c_int()
+        self.call("cuDeviceGetAttribute", ctypes.byref(value), number, 0)
+        return value.value
+
+    def load_image(self, image: bytes) -> Module:
+        """A module of any form."""
+        handle = ctypes.c_void_p()
+        self.call("cuModuleLoadData", ctypes.byref(handle), ctypes.create_string_buffer(image))
+        return Module(self, handle)
+
     def load(self, ptx: str) -> Module:
         handle = ctypes.c_void_p()
         log = ctypes.create_string_buffer(LOG_BYTES)
@@ -116,25 +128,44 @@ class Module:
         return address.value
 
     def launch(
-        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
+        self,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        *args: Any,
+        shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """Run and wait. Arguments: buffers, (value, struct format), ints as i32, floats as f32."""
-        self.start(name, grid, block, *args, shared=shared)
+        self.start(name, grid, block, *args, shared=shared, cooperative=cooperative)
         self.device.call("cuCtxSynchronize")
 
+    def function(self, name: str) -> ctypes.c_void_p:
+        """A kernel's handle."""
+        found = ctypes.c_void_p()
+        self.device.call("cuModuleGetFunction", ctypes.byref(found), self.handle, name.encode())
+        return found
+
     def start(
-        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
+        self,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        *args: Any,
+        shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """As launch, without waiting."""
-        function = ctypes.c_void_p()
-        self.device.call("cuModuleGetFunction", ctypes.byref(function), self.handle, name.encode())
+        function = self.function(name)
         packed = [ctypes.create_string_buffer(_pack(a), 16) for a in args]
         pointers = (ctypes.c_void_p * max(len(packed), 1))(*(ctypes.addressof(p) for p in packed))
         x, y, z = (*grid, 1, 1)[:3]
         bx, by, bz = (*block, 1, 1)[:3]
-        self.device.call(
-            "cuLaunchKernel", function, x, y, z, bx, by, bz, shared, None, pointers, None
-        )
+        shape = (function, x, y, z, bx, by, bz, shared, None, pointers)
+        if cooperative:
+            self.device.call("cuLaunchCooperativeKernel", *shape)
+        else:
+            self.device.call("cuLaunchKernel", *shape, None)
 
 
 def _pack(argument: Any) -> bytes:
