@@ -332,6 +332,16 @@ class Scheduler:
     def failed(self, now_ns: int, launch: int) -> list[Instruction]:
         return self._handle(now_ns, lib.TALLY_SCHED_FAILED, launch=launch)
 
+    def work(self, now_ns: int, session: int, pieces: int = 1) -> list[Instruction]:
+        """High work that is counted only is about to go to the device."""
+        words = {"session": session, "blocks": pieces}
+        return self._handle(now_ns, lib.TALLY_SCHED_WORK, **words)
+
+    def work_ended(self, now_ns: int, session: int, pieces: int = 1) -> list[Instruction]:
+        """So many pieces of it have ended."""
+        words = {"session": session, "blocks": pieces}
+        return self._handle(now_ns, lib.TALLY_SCHED_WORK_ENDED, **words)
+
     def timer(self, now_ns: int) -> list[Instruction]:
         return self._handle(now_ns, lib.TALLY_SCHED_TIMER)
 

@@ -2,8 +2,14 @@
  * of the session that waits for that event. The starts of one queue make a lane, of which only the first is
  * with the waiter: so they are reported in order, and no queue waits for another one. */
 #include "engine/schedule.h"
+#include "engine/work.h"
 
-#define LANE(queue) ((queue) % SESSION_QUEUES_MAX)
+/* A stream without a queue shares a lane: what shares one is reported in order, so some of it later. */
+static uint32_t lane_of(const struct stream *stream)
+{
+    uintptr_t place = stream->queue == QUEUE_NONE ? (uintptr_t)stream / sizeof *stream : stream->queue;
+    return (uint32_t)(place % SESSION_QUEUES_MAX);
+}
 
 /* What comes behind the lane's first item, which stays with its caller; NULL: nothing, the lane is empty. */
 static struct wait_item *advance(struct session *session, uint32_t lane)
@@ -38,9 +44,28 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         .active_ns = end_ns - (item->c > before_ns ? item->c : before_ns),
         .error = (int32_t)result,
     };
-    schedule_report(engine_schedule(session->engine), &times);
+    uint64_t arrived_ns;
+    if (work_is_tag(times.tag))
+        work_end(session, times.tag, item->pieces, times.active_ns);
+    else
+        schedule_report(engine_schedule(session->engine), &times, &arrived_ns);
     if ((next = advance(session, lane)))
         waiter_add(&session->completions, next);
+}
+
+/* Work that is only counted joins the lane's last item if that is the same stream's: its event then stands for
+ * both. So however much is outstanding, a lane has few items. */
+static bool join_last(struct session *session, const struct stream *stream, uint64_t tag)
+{
+    struct lane *at = &session->lanes[lane_of(stream)];
+    pthread_mutex_lock(&session->lanes_lock);
+    struct wait_item *last = at->next ? at->last : NULL;
+    bool same = last && last->a == tag && last->stream == stream;
+    bool joins = same && session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
+    if (joins)
+        last->pieces++;
+    pthread_mutex_unlock(&session->lanes_lock);
+    return joins;
 }
 
 static void add(struct session *session, uint32_t lane, struct wait_item *item)
@@ -59,14 +84,18 @@ static void add(struct session *session, uint32_t lane, struct wait_item *item)
         waiter_add(&session->completions, item);
 }
 
-CUresult completion_add(struct session *session, const struct launch *launch, enum launch_form form, uint64_t tag)
+CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
+                        uint64_t tag)
 {
-    const struct stream *stream = launch->stream;
+    if (work_is_tag(tag) && join_last(session, stream, tag))
+        return CUDA_SUCCESS;
     struct wait_item *item = wait_item_new(done, 1);
     if (!item)
         return CUDA_ERROR_OUT_OF_MEMORY;
     item->a = tag;
-    item->b = (uint64_t)LANE(stream->queue) << 16 | launch->slot << 8 | form;
+    item->b = (uint64_t)lane_of(stream) << 16 | slot << 8 | form;
+    item->stream = stream;
+    item->pieces = 1;
     item->c = engine_now_ns();
     CUresult result = event_pool_get(session, &item->events[0]);
     if (result == CUDA_SUCCESS) {
@@ -74,7 +103,7 @@ CUresult completion_add(struct session *session, const struct launch *launch, en
         result = session->driver->cu.cuEventRecord(item->events[0], stream->driver);
     }
     if (result == CUDA_SUCCESS)
-        add(session, LANE(stream->queue), item);
+        add(session, lane_of(stream), item);
     else
         wait_item_free(session, item);
     return result;

@@ -183,8 +183,8 @@ static void on_launch_done(void *user, const struct softgpu_launch_times *times)
             schedule_session_failed(session, (CUresult)times->error);
         return;
     }
-    uint64_t arrived_ns = schedule_report(engine->schedule, times);
-    if (session && arrived_ns)
+    uint64_t arrived_ns;
+    if (schedule_report(engine->schedule, times, &arrived_ns) && session)
         timing_launch_done(session, times, arrived_ns);
 }
 

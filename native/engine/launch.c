@@ -126,7 +126,7 @@ CUresult launch_range(struct session *session, const struct launch *launch, enum
     CUresult result = start_form(session, launch, form, lo, hi);
     timing_end(session, launch, sample, result);
     if (result == CUDA_SUCCESS && tag && !timing_is_reported(session))
-        result = completion_add(session, launch, form, tag);
+        result = completion_add(session, launch->stream, launch->slot, form, tag);
     return result;
 }
 
@@ -151,9 +151,9 @@ static void describe(struct launch *launch)
     launch->signature = hash;
 }
 
-static void trace_unscheduled(struct trace *trace, const struct launch *launch)
+void trace_untimed(const struct launch *launch)
 {
-    trace_add(trace, &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
+    trace_add(engine_trace(launch->session->engine), &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
                                                   .flags = TALLY_TRACE_UNTIMED,
                                                   .session = launch->session->config.session,
                                                   .signature = launch->signature,
@@ -175,8 +175,10 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
     struct trace *trace = engine_trace(session->engine);
     if (!session->config.high || trace_is_on(trace)) /* a high kernel's plan is nobody's business */
         kernels_note(engine_kernels(session->engine), launch);
+    if (result == CUDA_SUCCESS && launch->blocks == 0)
+        result = CUDA_ERROR_INVALID_VALUE;
     /* Nothing may be held back that a later op has to let go: that op would wait behind it. */
-    bool scheduled = launch->stream->queue != QUEUE_NONE && launch->blocks > 0 && !streams_wait(session);
+    bool scheduled = session->config.high || !streams_wait(session);
     if (result == CUDA_SUCCESS && scheduled)
         result = schedule_launch(session, launch);
     else if (result == CUDA_SUCCESS) {
@@ -184,7 +186,7 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
     }
     if (result == CUDA_SUCCESS && !scheduled && trace_is_on(trace))
-        trace_unscheduled(trace, launch);
+        trace_untimed(launch);
     if (result == CUDA_SUCCESS)
         tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);
     return result;

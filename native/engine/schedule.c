@@ -245,6 +245,7 @@ static void forget(struct schedule *s, struct session *session, CUresult error)
     const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
     while (session->starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
         start_give(s, &s->starts[at - s->start_owners]);
+    work_forget(s, session);
     uint64_t now_ns = engine_now_ns();
     uint32_t index;
     while ((index = tally_sched_launch_of(s->core, session->index)) != NONE) {
@@ -308,26 +309,46 @@ void start_ended(struct schedule *s, struct start *start)
     }
 }
 
-uint64_t schedule_report(struct schedule *s, const struct softgpu_launch_times *times)
+/* A start that is counted, not listed. */
+static void counted_ended(struct schedule *s, struct start *start)
 {
-    uint64_t arrived_ns = 0;
+    uint32_t session = start->session->index;
+    if (start->issued_ns && !start->times.error)
+        start_trace(s, start);
+    start_give(s, start);
+    work_uncount(s, session, WORK_LAUNCH, 1, start->times.active_ns);
+}
+
+static void heard(struct schedule *s, struct start *start, const struct softgpu_launch_times *times)
+{
+    struct pending *pending = pending_of(s, start);
+    start->times = *times;
+    if (start->launch == NONE)
+        counted_ended(s, start);
+    else if (!pending)
+        start_give(s, start);
+    else if (pending->told)
+        start_ended(s, start);
+    else
+        start->early = true;
+}
+
+bool schedule_report(struct schedule *s, const struct softgpu_launch_times *times, uint64_t *arrived_ns)
+{
+    bool launch = false;
+    *arrived_ns = 0;
     pthread_mutex_lock(&s->lock);
     struct start *start = start_of(s, times->tag);
     if (start) {
-        arrived_ns = start->arrived_ns;
-        start->times = *times;
-        struct pending *pending = pending_of(s, start);
-        if (start->launch == NONE && start->issued_ns && !times->error)
-            start_trace(s, start);
-        if (!pending)
-            start_give(s, start);
-        else if (pending->told)
-            start_ended(s, start);
-        else
-            start->early = true;
+        launch = true;
+        *arrived_ns = start->arrived_ns;
+        heard(s, start, times);
+    } else if (work_is_tag(times->tag)) {
+        launch = work_kind_of(times->tag) == WORK_LAUNCH;
+        work_ended(s, times->tag, 1, times->active_ns);
     }
     pthread_mutex_unlock(&s->lock);
-    return arrived_ns;
+    return launch;
 }
 
 /* ---- sessions ---------------------------------------------------------------------------------- */
@@ -405,6 +426,30 @@ void schedule_wake(struct session *session)
     pthread_mutex_lock(&s->lock);
     pthread_cond_broadcast(&session->turn);
     pthread_mutex_unlock(&s->lock);
+}
+
+const char *schedule_validate(const struct session *session)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    uint32_t starts = 0, counted = 0;
+    pthread_mutex_lock(&s->lock);
+    const char *wrong = tally_sched_validate(s->core);
+    for (uint32_t i = 0; i < SESSION_QUEUES_MAX; i++)
+        starts += session->queue_starts[i];
+    if (!wrong && starts != session->starts_in_flight)
+        wrong = "a session's starts are not those of its queues";
+    for (uint32_t i = 0; i < STARTS_MAX; i++) {
+        if (s->starts[i].session != session)
+            continue;
+        starts--;
+        counted += s->starts[i].launch == NONE;
+    }
+    if (!wrong && starts != 0)
+        wrong = "a session's starts are not in the books";
+    if (!wrong && counted > s->works[session->index].pieces[WORK_LAUNCH])
+        wrong = "starts that are counted as work were not counted";
+    pthread_mutex_unlock(&s->lock);
+    return wrong;
 }
 
 /* ---- settings and figures ---------------------------------------------------------------------- */

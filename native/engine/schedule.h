@@ -41,8 +41,12 @@ void schedule_settle(struct session *session);
 void schedule_make_way(struct session *session, const struct launch *launch);
 /* Session thread, called (session_call): starts again what had been stopped. */
 void schedule_go_on(struct session *session);
-/* softgpu's report of a start; gives the launch's time of arrival back. 0: not one of ours. */
-uint64_t schedule_report(struct schedule *schedule, const struct softgpu_launch_times *times);
+/* The place of a queue of the session of whose launches none is in the books; QUEUE_NONE: there is none, or, with
+ * `wait`, the session ends before there is. Session thread. */
+uint32_t schedule_idle_queue(struct session *session, bool wait);
+/* softgpu's report of a start or of counted work. Whether it was a launch; if so, also its time of arrival,
+ * 0: not known. */
+bool schedule_report(struct schedule *schedule, const struct softgpu_launch_times *times, uint64_t *arrived_ns);
 
 int schedule_set_policy(struct schedule *schedule, uint32_t policy);
 uint32_t schedule_policy(struct schedule *schedule);
@@ -52,6 +56,8 @@ int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limi
 void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
 /* Brings the session's counters up to what the core knows. */
 void schedule_count(struct session *session);
+/* NULL, or what is wrong with the session's books. For tests: walks them, under the lock. Session thread. */
+const char *schedule_validate(const struct session *session);
 uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max);
 uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
 

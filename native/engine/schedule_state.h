@@ -5,6 +5,7 @@
 
 #include "engine/schedule.h"
 #include "engine/trace.h"
+#include "engine/work.h"
 
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
@@ -41,7 +42,8 @@ struct start {
     uint32_t next_free;
     uint32_t generation;
     uint32_t queue;          /* of its session */
-    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place */
+    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place;
+                                launch NONE: it is counted as work (work.c) */
     uint32_t lo, hi, flags;
     uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
     uint64_t signature;
@@ -61,6 +63,7 @@ struct schedule {
     uint64_t timer_ns;
     struct pending *pendings;
     struct start *starts;
+    struct work_books works[SESSIONS_MAX]; /* by session */
     uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
     uint32_t pending_free, start_free;
     _Atomic bool high_at_once, levels;

@@ -52,7 +52,7 @@ struct stream {
     bool dirty;           /* blocking: has work that the legacy stream did not wait for */
     bool active;          /* was given work since it was last seen idle */
     uint64_t legacy_seen; /* blocking: legacy work up to this count is ahead of what comes now */
-    uint32_t queue;       /* the scheduler's number for it, or QUEUE_NONE: launches go unscheduled */
+    uint32_t queue;       /* the scheduler's number for it, or QUEUE_NONE: see queues.h */
     struct value_wait *waits; /* waits for values in memory since it was last seen idle (stream_value.c) */
     uint32_t wait_count, wait_room;
 };
@@ -389,6 +389,9 @@ enum launch_form { LAUNCH_WHOLE, LAUNCH_GUARDED, LAUNCH_SUBGRID };
 CUresult launch_range(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
                       uint32_t hi, uint64_t tag);
 
+/* A record of a launch of whose end nothing will be known. */
+void trace_untimed(const struct launch *launch);
+
 /* ---- control.c ---- */
 
 /* A fresh epoch for a launch of so many blocks. Session thread; false: short of device memory. */
@@ -402,8 +405,9 @@ void control_close(struct session *session);
 
 /* ---- completion.c ---- */
 
-/* Reports the end of what the stream has now, with the tag. */
-CUresult completion_add(struct session *session, const struct launch *launch, enum launch_form form, uint64_t tag);
+/* Reports the end of what the stream has now, with the tag; slot: of a guarded launch's control block. */
+CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
+                        uint64_t tag);
 
 /* ---- request.c ---- */
 

@@ -6,28 +6,9 @@
  *   - later work of a blocking stream waits for the legacy work before it (legacy_seen < legacy_count). */
 #include <stdlib.h>
 
+#include "engine/queues.h"
 #include "engine/schedule.h"
 #include "engine/session.h"
-
-/* A number for the scheduler; a session with more streams than numbers has some that are not scheduled. */
-static uint32_t queue_take(struct session *session)
-{
-    for (uint32_t i = 0; i < SESSION_QUEUES_MAX; i++) {
-        uint64_t bit = 1ull << (i % 64);
-        if (session->queues_used[i / 64] & bit)
-            continue;
-        session->queues_used[i / 64] |= bit;
-        return session->index * SESSION_QUEUES_MAX + i;
-    }
-    return QUEUE_NONE;
-}
-
-static void queue_give(struct session *session, uint32_t queue)
-{
-    uint32_t i = queue % SESSION_QUEUES_MAX;
-    if (queue != QUEUE_NONE)
-        session->queues_used[i / 64] &= ~(1ull << (i % 64));
-}
 
 /* What the policy wants the device to know of the session's class. */
 static int priority_of(struct session *session)
@@ -51,7 +32,7 @@ static CUresult stream_new(struct session *session, bool blocking, struct stream
     }
     stream->blocking = blocking;
     stream->legacy_seen = 0;
-    stream->queue = queue_take(session);
+    stream->queue = QUEUE_NONE;
     stream->next = session->stream_list;
     session->stream_list = stream;
     *out = stream;
@@ -176,7 +157,7 @@ bool streams_wait(struct session *session)
 static void stream_free(struct session *session, struct stream *stream)
 {
     session->driver->cu.cuStreamDestroy_v2(stream->driver);
-    queue_give(session, stream->queue);
+    queue_give(session, stream);
     free(stream->waits);
     free(stream);
 }

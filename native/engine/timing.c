@@ -170,6 +170,7 @@ void timing_launch_done(struct session *session, const struct softgpu_launch_tim
     tally_stats_add(stats, TALLY_COUNT_BUSY_NS, times->busy_ns);
     tally_stats_add(stats, TALLY_COUNT_BLOCKS, times->blocks);
     tally_histogram_add(&stats->timings[TALLY_TIME_DEVICE], device_ns);
-    tally_histogram_add(&stats->timings[TALLY_TIME_QUEUE_DELAY],
-                        times->start_ns > arrived_ns ? times->start_ns - arrived_ns : 0);
+    if (arrived_ns) /* 0: not known */
+        tally_histogram_add(&stats->timings[TALLY_TIME_QUEUE_DELAY],
+                            times->start_ns > arrived_ns ? times->start_ns - arrived_ns : 0);
 }

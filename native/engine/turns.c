@@ -7,11 +7,9 @@
  * while it waits for them, or called away from its socket. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "engine/queues.h"
 #include "engine/schedule_state.h"
-
-#define BESIDE_NS 50000000ull /* how long a launch waits for one of its own session, see launch_beside */
 
 static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
 {
@@ -24,34 +22,67 @@ static struct tally_sched_event launch_event(const struct launch *launch, uint32
     };
 }
 
-/* High, where the policy lets it: to the device first, to the books then. What does not fit into the books
- * runs all the same. */
-static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
+/* High, beyond what the books hold: it is counted, and told before it goes. */
+static CUresult launch_counted(struct session *session, struct launch *launch)
+{
+    uint64_t tag = work_begin(session, WORK_LAUNCH);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
+    if (result != CUDA_SUCCESS)
+        work_end(session, tag, 1, 0);
+    else if (trace_is_on(engine_trace(session->engine)))
+        trace_untimed(launch);
+    return result;
+}
+
+/* Places in the books for a high launch; false: they are full. */
+static bool list(struct schedule *s, struct session *session, struct launch *launch, uint32_t *index, uint64_t *tag)
 {
     pthread_mutex_lock(&s->lock);
-    uint32_t index = pending_take(s, session, launch);
-    uint64_t tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
+    bool listed = s->start_free != NONE && tally_sched_has_room(s->core, session->index);
+    *index = listed ? pending_take(s, session, launch) : NONE;
+    listed = *index != NONE;
+    if (listed)
+        *tag = start_take(s, launch, *index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
     pthread_mutex_unlock(&s->lock);
+    return listed;
+}
+
+/* The core does not take it, because the policy was switched meanwhile, or it did not go at all. */
+static void unlist(struct schedule *s, struct session *session, struct start *start, uint32_t index, bool went)
+{
+    pending_give(s, index);
+    if (!start)
+        return;
+    if (went && start->early && start->issued_ns)
+        start_trace(s, start);
+    if (!went || start->early) {
+        start_give(s, start);
+        return;
+    }
+    start->launch = NONE;
+    work_count(s, session, WORK_LAUNCH);
+}
+
+/* High, where the policy lets it: to the device first, to the books then. */
+static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
+{
+    uint32_t index;
+    uint64_t tag;
+    if (!queue_take(session, launch->stream) || !list(s, session, launch, &index, &tag))
+        return launch_counted(session, launch);
     CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
     struct tally_sched_event event = launch_event(launch, index);
     event.started = 1;
     pthread_mutex_lock(&s->lock);
     struct start *start = start_of(s, tag);
-    bool known = index != NONE && tag && result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
+    bool known = result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
     if (known) {
         s->pendings[index].told = s->pendings[index].begun = true;
         s->pendings[index].owned = false;
         if (start->early)
             start_ended(s, start);
     } else {
-        if (index != NONE)
-            pending_give(s, index);
-        if (start && result == CUDA_SUCCESS && start->early && start->issued_ns)
-            start_trace(s, start);
-        if (start && (result != CUDA_SUCCESS || start->early))
-            start_give(s, start);
-        else if (start)
-            start->launch = NONE; /* its report only frees it */
+        unlist(s, session, start, index, result == CUDA_SUCCESS);
     }
     pthread_mutex_unlock(&s->lock);
     return result;
@@ -83,13 +114,9 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     return result;
 }
 
-static void wait_turn(struct schedule *s, struct session *session, uint64_t until_ns)
+static void wait_turn(struct schedule *s, struct session *session)
 {
-    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
-    if (until_ns == TALLY_SCHED_NEVER)
-        pthread_cond_wait(&session->turn, &s->lock);
-    else
-        pthread_cond_timedwait(&session->turn, &s->lock, &until);
+    pthread_cond_wait(&session->turn, &s->lock);
 }
 
 /* What became of a launch that is over: the error that dropped it. */
@@ -154,7 +181,7 @@ static CUresult settle(struct schedule *s, struct session *session, uint32_t lef
         if (session->open_count <= left || atomic_load(&session->ending))
             return result;
         if (!carry_open(s, session))
-            wait_turn(s, session, TALLY_SCHED_NEVER);
+            wait_turn(s, session);
     }
 }
 
@@ -198,28 +225,6 @@ void turns_close(struct schedule *s, struct session *session)
 
 /* ---- a launch of a session that has to wait for its turn ----------------------------------------- */
 
-/* A kernel may wait for one of the same program in another stream: it must not be held back for ever by
- * what it is to release. Behind a launch of its own stream it may: that one cannot wait for it. */
-static bool must_go_beside(const struct session *session, const struct launch *launch)
-{
-    return session->open_count == 0 && session->starts_in_flight > session->queue_starts[QUEUE_OF(launch)];
-}
-
-/* Unscheduled. Under the lock, which is released around the driver's call. */
-static CUresult launch_beside(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
-    pending_give(s, index);
-    uint64_t tag = start_take(s, launch, NONE, 0, launch->blocks, TALLY_SCHED_START_FINAL);
-    pthread_mutex_unlock(&s->lock);
-    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
-    pthread_mutex_lock(&s->lock);
-    struct start *start = start_of(s, tag);
-    if (start && result != CUDA_SUCCESS)
-        start_give(s, start);
-    return result;
-}
-
 /* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
 static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
 {
@@ -227,18 +232,11 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     CUresult result = CUDA_SUCCESS;
     bool gone = false, guarded = false;
     session->held_ns = engine_now_ns();
-    uint64_t beside_ns = session->held_ns + BESIDE_NS;
     while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
         if (carry_open(s, session))
             continue;
         if (pending->todo_count == 0) {
-            uint64_t now_ns = engine_now_ns();
-            if (!pending->begun && now_ns >= beside_ns && must_go_beside(session, launch)) {
-                session->held_ns = 0;
-                return launch_beside(s, session, launch, index);
-            }
-            wait_turn(s, session, pending->begun ? TALLY_SCHED_NEVER
-                                  : now_ns < beside_ns ? beside_ns : now_ns + BESIDE_NS);
+            wait_turn(s, session);
             continue;
         }
         guarded = is_guarded(pending->todo[0].flags);
@@ -288,7 +286,7 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
         if (!carry_open(s, session))
-            wait_turn(s, session, TALLY_SCHED_NEVER);
+            wait_turn(s, session);
     uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
     if (index == NONE)
         return result;
@@ -346,11 +344,31 @@ void schedule_go_on(struct session *session)
     leave(s, session, reap(s, session));
 }
 
+uint32_t schedule_idle_queue(struct session *session, bool wait)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    uint32_t place = NONE;
+    enter(s, session);
+    while (place == NONE) {
+        for (uint32_t i = 0; i < SESSION_QUEUES_MAX && place == NONE; i++)
+            if (session->queue_starts[i] == 0)
+                place = i;
+        if (!wait || atomic_load(&session->ending))
+            break;
+        if (place == NONE && !carry_open(s, session))
+            wait_turn(s, session);
+    }
+    leave(s, session, CUDA_SUCCESS);
+    return atomic_load(&session->ending) ? NONE : place;
+}
+
 CUresult schedule_launch(struct session *session, struct launch *launch)
 {
     struct schedule *s = engine_schedule(session->engine);
     if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
         return launch_at_once(s, session, launch);
+    if (!queue_wait(session, launch->stream))
+        return CUDA_ERROR_OUT_OF_MEMORY; /* the session ends */
     enter(s, session);
     /* What cannot go through the guard could not start before they have all been run. */
     uint32_t left = launch->abilities & TALLY_PLAN_CAN_GUARD ? GUARDED_MAX - 1 : 0;

@@ -16,6 +16,7 @@
 #define WAITER_THREADS_MAX 64u
 
 struct session;
+struct stream;
 struct wait_item;
 struct shared_event;
 
@@ -30,6 +31,8 @@ struct wait_item {
     uint64_t a, b, c;     /* the function's own */
     uint64_t request;     /* request_mark when the op arrived */
     struct shared_event *event; /* a client's event instead of pooled ones */
+    const struct stream *stream; /* completion.c: whose, compared and not looked into */
+    uint32_t pieces;            /* of counted work, that it stands for */
     uint32_t event_count, event_room;
     CUevent events[]; /* of the session's pool */
 };

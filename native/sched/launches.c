@@ -49,7 +49,8 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
                               .blocks = event->blocks, .plan = event->plan, .submitted_ns = s->now_ns,
                               .sequence = s->sequence++};
     tally_sched_queue_add(s, event->launch);
-    if (session->outstanding++ == 0) tally_sched_count_busy(s, session->class_, 1);
+    if (tally_sched_is_idle(session)) tally_sched_count_busy(s, session->class_, 1);
+    session->outstanding++;
     session->stats.launches++;
     if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
         tally_sched_high_came(s);
@@ -64,7 +65,8 @@ void tally_sched_retire(struct tally_sched *s, uint32_t index) {
     assert(launch->starts == 0);
     if (launch->waiting) tally_sched_waiting_remove(s, index);
     tally_sched_queue_remove(s, index);
-    if (--session->outstanding == 0) tally_sched_count_busy(s, session->class_, -1);
+    session->outstanding--;
+    if (tally_sched_is_idle(session)) tally_sched_count_busy(s, session->class_, -1);
     if (--sums_of(s, launch->session)->outstanding == 0 && session->class_ == TALLY_SCHED_HIGH)
         tally_sched_high_went(s);
     launch->used = false;

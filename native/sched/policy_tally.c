@@ -212,6 +212,25 @@ static void fill_gap(struct tally_sched *s, enum form form) {
     }
 }
 
+/* A launch that its own session's others may be waiting for, or NONE; wishes for the time when there may be one. */
+static uint32_t next_beside(struct tally_sched *s, enum form form) {
+    uint32_t at = s->ready;
+    if (at == NONE || s->sums[TALLY_SCHED_BEST_EFFORT].starts == 0) return NONE;
+    do {
+        uint32_t launch = NONE;
+        if (s->sessions[at].class_ == TALLY_SCHED_BEST_EFFORT) launch = tally_sched_beside_of(s, at, form);
+        if (launch != NONE && gap_suits(s, &s->launches[launch], form)) return launch;
+        at = s->sessions[at].next;
+    } while (at != s->ready);
+    return NONE;
+}
+
+static void fill_beside(struct tally_sched *s, enum form form) {
+    uint32_t launch;
+    while (!tally_sched_out_full(s) && (launch = next_beside(s, form)) != NONE)
+        tally_sched_start_beside(s, launch, form);
+}
+
 static void decide(struct tally_sched *s, enum form form) {
     if (s->sums[TALLY_SCHED_HIGH].waiting > 0 && !tally_sched_start_all(s, TALLY_SCHED_HIGH)) return;
     if (s->sums[TALLY_SCHED_HIGH].outstanding > 0) {
@@ -220,6 +239,7 @@ static void decide(struct tally_sched *s, enum form form) {
     }
     if (s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0) return;
     fill_gap(s, form);
+    fill_beside(s, form);
     share_among_best_effort(s, form);
 }
 

@@ -54,7 +54,11 @@ void tally_sched_decide_timeslice(struct tally_sched *s) {
             s->turn_ns = s->now_ns;
         } else {
             stop_turn(s);
-            if (s->sessions[s->turn].starts > 0) return;
+            if (s->sessions[s->turn].starts > 0) {
+                uint32_t launch = tally_sched_beside_of(s, s->turn, FORM_PLAN);
+                if (launch != NONE && !tally_sched_out_full(s)) tally_sched_start_beside(s, launch, FORM_PLAN);
+                return;
+            }
             begin_turn(s);
             end = s->turn_ns + s->limits.timeslice_ns;
         }

@@ -95,36 +95,39 @@ static int open_session(struct tally_sched *s, const struct tally_sched_event *e
     return 0;
 }
 
+/* Of the session's launches, those that are not fully issued. */
+static void each_waiting(struct tally_sched *s, const struct session *session,
+                         void (*visit)(struct tally_sched *s, uint32_t launch)) {
+    uint32_t ring = session->ring, queue = ring;
+    while (queue != NONE) {
+        for (uint32_t at = s->queues[queue].cursor; at != NONE; at = s->launches[at].next)
+            if (s->launches[at].issued < s->launches[at].blocks) visit(s, at);
+        queue = s->queues[queue].next == ring ? NONE : s->queues[queue].next;
+    }
+}
+
 /* A change of class takes the session's waiting launches to the other class's list and its counters to
  * the other class's sums. What it has in flight may then be over the bound: that is allowed to drain. */
 static void change_class(struct tally_sched *s, struct session *session, uint32_t class_) {
     struct class_sums *from = &s->sums[session->class_], *to = &s->sums[class_];
-    uint32_t ring = session->ring, at_queue = ring;
-    if (ring == NONE) {
+    if (tally_sched_is_idle(session)) {
         session->class_ = class_;
         return;
     }
-    do {
-        for (uint32_t at = s->queues[at_queue].cursor; at != NONE; at = s->launches[at].next)
-            if (s->launches[at].waiting) tally_sched_waiting_remove(s, at);
-        at_queue = s->queues[at_queue].next;
-    } while (at_queue != ring);
+    each_waiting(s, session, tally_sched_waiting_remove);
     tally_sched_count_busy(s, session->class_, -1);
     tally_sched_count_busy(s, class_, 1);
-    from->outstanding -= session->outstanding;
+    uint64_t outstanding = session->outstanding + session->counted;
+    from->outstanding -= outstanding;
     from->starts -= session->starts;
     from->charge_ns -= session->charge_ns;
-    to->outstanding += session->outstanding;
+    to->outstanding += outstanding;
     to->starts += session->starts;
     to->charge_ns += session->charge_ns;
     if (session->class_ == TALLY_SCHED_HIGH && from->outstanding == 0) tally_sched_high_went(s);
-    if (class_ == TALLY_SCHED_HIGH && to->outstanding == session->outstanding) tally_sched_high_came(s);
+    if (class_ == TALLY_SCHED_HIGH && to->outstanding == outstanding) tally_sched_high_came(s);
     session->class_ = class_;
-    do {
-        for (uint32_t at = s->queues[at_queue].cursor; at != NONE; at = s->launches[at].next)
-            if (s->launches[at].issued < s->launches[at].blocks) tally_sched_waiting_add(s, at);
-        at_queue = s->queues[at_queue].next;
-    } while (at_queue != ring);
+    each_waiting(s, session, tally_sched_waiting_add);
 }
 
 static int set_session(struct tally_sched *s, const struct tally_sched_event *event) {
@@ -142,6 +145,7 @@ static int set_session(struct tally_sched *s, const struct tally_sched_event *ev
 static int close_session(struct tally_sched *s, const struct tally_sched_event *event) {
     struct session *session = &s->sessions[event->session];
     if (!session->open || session->closing) return TALLY_SCHED_INVALID;
+    tally_sched_uncount(s, event->session, session->counted); /* nobody will tell of its end */
     session->closing = true;
     s->closing++;
     return 0;
@@ -234,7 +238,8 @@ static int set_policy(struct tally_sched *s, const struct tally_sched_event *eve
 
 static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     bool of_launch = event->type >= TALLY_SCHED_LAUNCH && event->type <= TALLY_SCHED_FAILED;
-    bool of_session = event->type >= TALLY_SCHED_SESSION_OPEN && event->type <= TALLY_SCHED_LAUNCH;
+    bool of_session = (event->type >= TALLY_SCHED_SESSION_OPEN && event->type <= TALLY_SCHED_LAUNCH) ||
+                      event->type == TALLY_SCHED_WORK || event->type == TALLY_SCHED_WORK_ENDED;
     if (of_session && event->session >= s->config.sessions_max) return TALLY_SCHED_INVALID;
     if (of_launch && event->launch >= s->config.launches_max) return TALLY_SCHED_INVALID;
     if (event->type == TALLY_SCHED_LAUNCH && event->queue >= s->config.queues_max) return TALLY_SCHED_INVALID;
@@ -252,6 +257,8 @@ static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     case TALLY_SCHED_FAILED: return tally_sched_fail(s, event->launch);
     case TALLY_SCHED_TIMER: s->timer_ns = TALLY_SCHED_NEVER; return 0;
     case TALLY_SCHED_SET_POLICY: return set_policy(s, event);
+    case TALLY_SCHED_WORK: return tally_sched_work(s, event);
+    case TALLY_SCHED_WORK_ENDED: return tally_sched_work_ended(s, event);
     case TALLY_SCHED_SET_LIMITS:
         if (!limits_ok(&event->limits)) return TALLY_SCHED_INVALID;
         s->limits = event->limits;

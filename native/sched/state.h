@@ -8,6 +8,7 @@
 #define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
 #define WEIGHT_MAX 1024u
 #define GAP_BUCKETS 64u /* of high's gaps, up to 2^26 ns */
+#define BESIDE_NS 50000000u /* see beside.c */
 #define ARRIVALS_MAX 64u /* of high, until the first of what they met has ended */
 
 struct launch {
@@ -46,6 +47,7 @@ struct session {
     uint32_t ring;             /* a queue that holds launches; NONE */
     uint32_t next, prev;       /* ring of sessions that have launches waiting, in sched.ready */
     uint32_t outstanding;      /* launches not complete */
+    uint64_t counted;          /* other work with the device, of which nothing else is kept (work.c) */
     uint32_t waiting;          /* of those, not fully issued */
     uint32_t starts;           /* in flight */
     uint64_t charge_ns;        /* unstoppable work in flight */
@@ -66,8 +68,9 @@ struct waiting_list { uint32_t head, tail; };
 
 /* Sums over the sessions of one class. */
 struct class_sums {
-    uint32_t busy; /* sessions that have launches */
-    uint32_t outstanding, waiting, starts;
+    uint32_t busy;        /* sessions that have launches, or counted work */
+    uint32_t waiting, starts;
+    uint64_t outstanding; /* launches and counted work */
     uint64_t charge_ns;
 };
 
@@ -175,6 +178,18 @@ int tally_sched_fail(struct tally_sched *s, uint32_t launch);
 /* Books a launch that the owner has started already. */
 void tally_sched_adopt(struct tally_sched *s, uint32_t launch);
 void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
+
+/* work.c: what events do, and what the owner takes back. */
+int tally_sched_work(struct tally_sched *s, const struct tally_sched_event *event);
+int tally_sched_work_ended(struct tally_sched *s, const struct tally_sched_event *event);
+void tally_sched_uncount(struct tally_sched *s, uint32_t session, uint64_t count);
+static inline bool tally_sched_is_idle(const struct session *session) {
+    return session->outstanding == 0 && session->counted == 0;
+}
+
+/* beside.c: a launch of the session that has waited for its own other queues for too long, or NONE; starts it. */
+uint32_t tally_sched_beside_of(struct tally_sched *s, uint32_t session, enum form form);
+void tally_sched_start_beside(struct tally_sched *s, uint32_t launch, enum form form);
 
 /* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a failure);
  * a session in flight has changed its class. */

@@ -11,6 +11,7 @@
 struct tally { /* what the walk counts, to hold against the counters */
     struct class_sums sums[2];
     uint32_t flagged, waiting[2], closing;
+    uint64_t counted;
 };
 
 static const char *check_launch(const struct tally_sched *s, uint32_t index) {
@@ -101,8 +102,10 @@ static const char *check_session(const struct tally_sched *s, uint32_t index, st
     CHECK(session->outstanding <= s->config.session_launches_max, "a session has more than its share");
     CHECK((session->waiting > 0) == (session->next != NONE), "the ready ring does not match who waits");
     struct class_sums *sums = &tally->sums[session->class_];
-    sums->busy += count.outstanding > 0;
-    sums->outstanding += count.outstanding;
+    CHECK(!session->closing || session->counted == 0, "a closing session has counted work");
+    sums->busy += count.outstanding > 0 || session->counted > 0;
+    sums->outstanding += count.outstanding + session->counted;
+    tally->counted += session->counted;
     sums->waiting += count.waiting;
     sums->starts += count.starts;
     sums->charge_ns += count.charge_ns;
@@ -218,7 +221,8 @@ const char *tally_sched_validate(const struct tally_sched *s) {
         if ((wrong = check_waiting(s, class_, b->waiting))) return wrong;
     }
     for (uint32_t i = 0; i < s->config.launches_max; i++) used += s->launches[i].used;
-    CHECK(used == tally.sums[0].outstanding + tally.sums[1].outstanding, "a launch is in use but in no queue");
+    CHECK(used + tally.counted == tally.sums[0].outstanding + tally.sums[1].outstanding,
+          "a launch is in use but in no queue");
     uint32_t flagged = 0;
     for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
         CHECK(s->launches[at].flagged, "the list of guarded starts holds one that is not");

@@ -108,6 +108,20 @@ static void fail_session(struct world *w, uint32_t session) {
     for (uint32_t queue = session * 3; queue < session * 3 + 3; queue++) w->flights[queue] = 0;
 }
 
+/* High work that is counted begins, or some of it ends. */
+static void count_work(struct world *w, uint32_t session) {
+    uint64_t counted = w->sched->sessions[session].counted;
+    bool begins = counted == 0 || pick(w, 3) == 0;
+    bool takes = w->sched->sessions[session].class_ == TALLY_SCHED_HIGH && !w->closing[session];
+    struct tally_sched_event event = {.session = session, .blocks = 1, .started = pick(w, 2)};
+    event.type = begins ? TALLY_SCHED_WORK : TALLY_SCHED_WORK_ENDED;
+    if (!begins) event.blocks = 1 + pick(w, (uint32_t)counted);
+    if ((tell(w, event) == 0) != (!begins || takes)) fail(w, "counted work is not what it should be");
+    event = (struct tally_sched_event){.type = TALLY_SCHED_WORK_ENDED, .session = session};
+    event.blocks = (uint32_t)w->sched->sessions[session].counted + 1;
+    if (tell(w, event) == 0) fail(w, "more work ended than there was");
+}
+
 static void step(struct world *w) {
     uint32_t session = pick(w, SESSIONS), queue = pick(w, QUEUES), what = pick(w, 100);
     w->now_ns += pick(w, 30000);
@@ -123,6 +137,8 @@ static void step(struct world *w) {
         w->open[session] = tell(w, words) == 0;
     } else if (what < 45) { /* high must be idle at times, or nothing else ever runs */
         if (w->sched->sessions[session].class_ != TALLY_SCHED_HIGH || pick(w, 12) == 0) submit(w, session);
+    } else if (what < 48) {
+        count_work(w, session);
     } else if (what < 94) {
         if (w->flights[queue] > 0) step_stream(w, queue);
     } else if (what < 96) {
@@ -181,6 +197,7 @@ static void reorder(struct tally_sched *s) { s->launches[1].sequence = 99; }
 static void repeat_blocks(struct tally_sched *s) { s->launches[0].issued = 5; }
 static void miscount(struct tally_sched *s) { s->sums[0].starts++; }
 static void forget_arrival(struct tally_sched *s) { s->arrivals[s->arrival_count++] = (struct arrival){.starts = 2}; }
+static void miscount_work(struct tally_sched *s) { s->sessions[0].counted++; }
 static void overcommit(struct tally_sched *s) { s->limits.turnaround_ns_max = s->limits.alone_ns_max = 15000; }
 
 int main(int argc, char **argv) {
@@ -190,6 +207,7 @@ int main(int argc, char **argv) {
     canary("blocks issued twice are not seen", TALLY_SCHED_PREEMPTIBLE, repeat_blocks);
     canary("a wrong count is not seen", TALLY_SCHED_PREEMPTIBLE, miscount);
     canary("an arrival that waits for nothing is not seen", TALLY_SCHED_WHOLE, forget_arrival);
+    canary("work that was not counted is not seen", TALLY_SCHED_WHOLE, miscount_work);
     canary("work over the bound is not seen", TALLY_SCHED_WHOLE, overcommit);
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         struct world *w = make(seed);

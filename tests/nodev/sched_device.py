@@ -26,6 +26,8 @@ from tally.scheduler.core import (
     StartFlag,
 )
 
+BESIDE_NS = 50_000_000  # sched/state.h
+
 
 @dataclass
 class Job:
@@ -36,6 +38,7 @@ class Job:
     order: int
     ran: list[int] = field(default_factory=list)
     starts: int = 0
+    submitted_ns: int = 0
 
     def __post_init__(self) -> None:
         self.ran = [0] * self.blocks
@@ -73,8 +76,10 @@ class Device:
         self.timer_ns: int | None = None
         self.jobs: dict[int, Job] = {}
         self.classes: dict[int, JobClass] = {}
+        self.counted: dict[int, int] = {}  # pieces of work of each session that are counted only
         self.closing: set[int] = set()
         self.streams: dict[int, deque[Flight]] = {}
+        self.owned: dict[int, set[int]] = {}  # queues by session
         self.order = 0
         self.last_finish_ns = 0  # of best-effort work
         self.completed: list[int] = []
@@ -84,7 +89,7 @@ class Device:
     # ---- what the scheduler says ----------------------------------------------------------------
 
     def obey(self, out: list[Instruction]) -> None:
-        high_before = bool(self._of_high())
+        high_before = self._high_is_busy()
         for instruction in self.mangle(out):
             match instruction:
                 case Start():
@@ -113,7 +118,7 @@ class Device:
                     del self.classes[session]
                 case SetTimer(time_ns):
                     self.timer_ns = time_ns
-        if high_before and not self._of_high():
+        if high_before and not self._high_is_busy():
             self.high_gone_ns = self.now_ns
         self._check_waits()
         self.sched.validate()
@@ -121,10 +126,14 @@ class Device:
     def _of_high(self) -> list[Job]:
         return [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
 
+    def _high_is_busy(self) -> bool:
+        counted = any(self.classes[s] == JobClass.HIGH for s, n in self.counted.items() if n)
+        return counted or bool(self._of_high())
+
     def _check_waits(self) -> None:
         """With high gone and nothing on the device, best-effort work is called when high has been
         gone for the longest wait, or earlier."""
-        if self.policy not in ("tally", "kernel") or self._of_high() or self._flights():
+        if self.policy not in ("tally", "kernel") or self._high_is_busy() or self._flights():
             return
         if not self.jobs:
             return
@@ -189,8 +198,17 @@ class Device:
                 whole[queue] = whole.get(queue, 0) + flight.charge_ns
         return sum(max(whole.get(q, 0), longest.get(q, 0)) for q in whole.keys() | longest.keys())
 
+    def _goes_beside(self, job: Job) -> bool:
+        """One that its own session's launches in other queues may wait for, for long."""
+        queues = {self.jobs[f.launch].queue for f in self._flights()}
+        others = {q for q in queues if q in self.owned[job.session] and q != job.queue}
+        due_ns = job.submitted_ns + BESIDE_NS
+        return bool(others) and job.queue not in queues and self.now_ns >= due_ns
+
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
-        assert not self._of_high(), "best-effort starts while high is busy"
+        assert not self._high_is_busy(), "best-effort starts while high is busy"
+        if self._goes_beside(job):
+            self.lenient = True  # until that has ended, others are over the bound beside it
         if self.lenient or self.policy != "tally":
             return
         # A queue's starts run one after the other, guarded ones last, and do not begin once told:
@@ -220,14 +238,18 @@ class Device:
 
     def close(self, session: int) -> None:
         self.closing.add(session)
+        high_before = self._high_is_busy()
+        self.counted.pop(session, None)
+        if high_before and not self._high_is_busy():
+            self.high_gone_ns = self.now_ns
         self.obey(self.sched.close(self.now_ns, session))
 
     def change(self, session: int, job_class: JobClass, **words: int) -> None:
         """The session's class becomes this one; what it has in flight goes along."""
-        high_before = bool(self._of_high())
+        high_before = self._high_is_busy()
         self.classes[session] = job_class
         self.lenient = True
-        if high_before and not self._of_high():
+        if high_before and not self._high_is_busy():
             self.high_gone_ns = self.now_ns
         self.obey(self.sched.set_session(self.now_ns, session, job_class, **words))
 
@@ -241,6 +263,8 @@ class Device:
         self.order += 1
         waiting_before = any(j.queue == queue for j in self.jobs.values())
         self.jobs[launch] = job
+        job.submitted_ns = self.now_ns
+        self.owned.setdefault(session, set()).add(queue)
         out = self.sched.launch(self.now_ns, session, queue, launch, blocks, plan)
         if (
             self.classes[session] == JobClass.HIGH
@@ -249,6 +273,18 @@ class Device:
         ):
             assert isinstance(out[0], Start) and out[0].launch == launch, "high waits"
         self.obey(out)
+
+    def work(self, session: int) -> None:
+        """A piece of high work that is counted only begins."""
+        self.counted[session] = self.counted.get(session, 0) + 1
+        self.obey(self.sched.work(self.now_ns, session))
+
+    def end_work(self, session: int, pieces: int) -> None:
+        high_before = self._high_is_busy()
+        self.counted[session] -= pieces
+        if high_before and not self._high_is_busy():
+            self.high_gone_ns = self.now_ns
+        self.obey(self.sched.work_ended(self.now_ns, session, pieces))
 
     def busy_queues(self) -> list[int]:
         return sorted(queue for queue, stream in self.streams.items() if stream)
@@ -289,6 +325,9 @@ class Device:
 
     def drain(self, step_ns: int = 1000) -> None:
         """Runs everything to its end. Fails if the scheduler leaves work lying (starvation)."""
+        for session, pieces in self.counted.items():
+            if pieces:
+                self.end_work(session, pieces)
         for _ in range(100_000):
             if not self.jobs and not self.closing:
                 return

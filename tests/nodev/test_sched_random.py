@@ -123,13 +123,25 @@ class SchedulerMachine(RuleBasedStateMachine):
                     self.device.run_blocks(queue, 1)
             self.device.advance(gaps_ns[request % len(gaps_ns)])
 
+    @precondition(lambda self: self.sessions())
+    @rule(pick=st.integers(0, 63), pieces=st.integers(0, 3))
+    def work(self, pick: int, pieces: int) -> None:
+        """Counted work of high: a piece begins, or some of what there is ends."""
+        sessions = self.sessions()
+        session = sessions[pick % len(sessions)]
+        counted = self.device.counted.get(session, 0)
+        if pieces and counted:
+            self.device.end_work(session, min(pieces, counted))
+        elif self.device.classes[session] == JobClass.HIGH:
+            self.device.work(session)
+
     @rule(pick=st.integers(0, 63), count=st.integers(0, 30), scattered=st.booleans())
     def run(self, pick: int, count: int, scattered: bool) -> None:
         queues = self.device.busy_queues()
         if queues:
             self.device.run_blocks(queues[pick % len(queues)], count, scattered)
 
-    @rule(ns=st.sampled_from([1, 500, 10_000, 60_000, 1_000_000]))
+    @rule(ns=st.sampled_from([1, 500, 10_000, 60_000, 1_000_000, 60_000_000]))
     def advance(self, ns: int) -> None:
         self.device.advance(ns)
 

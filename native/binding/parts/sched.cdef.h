@@ -56,6 +56,8 @@ enum tally_sched_event_type {
     TALLY_SCHED_TIMER = 9,
     TALLY_SCHED_SET_POLICY = 10,
     TALLY_SCHED_SET_LIMITS = 11,
+    TALLY_SCHED_WORK = 12,
+    TALLY_SCHED_WORK_ENDED = 13,
 };
 
 struct tally_sched_event {

@@ -84,6 +84,9 @@ enum tally_sched_event_type {
     TALLY_SCHED_TIMER = 9,         /* the time asked for by SET_TIMER has come */
     TALLY_SCHED_SET_POLICY = 10,   /* policy */
     TALLY_SCHED_SET_LIMITS = 11,   /* limits */
+    TALLY_SCHED_WORK = 12,         /* session: high work that is counted only, `blocks` pieces of it, is about to
+                                      go to the device; started: 1: launches that the books do not hold */
+    TALLY_SCHED_WORK_ENDED = 13,   /* session, blocks, started, gpu_ns: so many pieces of it have ended */
 };
 
 struct tally_sched_event {

@@ -1,0 +1,82 @@
+#include "engine/queues.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#include "engine/schedule.h"
+
+#define NONE QUEUE_NONE
+
+static bool is_used(const struct session *session, uint32_t place)
+{
+    return session->queues_used[place / 64] >> (place % 64) & 1;
+}
+
+static bool take_free(struct session *session, struct stream *stream)
+{
+    for (uint32_t place = 0; place < SESSION_QUEUES_MAX; place++) {
+        if (is_used(session, place))
+            continue;
+        session->queues_used[place / 64] |= 1ull << (place % 64);
+        stream->queue = session->index * SESSION_QUEUES_MAX + place;
+        return true;
+    }
+    return false;
+}
+
+/* From the stream that has it: of its launches nothing is left in the books. */
+static bool take_over(struct session *session, struct stream *stream, uint32_t place)
+{
+    uint32_t queue = session->index * SESSION_QUEUES_MAX + place;
+    struct stream *holder = session->stream_list;
+    if (place == NONE)
+        return false;
+    while (holder && holder->queue != queue)
+        holder = holder->next;
+    assert(holder && holder != stream);
+    if (!holder)
+        return false;
+    holder->queue = NONE;
+    stream->queue = queue;
+    return true;
+}
+
+bool queue_take(struct session *session, struct stream *stream)
+{
+    return stream->queue != NONE || take_free(session, stream) ||
+           take_over(session, stream, schedule_idle_queue(session, false));
+}
+
+bool queue_wait(struct session *session, struct stream *stream)
+{
+    return queue_take(session, stream) ||
+           take_over(session, stream, schedule_idle_queue(session, true));
+}
+
+void queue_give(struct session *session, struct stream *stream)
+{
+    uint32_t place = stream->queue % SESSION_QUEUES_MAX;
+    if (stream->queue == NONE)
+        return;
+    session->queues_used[place / 64] &= ~(1ull << (place % 64));
+    stream->queue = NONE;
+}
+
+const char *queues_validate(const struct session *session)
+{
+    uint64_t seen[SESSION_QUEUES_MAX / 64] = {0};
+    for (const struct stream *stream = session->stream_list; stream; stream = stream->next) {
+        uint32_t place = stream->queue % SESSION_QUEUES_MAX;
+        if (stream->queue == NONE)
+            continue;
+        if (stream->queue / SESSION_QUEUES_MAX != session->index || !is_used(session, place))
+            return "a stream has a queue that its session has not";
+        if (seen[place / 64] >> (place % 64) & 1)
+            return "two streams have one queue";
+        seen[place / 64] |= 1ull << (place % 64);
+    }
+    for (uint32_t place = 0; place < SESSION_QUEUES_MAX; place++)
+        if (is_used(session, place) != (seen[place / 64] >> (place % 64) & 1))
+            return "a queue is used by no stream";
+    return NULL;
+}

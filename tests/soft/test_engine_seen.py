@@ -1,0 +1,162 @@
+"""High work is seen for as long as it is with the device, however much of it there is; no
+best-effort launch goes beside it by having many streams or by waiting for one of its own."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.client import LEGACY, Client, ExecutorProcess, wait_until
+
+PTX = b"""
+.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry hold(.param .u64 flag)
+{
+    .reg .u64 %d0;
+    .reg .u32 %r0;
+    .reg .pred %p0;
+    ld.param.u64 %d0, [flag];
+    red.global.add.u32 [%d0+4], 1;
+again:
+    ld.volatile.global.u32 %r0, [%d0];
+    setp.eq.u32 %p0, %r0, 0;
+    @%p0 bra again;
+    ret;
+}
+.visible .entry add(.param .u64 word)
+{
+    .reg .u64 %d0;
+    ld.param.u64 %d0, [word];
+    red.global.add.u32 [%d0], 1;
+    ret;
+}
+"""
+STARTS_MAX_S = 0.1  # what would start does so within a millisecond
+
+
+@pytest.fixture(params=["soft", "events"])
+def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
+    options = {"soft": (), "events": ("--event-timing",)}[request.param]
+    with ExecutorProcess("--soft-memory-bytes=1073741824", *options) as process:
+        process.wait_event("ready")
+        yield process
+
+
+class Kernels:
+    """A session with the two kernels, words of memory, and a stream to look at these."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        module = client.load(PTX)
+        self.hold, _ = client.function(module, "hold")
+        self.add, _ = client.function(module, "add")
+        self.words = client.alloc(4096)
+        self.side = client.stream(1)
+        client.write(self.words, bytes(4096), self.side)
+        client.sync(self.side)
+
+    def launch(self, function: int, word: int, stream: int = LEGACY) -> None:
+        self.client.launch(function, struct.pack("Q", self.words + 4 * word), stream=stream)
+
+    def word(self, word: int) -> int:
+        data = self.client.read(self.words + 4 * word, 4, self.side)
+        return int(struct.unpack("I", data)[0])
+
+    def release(self, word: int) -> None:
+        self.client.write(self.words + 4 * word, struct.pack("I", 1), self.side)
+
+
+def counters(executor: ExecutorProcess, client: Client) -> dict[str, int]:
+    result: dict[str, int] = executor.stats()[str(client.session)]["counters"]
+    return result
+
+
+def never_starts(executor: ExecutorProcess, client: Client) -> None:
+    deadline_s = time.monotonic() + STARTS_MAX_S
+    while time.monotonic() < deadline_s:
+        assert counters(executor, client)["starts"] == 0, "best-effort work started beside high's"
+        time.sleep(0.01)
+
+
+def many_launches(high: Kernels) -> int:
+    for _ in range(1100):  # SESSION_LAUNCHES_MAX and some
+        high.launch(high.add, 8)
+    return LEGACY
+
+
+def many_streams(high: Kernels) -> int:
+    streams = [high.client.stream(1) for _ in range(300)]  # SESSION_QUEUES_MAX and some
+    for stream in streams:
+        high.client.value(stream, high.words + 16, 1, wait=True)
+        high.launch(high.add, 8, stream)
+    return streams[-1]
+
+
+def a_waiting_stream(high: Kernels) -> int:
+    waiting, other = high.client.stream(1), high.client.stream(1)
+    high.client.value(waiting, high.words + 64, 1, wait=True)
+    return other
+
+
+@pytest.mark.parametrize("beyond", [many_launches, many_streams, a_waiting_stream])
+def test_high_work_is_seen_to_its_end(
+    executor: ExecutorProcess, beyond: Callable[[Kernels], int]
+) -> None:
+    with executor.client(kind="high") as client, executor.client() as other:
+        high, low = Kernels(client), Kernels(other)
+        before = counters(executor, other)["starts"]
+        assert before == 0, "nothing was launched yet"
+        high.launch(high.hold, 0)
+        stream = beyond(high)
+        high.launch(high.hold, 2, stream)  # behind it all
+        high.release(0)
+        high.release(4)
+        wait_until(lambda: high.word(3) == 1, "the last launch runs")
+        low.launch(low.add, 8)
+        never_starts(executor, other)
+        high.release(2)
+        high.release(16)
+        other.sync()
+        assert low.word(8) == 1
+        client.sync_all()
+        wait_until(lambda: idle(executor, client), "everything is counted to its end")
+
+
+def idle(executor: ExecutorProcess, client: Client) -> bool:
+    """Whether the scheduler has nothing of the session: its launches have all been started."""
+    return counters(executor, client)["starts"] == counters(executor, client)["launches"]
+
+
+def test_launches_of_many_streams_have_their_turn(executor: ExecutorProcess) -> None:
+    with executor.client(kind="high") as client, executor.client() as other:
+        high, low = Kernels(client), Kernels(other)
+        high.launch(high.hold, 0)
+        wait_until(lambda: high.word(1) == 1, "high runs")
+        streams = [other.stream(1) for _ in range(300)]
+        for stream in streams:
+            low.launch(low.add, 8, stream)
+        never_starts(executor, other)
+        high.release(0)
+        other.sync_all()
+        assert low.word(8) == 300
+        assert counters(executor, other)["starts"] == 300, "and all are accounted for"
+
+
+def test_a_launch_that_another_stream_waits_for_is_in_the_books(executor: ExecutorProcess) -> None:
+    """A kernel that waits for one behind it in another stream: held back at first, then let go."""
+    with executor.client(kind="high") as client, executor.client() as other:
+        high, low = Kernels(client), Kernels(other)
+        first, second = other.stream(1), other.stream(1)
+        low.launch(low.hold, 0, first)
+        wait_until(lambda: counters(executor, other)["starts"] == 1, "it is with the device")
+        high.launch(high.hold, 0)
+        low.launch(low.add, 0, second)  # releases it
+        time.sleep(STARTS_MAX_S)
+        assert counters(executor, other)["starts"] == 1, "not while high runs"
+        high.release(0)
+        other.sync_all()
+        assert counters(executor, other)["starts"] == 2
