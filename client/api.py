@@ -119,16 +119,31 @@ class Client:
 
         What the process starts, or becomes by exec, belongs to the job if it has its environment.
         """
-        answer = self.request(
+        return str(self.register_job(argv, name, job_class, priority, weight)["id"])
+
+    def register_job(
+        self,
+        argv: Sequence[str],
+        name: str | None,
+        job_class: str,
+        priority: int,
+        weight: int,
+        own_nice: bool = False,
+    ) -> dict[str, Any]:
+        """As start_job; tallyd's whole answer: the job's `id`, and `in_cpu_group`, whether tallyd
+        has put this process into a control group that gives way on the CPU as its class does.
+
+        own_nice: not as its class does, but by its own niceness, beside high jobs."""
+        return self.request(
             "job_start",
             name=name or os.path.basename(argv[0]),
             **{"class": job_class},
             priority=priority,
             weight=weight,
+            own_nice=own_nice,
             argv=[arg[:1024] for arg in argv[:32]],
             cwd=os.getcwd(),
         )
-        return str(answer["id"])
 
     def environment(self, job: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """environ, extended so that a program started with it runs as part of the job."""

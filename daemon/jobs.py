@@ -49,6 +49,7 @@ class Job:
     argv: tuple[str, ...]
     cwd: str
     started_s: float
+    cpu: str = ""  # how it gives way on the CPU: Politeness.place
     ended_s: float | None = None
     root_alive: bool = True
     lost_sessions: int = 0

@@ -87,6 +87,7 @@ def _run(config: str | None, **flags: Any) -> None:
     # Imported late, so that --help and wrong settings answer at once.
     from .descriptors import raise_limit
     from .devices import choose
+    from .politeness import choose as choose_politeness
     from .runtime import RuntimeDir, remove_stale_segments
     from .supervisor import Supervisor
 
@@ -101,14 +102,21 @@ def _run(config: str | None, **flags: Any) -> None:
             log.info("removed %d pieces of shared memory that a dead tallyd left", count)
         devices = choose(loaded.device)
         log.info("Tally %s on %s: %s", tally.__version__, devices.kind, devices.reason)
+        politeness = choose_politeness(loaded.cpu_politeness)
+        log.info("CPU: %s", politeness.text)
+        if politeness.remedy:
+            log.info("CPU: better: %s", politeness.remedy)
 
         async def supervise() -> None:
-            supervisor = Supervisor(loaded, devices)
+            supervisor = Supervisor(loaded, devices, politeness)
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
             await supervisor.run()
 
-        asyncio.run(supervise())
+        try:
+            asyncio.run(supervise())
+        finally:
+            politeness.close()
     finally:
         runtime_dir.close()
 

@@ -17,6 +17,7 @@ import zmq.asyncio
 
 from tally.client import paths, protocol
 from tally.client.environment import clean_environment
+from tally.client.politeness import GROUP_VARIABLE
 from tally.config import Config
 
 from . import descriptors
@@ -25,6 +26,7 @@ from .devices import Devices
 from .jobs import JobTable
 from .metrics import MetricsServer
 from .notify import notify, watchdog_seconds
+from .politeness import Politeness, by_policy
 from .supervisor_child import ExecutorChild, executor_command
 from .supervisor_requests import Requests
 from .supervisor_sessions import Sessions
@@ -38,8 +40,9 @@ class Supervisor:
     It is the control socket's handler, and hands each kind of message to the part that knows it.
     """
 
-    def __init__(self, config: Config, devices: Devices):
+    def __init__(self, config: Config, devices: Devices, politeness: Politeness | None = None):
         self.config = config
+        self.politeness = politeness or by_policy()
         self.devices = devices
         self.policy = config.policy  # of every executor, also of those that come later
         self.schedules: dict[int, Mapping[str, Any]] = {}  # by device: what its scheduler last saw
@@ -48,7 +51,11 @@ class Supervisor:
         self.children = [self._child(index) for index in range(devices.count)]
         table = JobTable(config.jobs_kept_max, secrets.token_hex(2))
         self.sessions = Sessions(
-            table, self.children, config.sessions_max, config.executor_ready_seconds_max
+            table,
+            self.children,
+            config.sessions_max,
+            config.executor_ready_seconds_max,
+            self.politeness.place,
         )
         self._requests = Requests(self)
         self.metrics: MetricsServer | None = None
@@ -74,6 +81,8 @@ class Supervisor:
                 *(["--soft-dry"] if config.soft_dry else []),
             ]
         command, environment = executor_command(options), _executor_environment()
+        if group := self.politeness.best_effort_folder():
+            environment[GROUP_VARIABLE] = str(group)
         return ExecutorChild(index, config.runtime_dir, command, environment, self, self._context)
 
     # ---- running --------------------------------------------------------------------------------

@@ -157,7 +157,9 @@ class ExecutorChild:
                 list(self._command(instance)),
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for tallyd, which then asks it to end
+                # Ctrl-C is for tallyd, which then asks it to end. The session stays tallyd's: in
+                # another one, niceness would not count between them (docs/cpu.md).
+                process_group=0,
             )
         except OSError as error:  # no memory, too many processes: may pass
             self.last_failure = f"it cannot be started: {error.strerror}"

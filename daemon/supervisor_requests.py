@@ -23,6 +23,7 @@ from tally.client.records import (
 from tally.config import POLICIES
 
 from .control import ControlError, Peer
+from .politeness import IN_GROUP
 from .processes import ProcessTable
 from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 
@@ -75,9 +76,10 @@ class Requests:
             priority=_integer(fields, "priority", 0, PRIORITY_LEAST, PRIORITY_GREATEST),
             weight=_integer(fields, "weight", 1, 1, WEIGHT_GREATEST),
             argv=_argv(fields.get("argv", [])),
+            own_nice=bool(fields.get("own_nice", False)),
             cwd=_text(fields, "cwd", 4096),
         )
-        return {"id": job.id}
+        return {"id": job.id, "in_cpu_group": job.cpu == IN_GROUP}
 
     async def _jobs(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         return {"jobs": self._job_list(bool(fields.get("ended", True)))}
@@ -154,10 +156,20 @@ class Requests:
             "kind": supervisor.devices.kind,
             "reason": supervisor.devices.reason,
             "devices": [self._device(child) for child in supervisor.children],
+            "cpu": supervisor.politeness.to_json() | {"outside": self._outside_cpu_groups()},
             **counts,
             "rewrites": await self._rewrites() if _is_owner(peer) else None,
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
+
+    def _outside_cpu_groups(self) -> list[dict[str, str]]:
+        """Running jobs that could not be put into their class's control group, and why."""
+        jobs = self._supervisor.sessions.table.jobs.values()
+        return [
+            {"job": job.id, "name": job.name, "reason": job.cpu}
+            for job in jobs
+            if job.running and job.cpu not in ("", IN_GROUP)
+        ]
 
     async def _rewrites(self) -> dict[str, Any]:
         """What kernels run whole, and why, on all devices; for those who may see others' names."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tally.client import protocol
@@ -34,7 +34,9 @@ class Sessions:
         children: Sequence[ExecutorChild],
         sessions_max: int,
         ready_seconds_max: float,
+        place: Callable[[int, str], str] = lambda _pid, _job_class: "",
     ):
+        """place: orders a new job's process on the CPU, from its pid and class; what Job.cpu is."""
         self.table = table
         self.draining = False
         self.empty = asyncio.Event()  # set while there is no session
@@ -42,13 +44,16 @@ class Sessions:
         self._children = children
         self._sessions_max = sessions_max
         self._ready_seconds_max = ready_seconds_max
+        self._place = place
         self._watches: dict[int, ProcessWatch] = {}  # by session id
         self._root_watches: dict[str, ProcessWatch] = {}  # by job id
 
     # ---- jobs -----------------------------------------------------------------------------------
 
-    def start_job(self, peer: Peer, **fields: Any) -> Job:
-        """A job whose root is the peer's process. ControlError if it cannot be."""
+    def start_job(self, peer: Peer, own_nice: bool = False, **fields: Any) -> Job:
+        """A job whose root is the peer's process. ControlError if it cannot be.
+
+        own_nice: on the CPU it is ordered among high jobs, by its niceness."""
         if self.draining:
             raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new jobs")
         try:
@@ -60,6 +65,7 @@ class Sessions:
         except OSError:
             self.table.root_ended(job, time.time())
             raise ControlError(Status.REFUSED, "the process has ended") from None
+        job.cpu = self._place(job.pid, "high" if own_nice else job.job_class)
         log.info("job %s: %s (%s, pid %d)", job.id, job.name, job.job_class, job.pid)
         return job
 

@@ -199,6 +199,13 @@ class Config:
         _anything,
         "none",
     )
+    cpu_politeness: str = setting(
+        "auto",
+        "How best-effort programs give way on the CPU: `groups` (in control groups; tallyd does "
+        "not start where it may make none), `policy` (each by niceness and the idle policy), or "
+        "`auto`: the first where it can be had. docs/cpu.md tells what each needs.",
+        one_of("auto", "groups", "policy"),
+    )
     sessions_max: int = setting(
         1024, "Most client processes at a time, on all devices.", between(1, 65536)
     )

@@ -122,10 +122,21 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
         )
     yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["devices"])
+    yield from _cpu(report.get("cpu"))
     yield from _rewrites(report)
     for symbol, count in report["unsupported"].items():
         times = "once" if count == 1 else f"{count} times"
         yield Finding("note", symbol, f"not supported by Tally, called {times}")
+
+
+def _cpu(cpu: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """How jobs give way on the CPU; an older tallyd does not say."""
+    if cpu is None:
+        return
+    yield Finding("note" if cpu["remedy"] else "ok", "CPU", cpu["text"], cpu["remedy"])
+    for job in cpu["outside"]:
+        text = f"job {job['job']} ({job['name']}) gives way by niceness alone: {job['reason']}"
+        yield Finding("note", "CPU", text)
 
 
 def _rewrites(report: Mapping[str, Any]) -> Iterator[Finding]:

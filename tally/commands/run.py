@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tally.client import politeness
 from tally.client.api import connect
 from tally.client.records import (
     CLASSES,
@@ -19,10 +20,6 @@ from tally.client.records import (
 )
 from tally.errors import CommandNotFoundError, CommandNotRunnableError
 from tally.options import Integer
-
-# What each class's commands are nicer by. The service's own thread must get a CPU when it wakes, or
-# its latency is lost before the first launch; a command that is alone on its CPUs loses nothing.
-NICE = {"high": 0, "best-effort": 10}
 
 
 @click.command(
@@ -63,8 +60,9 @@ Examples:
     "--nice",
     type=Integer(0, 19),
     metavar="N",
-    help="Give way on the CPU too: raise the command's niceness by N, 0 to 19 "
-    f"[{NICE['best-effort']} for best-effort, {NICE['high']} for high].",
+    help="Give way on the CPU by niceness alone: raise the command's by N, 0 to 19 [as its class "
+    f"does: high not at all, best-effort by {politeness.NICE['best-effort']} and to all of Tally's "
+    "other programs].",
 )
 @click.option("--name", metavar="NAME", help="What `tally ps` calls it [the command's name].")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
@@ -87,12 +85,19 @@ def command(
     program = _find(command[0])
     with connect(runtime_dir) as client:
         label = name or os.path.basename(command[0])
-        job = client.start_job(command, label[:NAME_CHARACTERS_MAX], job_class, priority, weight)
-        environment = client.environment(job)
+        job = client.register_job(
+            command,
+            label[:NAME_CHARACTERS_MAX],
+            job_class,
+            priority,
+            weight,
+            own_nice=nice is not None,
+        )
+        environment = client.environment(job["id"])
     # Python ignores these two from its start, and exec would pass that on to the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.nice(NICE[job_class] if nice is None else nice)
+    politeness.become(job_class, nice, bool(job.get("in_cpu_group")))
     try:
         os.execve(program, list(command), environment)
     except OSError as error:

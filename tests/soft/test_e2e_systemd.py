@@ -30,3 +30,7 @@ def test_tallyd_as_a_service(builder: Builder, tmp_path: Path, user: bool) -> No
     unit = unit.replace("WatchdogSec=30\n", "WatchdogSec=2\n").replace("[Service]\n", more)
     command = f"{driver} {builder.get('vector_add')} {'user' if user else 'system'}"
     assert systemd.run_under_systemd(tmp_path, unit, command, 90, user=user) == "ok\n"
+    # The test's systemd has no cpu controller to delegate; nothing else is in the way of groups.
+    log = (tmp_path / "tallyd.log").read_text()
+    assert "CPU: best-effort programs" in log
+    assert "no control groups" not in log or "has no cpu controller" in log, log
