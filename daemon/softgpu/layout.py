@@ -14,8 +14,8 @@ from .syntax import Module, Variable
 
 GLOBALS_MAX = 1 << 30
 SHARED_MAX = 227 << 10
-_TERM = re.compile(r"^(?:generic\s*\(\s*)?([\w$%]+)\s*\)?\s*(?:\+\s*(-?\w+))?$")
-_MASK = re.compile(r"^(0x[0-9a-fA-F]+|mask)\s*\(\s*(.*)\)$")
+_TERM = re.compile(r"(?:generic\s*+\(\s*+)?([\w$%]++)\s*+\)?+\s*+(?:\+\s*+(-?\w++))?+$")
+_MASK = re.compile(r"(0x[0-9a-fA-F]++|mask)\s*+\(\s*+(.*)\)$")
 
 
 def align_up(value: int, alignment: int) -> int:

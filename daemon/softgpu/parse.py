@@ -25,18 +25,23 @@ from .uses import CARRY_READERS
 VERSION_MAX = (9, 9)
 NAMES_MAX = 1_000_000
 ARRAY_BYTES_MAX = 1 << 40
-_DIMENSIONS = re.compile(r"\[\s*([^\]]*)\]")
-_GUARD = re.compile(r"@\s*(!?)\s*([\w$%]+)\s*")
-_OPCODE = re.compile(r"([a-z][\w]*)((?:(?:\.|::)[\w]+)*)\s*")
-_RANGE = re.compile(r"([\w$%]+)\s*<\s*(\d+)\s*>$")
-_NUMBERED = re.compile(r"(.*?[^\d])(\d+)$|^(\d+)$")
+# Possessive, as in scheduler/ptx/reader.py: the time is linear in the text.
+_DIMENSIONS = re.compile(r"\[([^\[\]]*+)\]")
+_GUARD = re.compile(r"@\s*+(!?)\s*+([\w$%]++)\s*+")
+_OPCODE = re.compile(r"([a-z]\w*+)((?:(?:\.|::)\w++)*+)\s*+")
+_RANGE = re.compile(r"([\w$%]++)\s*+<\s*+(\d++)\s*+>$")
+_WORD = re.compile(r"\.(\w++(?:::\w++)?+)\s*+")
+_SPACE = re.compile(r"\s*+")
+_ALIGNMENT = re.compile(r"(\d++)\s*+")
 _HEADER = re.compile(
-    r"((?:\.(?:visible|extern|weak|common)\s+)*)\.(entry|func)\b\s*(?:\.attribute\s*\([^)]*\)\s*)?"
-    r"(?:\.noreturn\s*)?(\([^)]*\)\s*)?([\w$%]+)\s*(\([^)]*\))?(.*)$",
+    r"((?:\.(?:visible|extern|weak|common)\s++)*+)\.(entry|func)\b\s*+"
+    r"(?:\.attribute\s*+\([^)]*+\)\s*+)?+(?:\.noreturn\s*+)?+(\([^)]*+\)\s*+)?+([\w$%]++)\s*+"
+    r"(\([^)]*+\))?+(.*+)$",
     re.S,
 )
-_PERFORMANCE = re.compile(r"\.(\w+)\s*([\d\s,]*)")
+_PERFORMANCE = re.compile(r"\.(\w++)\s*+([\d\s,]*+)")
 _SPACES = {"global", "const", "shared", "local", "param"}
+_ALIGNMENTS = frozenset(str(1 << power) for power in range(9))
 _LINKAGE = {"visible", "extern", "weak", "common"}
 
 
@@ -127,12 +132,13 @@ class _Parser:
         """`.visible .global .align 4 .b8 x[16] = {...}, y;`"""
         text = s.bare.rstrip(";").strip()
         space, type_, align, extern = "", "", 0, False
-        while text.startswith("."):
-            match = re.match(r"\.(\w+(?:::\w+)?)\s*", text)
+        at = 0
+        while text.startswith(".", at):
+            match = _WORD.match(text, at)
             if not match:
-                raise PtxError(s.line, f"malformed declaration '{text[:60]}'")
+                raise PtxError(s.line, f"malformed declaration '{text[at : at + 60]}'")
             word = match.group(1)
-            text = text[match.end() :]
+            at = match.end()
             if word in _LINKAGE:
                 extern = extern or word == "extern"
             elif word in _SPACES:
@@ -140,13 +146,14 @@ class _Parser:
             elif word.split("::")[0] in _SPACES:
                 space = word.split("::")[0]
             elif word == "align":
-                match = re.match(r"(\d+)\s*", text)
-                if not match or int(match.group(1)) not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+                match = _ALIGNMENT.match(text, at)
+                if not match or match.group(1) not in _ALIGNMENTS:
                     raise PtxError(s.line, "malformed .align")
                 align = int(match.group(1))
-                text = text[match.end() :]
+                at = match.end()
             elif word == "attribute":
-                text = text[text.find(")") + 1 :].strip()
+                match = _SPACE.match(text, text.find(")", at) + 1 or len(text))
+                at = match.end() if match else len(text)
             elif word in ("ptr", "v2", "v4"):
                 if word != "ptr":
                     type_ = word
@@ -157,12 +164,12 @@ class _Parser:
             elif word in ("texref", "samplerref", "surfref"):
                 raise PtxError(s.line, f".{word} is not supported")
             else:
-                raise PtxError(s.line, f"unknown directive '.{word}'")
+                raise PtxError(s.line, f"unknown directive '.{word[:60]}'")
         if not space or not type_ or type_ not in TYPES:
             raise PtxError(s.line, f"malformed declaration '{s.text[:60]}'")
         return [
             self._variable(part, space, type_, align, extern, s.line, function)
-            for part in split(text)
+            for part in split(text[at:])
         ]
 
     def _variable(
@@ -353,7 +360,7 @@ class _Body:
             raise PtxError(line, "too many names")
 
     def _registers(self, text: str, line: int) -> None:
-        match = re.match(r"(?:\.v[24]\s*)?\.(\w+)\s+(.*)$", text, re.S)
+        match = re.match(r"(?:\.v[24]\s*+)?+\.(\w++)\s++(.*+)$", text, re.S)
         if not match or match.group(1) not in TYPES:
             raise PtxError(line, f"malformed .reg '{text[:60]}'")
         type_, names = match.groups()
@@ -399,11 +406,11 @@ class _Body:
         digits = len(text)
         while digits and text[digits - 1].isdigit():
             digits -= 1
-        for cut in range(digits, len(text)):
+        for cut in range(max(digits, len(text) - 9), len(text)):
             declared = scope.ranges.get(text[:cut])
             if declared is None or (text[cut] == "0" and len(text) - cut > 1):
                 continue
-            if len(text) - cut < 10 and int(text[cut:]) < declared[0]:
+            if int(text[cut:]) < declared[0]:
                 register = self._register(text, declared[1], 0)
                 scope.names[text] = register
                 return register

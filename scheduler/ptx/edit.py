@@ -13,8 +13,9 @@ RESERVED = "tally_"
 _RESERVED_USE = re.compile(r"(?<![\w$])%?tally_")
 _PARAMETER_BYTES_MAX = 4096  # without the large-parameter extension of CUDA 12.1
 _PARAMETER = re.compile(
-    r"\.param\s+(?:\.align\s+(\d+)\s+)?\.([a-z])(\d+)\s*(?:\.ptr[^,)]*?)?\s*"
-    r"([A-Za-z_$%][\w$]*)\s*(?:\[\s*(\d+)\s*\])?"
+    r"\.param\s++(?:\.align\s++(\d{1,9}+)\s++)?+\.([a-z])(\d{1,9}+)\s*+"
+    r"(?:\.ptr\b(?:\s*+\.\w++(?:\s++\d++)?+)*+\s*+)?+"
+    r"([A-Za-z_$%][\w$]*+)\s*+(?:\[\s*+(\d{1,9}+)\s*+\])?+"
 )
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from tally.scheduler.ptx.reader import Kind, Statement, read, write
 
-_NAME = r"[A-Za-z_$%][\w$]*"
+_NAME = r"[A-Za-z_$%][\w$]*+"
 _HEADER = re.compile(
-    rf"(?:\.(?:visible|extern|weak|common)\s+)*\.(entry|func)\s*(?:\([^)]*\)\s*)?({_NAME})", re.S
+    rf"(?:\.(?:visible|extern|weak|common)\s++)*+\.(entry|func)\s*+(?:\([^)]*+\)\s*+)?+({_NAME})",
+    re.S,
 )
-_CALL = re.compile(rf"call(?:\.uni)?\s+(?:\([^)]*\)\s*,\s*)?({_NAME})", re.S)
-_PREDICATE = re.compile(rf"@(!?)({_NAME})\s*")
+_CALL = re.compile(rf"call(?:\.uni)?+\s++(?:\([^)]*+\)\s*+,\s*+)?+({_NAME})", re.S)
+_PREDICATE = re.compile(rf"@(!?)({_NAME})\s*+")
 _OPCODE = re.compile(r"[a-z][\w.:]*")
 
 
@@ -52,6 +53,9 @@ class Module:
     def __init__(self, statements: list[Statement]) -> None:
         self.statements = statements
         self.functions = list(_functions(statements))
+        self._by_name = {f.name: f for f in self.functions}
+        self._callees: dict[str, list[Function]] = {}
+        self.pointed = [f for f in self.functions if not f.is_entry]  # whom a pointer may name
 
     @classmethod
     def parse(cls, text: str) -> Module:
@@ -78,20 +82,32 @@ class Module:
         """The function and every function it may call: all of them after a call through a
         pointer.
         """
-        by_name = {f.name: f for f in self.functions}
         found: dict[str, Function] = {}
-        waiting = [function]
+        waiting, pointed = [function], False
         while waiting:
             current = waiting.pop()
             if current.name in found:
                 continue
             found[current.name] = current
-            for name in self.calls(current):
-                if name in by_name:
-                    waiting.append(by_name[name])
-                elif name.startswith("%"):
-                    waiting.extend(f for f in self.functions if not f.is_entry)
+            callees = self.callees(current)
+            if callees is not self.pointed or not pointed:  # once all of them is enough
+                waiting += callees
+                pointed |= callees is self.pointed
         return list(found.values())
+
+    def callees(self, function: Function) -> list[Function]:
+        """Whom the function itself may call, each once; `pointed` after a call through a pointer.
+        Looked for once.
+        """
+        known = self._callees.get(function.name)
+        if known is None:
+            names = dict.fromkeys(self.calls(function))
+            if any(name.startswith("%") and name not in self._by_name for name in names):
+                known = self.pointed
+            else:
+                known = [self._by_name[name] for name in names if name in self._by_name]
+            self._callees[function.name] = known
+        return known
 
     def calls(self, function: Function) -> list[str]:
         """What the function's call instructions name: functions, or registers for indirect

@@ -20,7 +20,9 @@ PARAMETER_BYTES = 16
 
 _READ = re.compile(r"%(n?)ctaid(?:\.([xyzw])|(?![\w.$]))")
 _NARROW_MOV = re.compile(r"\bmov\.[usb]16\b")
-_WIDE = re.compile(r"\bmov\.v4\.[usb]32\s*(\{[^}]*\})\s*,\s*%(n?)ctaid\s*;")
+_WIDE = re.compile(
+    r"((?:@!?[\w$%]++\s++)?+)mov\.v4\.[usb]32\s*+(\{[^}]*+\})\s*+,\s*+%(n?)ctaid\s*+;"
+)
 
 # Grids of one dimension (the common case) need no division.
 _PROLOGUE = """
@@ -69,11 +71,12 @@ def run(module: Module, names: set[str] | None = None) -> Subgrids:
     refused: dict[str, str] = {}
     edits: dict[str, tuple[Statement, str]] = {}
     statements = list(module.statements)
+    readers = _readers(module)
     for number, entry in enumerate(module.entries):
         if names is not None and entry.name not in names:
             continue
         try:
-            _refuse_functions(module, entry)
+            _refuse_functions(module, entry, readers)
             header, offset = add_parameter(
                 statements[entry.header], entry, f".align 8 .b8 {PARAMETER}[{PARAMETER_BYTES}]"
             )
@@ -87,24 +90,31 @@ def run(module: Module, names: set[str] | None = None) -> Subgrids:
     return Subgrids(insert_prologue(Module(statements), edits), offsets, refused)
 
 
-def _refuse_functions(module: Module, entry: Function) -> None:
-    for function in module.reachable(entry):
-        if function.name == entry.name:
-            continue
-        for index in range(function.open, function.close):
-            if _READ.search(module.statements[index].bare):
-                raise RewriteError(f"{function.name} reads the block index and is not inlined")
+def _readers(module: Module) -> set[str]:
+    """Names of the functions that read the block index and are no kernels."""
+    return {
+        f.name
+        for f in module.functions
+        if not f.is_entry and any(_READ.search(s.bare) for s in module.statements[f.open : f.close])
+    }
+
+
+def _refuse_functions(module: Module, entry: Function, readers: set[str]) -> None:
+    for function in module.reachable(entry) if readers else ():
+        if function.name in readers:
+            raise RewriteError(f"{function.name} reads the block index and is not inlined")
 
 
 def _replace(statement: Statement) -> Statement:
     if statement.kind is not Kind.INSTRUCTION or "ctaid" not in statement.text:
         return statement
     bare = statement.bare
-    wide = _WIDE.search(bare)
+    wide = _WIDE.fullmatch(bare)
     if wide:
-        registers = "n" if wide.group(2) else "c"
+        predicate, vector, of_grid = wide.groups()
+        registers = "n" if of_grid else "c"
         source = ", ".join([*(f"%tally_{registers}{i}" for i in range(3)), "0"])
-        bare = bare[: wide.start()] + f"mov.v4.u32 {wide.group(1)}, {{{source}}};"
+        bare = f"{predicate}mov.v4.u32 {vector}, {{{source}}};"
         return Statement(statement.kind, statement.lead, bare, statement.line)
     # A 32-bit register is no operand of a 16-bit move; a conversion keeps the low half likewise.
     bare = _NARROW_MOV.sub("cvt.u16.u32", bare)

@@ -13,32 +13,33 @@ can be reached in that way; then forms and kernels must be one module (`reachabl
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from tally.scheduler.ptx.module import Module, RewriteError, parse_instruction
-from tally.scheduler.ptx.reader import Kind, Statement, read
+from tally.scheduler.ptx.reader import Kind, Statement, read, without_comments
 
 TABLE = "tally_variables"
 LINE = "// variables: "  # begins the text of forms: the variables' names, in the table's order
 TABLE_MAX = 4096  # half of what constants may take
+USES_MAX = 8  # variables that one instruction names
+_FEW = 32  # names that are quicker looked for one by one than all words are counted
 
-_DEBUG = re.compile(r"^\s*\.target\b[^\n]*,\s*debug\b", re.M)
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+# Each of these is tried at places that do not overlap, and never gives back what it took: the time
+# is linear in the text, whatever it says.
+_TARGET = re.compile(r"\.target\b([\w\s,]*+)")
+_POINTER = re.compile(r"\.ptr\s++\.(?:global|const)\b")
 # A state space that begins a word: `.global` declares, `ld.global` and `.ptr .global` do not.
-_SPACE = re.compile(r"(?<![\w.])\.(?:global|const|tex|texref|samplerref|surfref)\b")
-_POINTER = re.compile(r"\.ptr\s+\.(?:global|const)\b")
+_SPACE = re.compile(r"(?<![\w.])\.(global|const|tex|texref|samplerref|surfref)\b")
 _DECLARATION = re.compile(
-    r"^[ \t]*(?:\.(?:visible|extern|weak|common)\s+)*\.(?P<space>global|const)\b"
-    r"(?P<kind>(?:\s+\.\w+(?:\s+\d+)?)*)\s+(?P<name>[A-Za-z_$%][\w$]*)\s*(?:\[[\d\s]*\]\s*)*[;=]",
-    re.M,
+    r"(?:\s++\.(?!(?:global|const|tex|texref|samplerref|surfref)\b)\w++(?:\s++\d++)?+)*+\s++"
+    r"([A-Za-z_$%][\w$]*+)\s*+(?:\[[\d\s]*+\]\s*+)*+[;=]"
 )
-_LOCAL = re.compile(r"(?<![\w.])\.(?:param|reg|local|shared)\b[^;{}()]*")
-_LABEL = re.compile(r"^\s*([A-Za-z_$%][\w$]*)\s*:(?!:)", re.M)
+_LINKAGE = frozenset((".visible", ".extern", ".weak", ".common"))
+_LOCAL = re.compile(r"(?<![\w.])\.(?:param|reg|local|shared)\b[^;{}()]*+")
+_LABEL = re.compile(r"^[ \t]*+([A-Za-z_$%][\w$]*+)\s*+:(?!:)", re.M)
 _BEFORE = re.compile(r"[\w$%.]")
-_WORD = re.compile(r"(?<![\w.])[A-Za-z_$%][\w$]*")
-
-
-def _mention(names: list[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w$%.])({'|'.join(map(re.escape, names))})(?![\w$])")
+_WORD = re.compile(r"(?<![\w.])[A-Za-z_$%][\w$]*+")
+_MENTION = re.compile(r"(?<![\w$%.])[A-Za-z_$%][\w$]*+")
 
 
 def reachable(text: str) -> list[str] | None:
@@ -47,13 +48,13 @@ def reachable(text: str) -> list[str] | None:
     Judged from the text at once, in milliseconds even for megabytes, and in doubt they cannot. Most
     modules that programs bring name none; those of CUB and Thrust declare dozens for nothing.
     """
-    bare = _POINTER.sub("", _COMMENT.sub("", text))
-    if _DEBUG.search(text) or ".callprototype" in bare or ".calltargets" in bare:
+    bare = _POINTER.sub("", without_comments(text))
+    if _is_debug(bare) or ".callprototype" in bare or ".calltargets" in bare:
         return None
-    declared = {match["name"]: match["space"] for match in _DECLARATION.finditer(bare)}
-    if len(declared) != len(_SPACE.findall(bare)):
-        return None  # a declaration in a form that is not expected, or one name declared twice
-    named = [name for name in declared if bare.count(name) > 1 and _is_named(name, bare)]
+    declared = _declared(bare)
+    if declared is None:
+        return None
+    named = _named(list(declared), bare)
     if not named:
         return []
     if any(declared[name] != "global" for name in named) or not _inside(bare).isdisjoint(named):
@@ -61,8 +62,42 @@ def reachable(text: str) -> list[str] | None:
     return named
 
 
+def _is_debug(bare: str) -> bool:
+    return any("debug" in re.split(r"[\s,]+", found) for found in _TARGET.findall(bare))
+
+
+def _declared(bare: str) -> dict[str, str] | None:
+    """Name and state space of each variable; None where a declaration is not in the form that is
+    expected, or one name is declared twice.
+    """
+    found: dict[str, str] = {}
+    position = 0
+    while space := _SPACE.search(bare, position):
+        match = _DECLARATION.match(bare, space.end())
+        line = bare.rfind("\n", position, space.start())
+        before = bare[max(line, position) : space.start()]
+        if (
+            match is None
+            or space[1] not in ("global", "const")
+            or match[1] in found
+            or (line < 0 and position)  # behind something on its line
+            or not _LINKAGE.issuperset(before.split())
+        ):
+            return None
+        found[match[1]] = space[1]
+        position = match.end()
+    return found
+
+
+def _named(declared: list[str], bare: str) -> list[str]:
+    """Those found more than once: in more than their declaration."""
+    if len(declared) <= _FEW:
+        return [name for name in declared if bare.count(name) > 1 and _is_named(name, bare)]
+    counts = Counter(_MENTION.findall(bare))
+    return [name for name in declared if counts[name] > 1]
+
+
 def _is_named(name: str, bare: str) -> bool:
-    """Whether it is found more than once: in more than its declaration."""
     found = re.finditer(re.escape(name) + r"(?![\w$])", bare)  # quicker than with a look behind
     return sum(not _BEFORE.match(bare[max(match.start() - 1, 0)]) for match in found) > 1
 
@@ -80,12 +115,12 @@ def detach(module: Module, names: list[str]) -> tuple[Module, list[str]]:
     """
     if not names:
         return module, []
-    mention, table = _mention(names), dict[str, int]()
+    wanted, table = frozenset(names), dict[str, int]()
     inside = {i for f in module.functions for i in range(f.open, f.close)}
     statements: list[Statement] = []
     for index, statement in enumerate(module.statements):
-        if index in inside and mention.search(statement.bare):
-            statements += _through_table(statement, mention, table)
+        if index in inside and (used := _used(statement.bare, wanted)):
+            statements += _through_table(statement, used, table)
         else:
             statements.append(statement)
     if not table:
@@ -98,9 +133,12 @@ def detach(module: Module, names: list[str]) -> tuple[Module, list[str]]:
     return Module(statements), list(table)
 
 
-def _through_table(
-    statement: Statement, mention: re.Pattern[str], table: dict[str, int]
-) -> list[Statement]:
+def _used(bare: str, wanted: frozenset[str]) -> list[str]:
+    """The wanted names that an instruction mentions, each once."""
+    return list(dict.fromkeys(word for word in _MENTION.findall(bare) if word in wanted))
+
+
+def _through_table(statement: Statement, used: list[str], table: dict[str, int]) -> list[Statement]:
     """The instruction in a scope in which a register has the variable's address."""
     bare = statement.bare
     opcode = parse_instruction(0, bare).opcode
@@ -108,9 +146,9 @@ def _through_table(
         statement.kind is not Kind.INSTRUCTION
         or opcode.split(".")[0] in ("call", "bra", "brx", "")
         or "generic(" in bare
+        or len(used) > USES_MAX
     ):
         raise RewriteError(f"line {statement.line}: a use of a variable that is not understood")
-    used = list(dict.fromkeys(mention.findall(bare)))
     lines = [f".reg .b64 %tally_v<{2 * len(used)}>;"]
     for number, name in enumerate(used):
         at = table.setdefault(name, len(table))
@@ -129,13 +167,13 @@ def _name_register(bare: str, name: str, number: int, lines: list[str]) -> str:
     elsewhere it has to be added, which there is a second register for.
     """
     one = rf"(?<![\w$%.]){re.escape(name)}(?![\w$])"
-    bare = re.sub(rf"\[\s*{one}", f"[%tally_v{number}", bare)
-    offsets = {m.group(1) for m in re.finditer(rf"{one}\s*\+\s*(-?\d+)", bare)}
+    bare = re.sub(rf"\[\s*+{one}", f"[%tally_v{number}", bare)
+    offsets = {m.group(1) for m in re.finditer(rf"{one}\s*+\+\s*+(-?\d++)", bare)}
     if len(offsets) > 1:
         raise RewriteError(f"two offsets of {name} in one instruction")
     for offset in offsets:
         lines.append(f"add.s64 %tally_v{number + 1}, %tally_v{number}, {offset};")
-        bare = re.sub(rf"{one}\s*\+\s*-?\d+", f"%tally_v{number + 1}", bare)
+        bare = re.sub(rf"{one}\s*+\+\s*+-?\d++", f"%tally_v{number + 1}", bare)
     return re.sub(one, f"%tally_v{number}", bare)
 
 

@@ -18,9 +18,10 @@ from tally.scheduler.ptx.reader import Kind, ReadError, Statement
 
 GUARDED = "__tallyguard"
 SUBGRID = "__tallysub"
+KERNELS_MAX = 16384  # of one module; more run whole
 
 _NOT_ALONE = re.compile(
-    r"(?:\.(?:visible|extern|weak|common)\s+)*\.(?:global|const|section)\b|@@dwarf|\.(?:loc|file)\b"
+    r"(?:\.(?:visible|extern|weak|common)\s++)*+\.(?:global|const|section)\b|@@dwarf|\.(?:loc|file)\b"
 )
 
 
@@ -57,7 +58,9 @@ def run(text: str, *, alone: bool | None = False) -> Variants:
     refuse_reserved(module)
     if GUARDED in text or SUBGRID in text:
         raise RewriteError("the module has rewritten kernels already")
-    verdicts = {entry.name: classify(module, entry) for entry in module.entries}
+    if len(module.entries) > KERNELS_MAX:
+        raise RewriteError(f"it has more than {KERNELS_MAX} kernels")
+    verdicts = classify(module)
     copies: list[Statement] = []
     names: dict[str, set[str]] = {GUARDED: set(), SUBGRID: set()}
     for entry in module.entries:
@@ -114,5 +117,6 @@ def _without(module: Module, names: set[str]) -> Module:
     """
     if not names:
         return module
-    gone = [range(f.header, f.close + 1) for f in module.entries if f.name in names]
-    return Module([s for i, s in enumerate(module.statements) if not any(i in r for r in gone)])
+    entries = [f for f in module.entries if f.name in names]
+    gone = {i for f in entries for i in range(f.header, f.close + 1)}
+    return Module([s for i, s in enumerate(module.statements) if i not in gone])

@@ -130,7 +130,7 @@ def test_too_many_parameters_are_refused() -> None:
 def test_classes(kernel: str, treatment: Treatment) -> None:
     parsed = module()
     entry = next(e for e in parsed.entries if e.name == kernel)
-    assert classify(parsed, entry).treatment is treatment
+    assert classify(parsed)[entry.name].treatment is treatment
 
 
 def test_spinning_in_a_called_function_counts() -> None:
@@ -144,7 +144,7 @@ def test_spinning_in_a_called_function_counts() -> None:
     )
     parsed = Module.parse(text)
     entry = next(e for e in parsed.entries if e.name == "through_a_function")
-    assert classify(parsed, entry).treatment is Treatment.SLICE
+    assert classify(parsed)[entry.name].treatment is Treatment.SLICE
 
 
 def test_unrolled_polling_counts() -> None:
@@ -159,4 +159,4 @@ def test_unrolled_polling_counts() -> None:
     )
     parsed = Module.parse(text)
     entry = next(e for e in parsed.entries if e.name == "walks")
-    assert classify(parsed, entry).treatment is Treatment.SLICE
+    assert classify(parsed)[entry.name].treatment is Treatment.SLICE

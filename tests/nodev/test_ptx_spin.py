@@ -34,7 +34,7 @@ def treatment(body: str, functions: str = "") -> Treatment:
 }}
 """
     )
-    return classify(module, module.entries[0]).treatment
+    return classify(module)[module.entries[0].name].treatment
 
 
 LOOP = """
