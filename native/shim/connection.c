@@ -14,6 +14,7 @@
 
 #include "channel.h"
 #include "handles.h"
+#include "visible.h"
 #include "wire/message.h"
 #include "wire/zmq.h"
 
@@ -35,6 +36,8 @@ static struct {
     uint32_t sequence;
     struct tally_hello_reply hello;
     struct tally_device_info devices[TALLY_DEVICES_MAX];
+    uint32_t visible[TALLY_DEVICES_MAX]; /* tallyd's index of each device that the program sees */
+    _Atomic uint32_t visible_count;
     struct shim_channel *_Atomic channels[TALLY_DEVICES_MAX];
 } state;
 static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -62,7 +65,21 @@ uint32_t shim_generation(void)
 
 int shim_device_count(void)
 {
-    return shim_ready() ? 0 : (int)state.hello.device_count;
+    return shim_ready() ? 0 : (int)atomic_load_explicit(&state.visible_count, memory_order_acquire);
+}
+
+CUresult shim_devices_choose(void)
+{
+    pthread_mutex_lock(&state_lock);
+    uint32_t chosen[TALLY_DEVICES_MAX];
+    uint32_t count = shim_visible_devices(state.devices, state.hello.device_count, getenv("CUDA_VISIBLE_DEVICES"),
+                                          getenv("CUDA_DEVICE_ORDER"), chosen);
+    if (!atomic_load(&state.visible_count)) { /* else another thread was faster */
+        memcpy(state.visible, chosen, sizeof chosen);
+        atomic_store_explicit(&state.visible_count, count, memory_order_release);
+    }
+    pthread_mutex_unlock(&state_lock);
+    return shim_device_count() ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
 int shim_driver_version(void)
@@ -72,7 +89,7 @@ int shim_driver_version(void)
 
 const struct tally_device_info *shim_device(int ordinal)
 {
-    return ordinal >= 0 && ordinal < shim_device_count() ? &state.devices[ordinal] : NULL;
+    return ordinal >= 0 && ordinal < shim_device_count() ? &state.devices[state.visible[ordinal]] : NULL;
 }
 
 /* ---- fork and exit -------------------------------------------------------------------------------- */
@@ -94,6 +111,7 @@ static void forked(void)
     if (phase == PHASE_READY)
         atomic_store(&state.phase, PHASE_NEW);
     state.zmq = state.control = NULL;
+    atomic_store(&state.visible_count, 0);
     for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
         atomic_store(&state.channels[i], NULL);
     shim_handle_forget();
@@ -303,7 +321,7 @@ CUresult shim_init(void)
 
 static CUresult open_device(int device, struct shim_channel **channel)
 {
-    struct tally_open open = {.session = state.hello.session, .device = (uint32_t)device};
+    struct tally_open open = {.session = state.hello.session, .device = state.visible[device]};
     struct tally_open_reply reply;
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");

@@ -41,7 +41,11 @@ uint32_t shim_generation(void);
 #define SHIM_FORK_HOOKS_MAX 16
 void shim_on_fork(void (*forget)(void));
 
-/* What HELLO told. NULL where `ordinal` is out of range or before shim_init. */
+/* Settles which of tallyd's devices the program sees (visible.h), by its environment as it is now: part of cuInit.
+ * CUDA_ERROR_NO_DEVICE if none. */
+CUresult shim_devices_choose(void);
+
+/* What HELLO told; ordinals count what the program sees. None before shim_devices_choose. NULL where `ordinal` is out of range or before shim_init. */
 const struct tally_device_info *shim_device(int ordinal);
 int shim_device_count(void);
 int shim_driver_version(void); /* 0 before shim_init */

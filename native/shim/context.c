@@ -1,11 +1,13 @@
 /* Context objects, each thread's stack of them, and the functions that switch them. */
 #include "context.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "generated/custom.h"
 
-#define STACK_MAX 64u
+#define STACK_INLINE 16u /* most threads never have more; deeper stacks are on the heap */
+#define STACK_MAX 65536u
 
 /* Slots below TALLY_DEVICES_MAX are the devices' primary contexts, which never lose their slot. */
 static struct shim_context contexts[SHIM_CONTEXTS_MAX];
@@ -22,17 +24,46 @@ struct stack_entry {
 };
 
 static _Thread_local struct {
-    uint32_t depth;
-    struct stack_entry entries[STACK_MAX];
+    uint32_t depth, capacity; /* 0: `some` is in use */
+    struct stack_entry *many;
+    struct stack_entry some[STACK_INLINE];
 } stack;
 
 /* The stack's top, for the look-up in every call: a word of static TLS costs no call into the loader. */
 static _Thread_local struct stack_entry *stack_top __attribute__((tls_model("initial-exec")));
 
+static struct stack_entry *entries(void)
+{
+    return stack.capacity ? stack.many : stack.some;
+}
+
 static void set_depth(uint32_t depth)
 {
     stack.depth = depth;
-    stack_top = depth > 0 ? &stack.entries[depth - 1] : NULL;
+    if (!depth && stack.capacity) {
+        free(stack.many);
+        stack.capacity = 0;
+    }
+    stack_top = depth > 0 ? &entries()[depth - 1] : NULL;
+}
+
+/* Room for one entry more. */
+static bool grow(void)
+{
+    uint32_t room = stack.capacity ? stack.capacity : STACK_INLINE;
+    if (stack.depth < room)
+        return true;
+    if (stack.depth >= STACK_MAX)
+        return false;
+    struct stack_entry *many = malloc(2 * room * sizeof *many);
+    if (!many)
+        return false;
+    memcpy(many, entries(), stack.depth * sizeof *many);
+    if (stack.capacity)
+        free(stack.many);
+    stack.many = many;
+    stack.capacity = 2 * room;
+    return true;
 }
 
 /* ---- objects ---------------------------------------------------------------------------------- */
@@ -139,9 +170,9 @@ static struct stack_entry *top(void)
 
 CUresult shim_stack_push(struct shim_context *context)
 {
-    if (stack.depth == STACK_MAX)
+    if (!grow())
         return CUDA_ERROR_OUT_OF_MEMORY;
-    stack.entries[stack.depth] = (struct stack_entry){context, atomic_load(&context->id)};
+    entries()[stack.depth] = (struct stack_entry){context, atomic_load(&context->id)};
     set_depth(stack.depth + 1);
     return CUDA_SUCCESS;
 }
@@ -286,6 +317,10 @@ CUresult shim_cuInit(unsigned int Flags)
         return CUDA_SUCCESS;
     CUresult status = shim_init();
     if (status == CUDA_SUCCESS)
+        status = shim_devices_choose();
+    if (status == CUDA_SUCCESS) {
+        shim_launches_configure();
         atomic_store_explicit(&initialized, true, memory_order_release);
+    }
     return status;
 }

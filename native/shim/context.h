@@ -11,7 +11,7 @@
 #include "connection.h"
 #include "storage.h"
 
-#define SHIM_CONTEXTS_MAX 256u
+#define SHIM_CONTEXTS_MAX 4096u
 #define SHIM_LIMITS 16u
 
 /* A CUcontext is the address of one of these, inside a fixed table: a stale or made-up handle is told
@@ -51,6 +51,9 @@ CUcontext shim_context_current_handle(void);
 #define SHIM_CONTEXT_HOOKS_MAX 8u
 typedef void shim_context_hook(struct shim_context *context);
 void shim_context_on_close(shim_context_hook *hook);
+
+/* Called by each cuInit that succeeds first in its process: what launch.c takes from the environment. */
+void shim_launches_configure(void);
 
 /* ---- between context.c and lifecycle.c ------------------------------------------------------------ */
 
