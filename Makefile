@@ -56,6 +56,7 @@ lint: $(VENV)/stamp-dev ## style, format, types, and that generated files are fr
 	$(BIN)/python tests/support/typecheck.py
 	$(BIN)/python -m tally.reference --check
 	$(BIN)/python -m tally.interpose check
+	$(BIN)/python tests/support/parity.py --check
 
 format: $(VENV)/stamp-dev ## put the code into its format
 	$(BIN)/ruff check --fix .
@@ -63,6 +64,7 @@ format: $(VENV)/stamp-dev ## put the code into its format
 
 docs: $(VENV)/stamp-test ## write the generated pages of docs/
 	$(BIN)/python -m tally.reference
+	$(BIN)/python tests/support/parity.py
 
 sanitize: $(VENV)/stamp-test ## native code and end-to-end tests under the sanitizers
 	set -e; for sanitizer in $(SANITIZERS); do tests/sanitize.sh $(BIN) $$sanitizer; done

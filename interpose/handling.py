@@ -36,12 +36,18 @@ class Handlings:
         self.table = table
         self._stems = table.stems()
         self._by_stem: dict[str, Handling] = {}
+        self._before_init: set[str] = set()
         with path.open("rb") as stream:
             self._load(tomllib.load(stream))
         self._validate()
 
     def of(self, function: Function) -> Handling:
         return self._by_stem.get(function.stem) or Handling(function.stem, "unsupported")
+
+    def works_before_init(self, function: Function) -> bool:
+        """Whether CUDA lets programs call the function without cuInit."""
+        handling = self.of(function)
+        return (handling.target or handling.stem) in self._before_init
 
     def by_kind(self, kind: str) -> list[Function]:
         """Legacy-stream functions of one kind, in the order of their symbols."""
@@ -53,6 +59,7 @@ class Handlings:
         return sorted((f for f in self._stems.values() if self.of(f).wire), key=lambda f: f.symbol)
 
     def _load(self, data: dict[str, Any]) -> None:
+        self._before_init = set(data.pop("before_init", []))
         for kind in ("local", "custom"):
             for file, stems in data.pop(kind, {}).items():
                 for stem in stems:
@@ -83,6 +90,9 @@ class Handlings:
         self._by_stem[handling.stem] = handling
 
     def _validate(self) -> None:
+        for stem in self._before_init:
+            if stem not in self._by_stem:
+                raise TableError(f"handling.toml: {stem} is not handled, so not before_init either")
         for handling in self._by_stem.values():
             function = self._stems[handling.stem]
             unknown = set(handling.roles) - {p.name for p in function.params}

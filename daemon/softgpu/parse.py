@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ...scheduler.ptx.reader import Kind, ReadError, Statement, read
-from .errors import CUDA_ERROR_UNSUPPORTED_PTX_VERSION, PtxError
+from .errors import CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_UNSUPPORTED_PTX_VERSION, PtxError
 from .operands import is_name, literal, parse_operand, split
 from .syntax import (
     CallOperands,
@@ -87,7 +87,7 @@ class _Parser:
             elif s.kind is not Kind.END:
                 raise PtxError(s.line, f"unexpected '{s.text[:40]}' outside of a function")
         if not self.result.version[0]:
-            raise PtxError(1, "no .version directive")
+            raise PtxError(1, "no .version directive", CUDA_ERROR_INVALID_IMAGE)
         if not self.result.target:
             raise PtxError(1, "no .target directive")
         return self.result

@@ -16,10 +16,13 @@ EXPORTS_HEAD = f"""\
 #include <stdint.h>
 
 #include "../connection.h"
+#include "../context.h"
 #include "calls.h"
 #include "custom.h"
 
 #define EXPORT __attribute__((visibility("default")))
+/* Before cuInit every function but the few that need none fails, whatever its arguments. */
+#define NEED_INIT do {{ CUresult ready = shim_initialized(); if (ready) return ready; }} while (0)
 """
 
 
@@ -35,6 +38,8 @@ def _wrapper(handlings: Handlings, function: Function) -> str:
     if handling.kind == "unsupported":
         count = f'shim_unsupported("{function.stem}", &calls)'
         return head + f"static uint64_t calls; return {count}; }}"
+    if not handlings.works_before_init(function):
+        head += "NEED_INIT; "
     if handling.kind == "widen":
         return head + _widened(handlings.table, function, handling) + " }"
     return head + f"return {_callee(handling)}({_arguments(handlings, function)}); }}"

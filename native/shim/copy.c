@@ -152,22 +152,21 @@ static enum tally_place wire_place(enum place place)
     return place == PLACE_PINNED ? TALLY_PLACE_PINNED : TALLY_PLACE_DEVICE;
 }
 
-/* Both sides are the executor's. With pinned memory a synchronous copy has to have happened on return;
- * between device addresses CUDA does not wait either. */
+/* Both sides are the executor's. `wait`: it has to have happened on return. */
 static CUresult copy_direct(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                            const struct shim_side *src, enum place src_place, const struct shim_box *box, bool sync)
+                            const struct shim_side *src, enum place src_place, const struct shim_box *box, bool wait)
 {
     struct tally_op_copy op = copy_op(ref, box);
     set_dst(&op, wire_place(dst_place), dst->address, dst->pitch, dst->slice);
     set_src(&op, wire_place(src_place), src->address, src->pitch, src->slice);
     struct tally_reply reply;
-    if (sync && (dst_place == PLACE_PINNED || src_place == PLACE_PINNED))
+    if (wait)
         return shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
     return shim_send(ref->channel, &op, sizeof op, NULL, 0);
 }
 
 static CUresult upload_inline(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                              const struct shim_side *src, const struct shim_box *box)
+                              const struct shim_side *src, const struct shim_box *box, bool wait)
 {
     uint8_t packed[TALLY_INLINE_BYTES_MAX];
     const void *bytes = (const void *)(uintptr_t)src->address;
@@ -181,7 +180,12 @@ static CUresult upload_inline(const struct shim_stream_ref *ref, const struct sh
     struct tally_op_copy op = copy_op(ref, box);
     set_dst(&op, wire_place(dst_place), dst->address, dst->pitch, dst->slice);
     set_src(&op, TALLY_PLACE_INLINE, 0, box->width, slice);
-    return shim_send(ref->channel, &op, sizeof op, bytes, slice * box->depth);
+    if (!wait)
+        return shim_send(ref->channel, &op, sizeof op, bytes, slice * box->depth);
+    struct tally_reply reply;
+    CUresult result = shim_call(ref->channel, &op, sizeof op, bytes, slice * box->depth, &reply, sizeof reply);
+    CUresult earlier = shim_take_async_error(ref->channel);
+    return earlier ? earlier : result;
 }
 
 /* `last` pieces of synchronous copies are calls, so that what other streams do next finds the bytes there. */
@@ -215,16 +219,17 @@ static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shi
 }
 
 static CUresult upload(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                       const struct shim_side *src, const struct shim_box *box, bool sync)
+                       const struct shim_side *src, const struct shim_box *box, bool sync, bool wait)
 {
     uint64_t total;
     bool fits = !__builtin_mul_overflow(box->width * box->height, box->depth, &total);
     if (fits && total <= TALLY_INLINE_BYTES_MAX)
-        return upload_inline(ref, dst, dst_place, src, box);
+        return upload_inline(ref, dst, dst_place, src, box, wait);
     struct piece cursor = {0};
     while (cursor.z < box->depth) {
         struct piece piece = next_piece(&cursor, box, shim_slot_bytes(ref->channel));
-        CUresult result = upload_piece(ref, dst, dst_place, src, &piece, sync && cursor.z == box->depth);
+        bool last = cursor.z == box->depth;
+        CUresult result = upload_piece(ref, dst, dst_place, src, &piece, (sync || wait) && last);
         if (result)
             return result;
     }
@@ -318,9 +323,7 @@ static CUresult download(const struct shim_stream_ref *ref, const struct shim_si
 static CUresult copy_host(const struct shim_stream_ref *ref, const struct shim_side *dst, const struct shim_side *src,
                           const struct shim_box *box)
 {
-    struct tally_op_stream op = {.op.code = TALLY_OP_STREAM_SYNC, .stream = ref->wire};
-    struct tally_reply reply;
-    CUresult result = shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
+    CUresult result = shim_stream_wait(ref);
     for (uint64_t z = 0; z < box->depth && !result; z++)
         copy_rows((char *)(uintptr_t)dst->address + z * dst->slice, dst->pitch,
                   (const char *)(uintptr_t)src->address + z * src->slice, src->pitch, box->width, box->height);
@@ -341,14 +344,18 @@ CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, stru
         return result;
     if ((dst_owner && dst_owner != ref->channel) || (src_owner && src_owner != ref->channel))
         return shim_copy_across(ref, dst, dst_owner, src, src_owner, box);
+    /* NVIDIA, "API synchronization behavior": from host memory to host memory every copy has happened on return,
+     * the asynchronous ones too; between device addresses even a synchronous one need not have. */
+    bool host_only = dst_place != PLACE_DEVICE && src_place != PLACE_DEVICE;
+    bool wait = host_only || (sync && (shim_memory_waits(dst.address) || shim_memory_waits(src.address)));
     collapse(&dst, &src, &box);
     if (dst_place == PLACE_PAGEABLE && src_place == PLACE_PAGEABLE)
         return copy_host(ref, &dst, &src, &box);
     if (dst_place == PLACE_PAGEABLE)
         return download(ref, &dst, &src, src_place, &box);
     if (src_place == PLACE_PAGEABLE)
-        return upload(ref, &dst, dst_place, &src, &box, sync);
-    return copy_direct(ref, &dst, dst_place, &src, src_place, &box, sync);
+        return upload(ref, &dst, dst_place, &src, &box, sync, wait);
+    return copy_direct(ref, &dst, dst_place, &src, src_place, &box, wait);
 }
 
 CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst, enum shim_side_claim dst_claim,

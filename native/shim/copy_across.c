@@ -13,13 +13,6 @@ static struct shim_stream_ref stream_on(const struct shim_stream_ref *ref, struc
                                    : (struct shim_stream_ref){.channel = channel, .wire = TALLY_STREAM_LEGACY};
 }
 
-static CUresult wait_for(const struct shim_stream_ref *ref)
-{
-    struct tally_op_stream op = {.op.code = TALLY_OP_STREAM_SYNC, .stream = ref->wire};
-    struct tally_reply reply;
-    return shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
-}
-
 /* Some rows, or a part of one, from device to device. */
 static CUresult copy_staged(const struct shim_stream_ref *dst_ref, struct shim_side dst,
                             const struct shim_stream_ref *src_ref, struct shim_side src, void *stage,
@@ -58,7 +51,7 @@ static CUresult between_devices(const struct shim_stream_ref *dst_ref, struct sh
 CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_channel *dst_channel,
                           struct shim_side src, struct shim_channel *src_channel, struct shim_box box)
 {
-    CUresult result = wait_for(ref);
+    CUresult result = shim_stream_wait(ref);
     if (result)
         return result;
     struct shim_stream_ref dst_ref = stream_on(ref, dst_channel ? dst_channel : src_channel);
@@ -67,5 +60,5 @@ CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side ds
         result = shim_copy(&dst_ref, dst, src, box, true);
     else
         result = between_devices(&dst_ref, dst, &src_ref, src, box);
-    return result ? result : wait_for(&dst_ref);
+    return result ? result : shim_stream_wait(&dst_ref);
 }

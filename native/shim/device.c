@@ -13,6 +13,7 @@ static const struct {
 } overrides[] = {
     {CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
     {CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY, 1},
+    {CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, 0},
     {CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, CU_COMPUTEMODE_DEFAULT},
     {CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 0},
     {CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 0},
@@ -272,6 +273,9 @@ CUresult shim_cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, 
                                       CUdevice dstDevice)
 {
     CUresult status = shim_cuDeviceCanAccessPeer(value, srcDevice, dstDevice);
+    if (status == CUDA_SUCCESS &&
+        (attrib < CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK || attrib > CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED))
+        return CUDA_ERROR_INVALID_VALUE;
     return status == CUDA_SUCCESS && srcDevice == dstDevice ? CUDA_ERROR_INVALID_DEVICE : status;
 }
 

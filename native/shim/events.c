@@ -81,6 +81,8 @@ CUresult shim_cuEventCreate(CUevent *phEvent, unsigned int Flags)
 {
     if (!phEvent || Flags & ~(unsigned)EVENT_FLAGS)
         return CUDA_ERROR_INVALID_VALUE;
+    if ((Flags & CU_EVENT_INTERPROCESS) && !(Flags & CU_EVENT_DISABLE_TIMING))
+        return CUDA_ERROR_INVALID_VALUE;
     if (Flags & CU_EVENT_INTERPROCESS) {
         static uint64_t calls;
         return shim_unsupported("cuEventCreate(CU_EVENT_INTERPROCESS)", &calls);

@@ -1,5 +1,7 @@
 /* Launches: one one-way message each. The parameter layout came with the function's handle, so a launch
  * needs no answer, and what CUDA would refuse at once is refused here. */
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "generated/custom.h"
@@ -61,6 +63,7 @@ struct params {
     void **pointers;
     const void *buffer;
     uint32_t bytes; /* to be sent */
+    uint32_t given; /* so many of them are in the buffer */
 };
 
 static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)
@@ -80,8 +83,9 @@ static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)
     return *buffer && sized ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* A buffer may be longer than the parameters (C pads structs), not shorter. A kernel whose layout the
- * executor could not tell takes the buffer as it is. */
+/* A buffer may be longer than the parameters (C pads structs), or shorter: kernels that declare a large buffer
+ * as their parameter (NCCL: 4096 bytes) are given what they look at, and the rest is zero. A kernel whose layout
+ * the executor could not tell takes the buffer as it is. */
 static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void **extra, struct params *params)
 {
     size_t bytes;
@@ -90,10 +94,11 @@ static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void
     CUresult result = read_extra(extra, &params->buffer, &bytes);
     if (result)
         return result;
-    if (bytes < function->param_bytes || bytes > TALLY_PARAM_BYTES_MAX)
+    if (bytes > TALLY_PARAM_BYTES_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     if (!function->param_count)
         params->bytes = (uint32_t)bytes;
+    params->given = bytes < params->bytes ? (uint32_t)bytes : params->bytes;
     return CUDA_SUCCESS;
 }
 
@@ -103,7 +108,12 @@ static inline CUresult find_params(const struct shim_function *function, void **
     *params = (struct params){.pointers = pointers, .bytes = function->param_bytes};
     if (extra)
         return find_buffer(function, extra, params);
-    return pointers || !function->param_count ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    if (!function->param_count)
+        return CUDA_SUCCESS;
+    bool all = pointers != NULL;
+    for (uint32_t i = 0; all && i < function->param_count; i++)
+        all = pointers[i] != NULL;
+    return all ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* Nearly all parameters are pointers and ints: no call for those. */
@@ -120,7 +130,8 @@ static inline void copy_param(uint8_t *to, const void *from, uint32_t bytes)
 static inline void pack(const struct shim_function *function, const struct params *params, uint8_t *to)
 {
     if (params->buffer) {
-        memcpy(to, params->buffer, params->bytes);
+        memcpy(to, params->buffer, params->given);
+        memset(to + params->given, 0, params->bytes - params->given);
         return;
     }
     if (function->padded) /* sent as zeros, not as what this memory held before */
@@ -152,6 +163,15 @@ static inline CUresult submit(struct shim_channel *channel, const struct shim_fu
     return shim_post(channel, &message);
 }
 
+/* CUDA_LAUNCH_BLOCKING, read when cuInit succeeds: programs set it for themselves as late as that. */
+static atomic_bool launches_block;
+
+void shim_launches_configure(void)
+{
+    const char *value = getenv("CUDA_LAUNCH_BLOCKING");
+    atomic_store(&launches_block, value && atoi(value) != 0);
+}
+
 /* What a launch costs its program. Flattened: it passes through a dozen small functions of as many files,
  * which as calls would cost half as much again; what is rare says so (SHIM_RARE) and stays outside. */
 static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f, CUstream stream, struct launch *launch, void **kernel_params,
@@ -180,7 +200,10 @@ static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f
     op->function = function->handle;
     op->stream = ref.wire;
     op->param_bytes = params.bytes;
-    return submit(ref.channel, function, launch, &params);
+    result = submit(ref.channel, function, launch, &params);
+    if (!result && atomic_load_explicit(&launches_block, memory_order_relaxed))
+        return shim_stream_wait(&ref);
+    return result;
 }
 
 CUresult shim_cuLaunchKernel(bool per_thread, CUfunction f, unsigned int gridDimX, unsigned int gridDimY,

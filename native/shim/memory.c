@@ -22,6 +22,12 @@ bool shim_memory_holds(const struct shim_channel *channel, uint64_t address, uin
            bytes <= range.bytes - (address - range.base);
 }
 
+bool shim_memory_waits(uint64_t address)
+{
+    struct shim_range range;
+    return shim_range_find(address, &range) && (range.kind == SHIM_RANGE_PINNED || range.sync_memops);
+}
+
 /* ---- device memory ----------------------------------------------------------------------------------- */
 
 static CUresult send_free(struct shim_channel *channel, uint16_t code, uint64_t address)
@@ -124,15 +130,13 @@ CUresult shim_cuMemGetInfo_v2(size_t *free, size_t *total)
     CUresult result = shim_current(NULL, &channel);
     if (result)
         return result;
-    if (!free || !total)
-        return CUDA_ERROR_INVALID_VALUE;
     struct tally_op op = {.code = TALLY_OP_MEM_INFO};
     struct tally_reply_mem_info reply;
     result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
-    if (!result) {
+    if (!result && free)
         *free = reply.free_bytes;
+    if (!result && total)
         *total = reply.total_bytes;
-    }
     return result;
 }
 
@@ -169,8 +173,12 @@ CUresult shim_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
     CUresult result = shim_current(&context, &channel);
     if (result)
         return result;
-    if (!pp || !bytesize || Flags & ~HOST_ALLOC_FLAGS)
+    if (!pp || Flags & ~HOST_ALLOC_FLAGS)
         return CUDA_ERROR_INVALID_VALUE;
+    if (!bytesize) { /* no memory, and no error: what comes back may be freed */
+        *pp = NULL;
+        return CUDA_SUCCESS;
+    }
     struct tally_op_host_alloc op = {.op.code = TALLY_OP_HOST_ALLOC, .bytes = bytesize, .flags = Flags};
     struct tally_reply_host_alloc reply;
     result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
@@ -212,14 +220,16 @@ CUresult shim_cuMemFreeHost(void *p)
 {
     CUresult result = shim_ready();
     if (result || !p)
-        return result ? result : CUDA_ERROR_INVALID_VALUE;
+        return result;
     struct shim_range range;
     if (!shim_range_remove((uintptr_t)p, SHIM_RANGE_PINNED, &range))
         return CUDA_ERROR_INVALID_VALUE;
     return free_pinned(&range);
 }
 
-/* Pages that a program made cannot be shared after the fact: copies from them work like pageable ones. */
+/* Pages that a program made cannot be shared after the fact: copies from them work like pageable ones, and who
+ * asks for them to be mapped is refused. CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM says the
+ * same beforehand. */
 CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
 {
     struct shim_context *context;
@@ -229,6 +239,10 @@ CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
         return result;
     if (!p || !bytesize || Flags & ~HOST_REGISTER_FLAGS)
         return CUDA_ERROR_INVALID_VALUE;
+    if (Flags & CU_MEMHOSTREGISTER_DEVICEMAP) {
+        static uint64_t calls;
+        return shim_unsupported("cuMemHostRegister(CU_MEMHOSTREGISTER_DEVICEMAP)", &calls);
+    }
     result = shim_range_add((struct shim_range){
         .base = (uintptr_t)p,
         .bytes = bytesize,
@@ -247,7 +261,7 @@ CUresult shim_cuMemHostUnregister(void *p)
     if (result)
         return result;
     bool known = shim_range_remove((uintptr_t)p, SHIM_RANGE_REGISTERED, &range);
-    return known ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    return known ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* ---- the end of a context ------------------------------------------------------------------------------------ */

@@ -2,9 +2,9 @@
 #include "memory.h"
 #include "streams.h"
 
-/* Rows of `width` elements. One row: the pitch does not matter. */
+/* Rows of `width` elements. One row: the pitch does not matter. `sync`: one of the forms without Async. */
 static CUresult set(bool per_thread, CUstream stream, CUdeviceptr dst, size_t pitch, uint32_t value,
-                    uint32_t element_bytes, size_t width, size_t height)
+                    uint32_t element_bytes, size_t width, size_t height, bool sync)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, stream, &ref);
@@ -31,71 +31,72 @@ static CUresult set(bool per_thread, CUstream stream, CUdeviceptr dst, size_t pi
         .value = value,
         .element_bytes = element_bytes,
     };
-    return shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    result = shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    return !result && sync && shim_memory_waits(dst) ? shim_stream_wait(&ref) : result;
 }
 
 CUresult shim_cuMemsetD8_v2(bool per_thread, CUdeviceptr dstDevice, unsigned char uc, size_t N)
 {
-    return set(per_thread, NULL, dstDevice, 0, uc, 1, N, 1);
+    return set(per_thread, NULL, dstDevice, 0, uc, 1, N, 1, true);
 }
 
 CUresult shim_cuMemsetD16_v2(bool per_thread, CUdeviceptr dstDevice, unsigned short us, size_t N)
 {
-    return set(per_thread, NULL, dstDevice, 0, us, 2, N, 1);
+    return set(per_thread, NULL, dstDevice, 0, us, 2, N, 1, true);
 }
 
 CUresult shim_cuMemsetD32_v2(bool per_thread, CUdeviceptr dstDevice, unsigned int ui, size_t N)
 {
-    return set(per_thread, NULL, dstDevice, 0, ui, 4, N, 1);
+    return set(per_thread, NULL, dstDevice, 0, ui, 4, N, 1, true);
 }
 
 CUresult shim_cuMemsetD2D8_v2(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                               size_t Height)
 {
-    return set(per_thread, NULL, dstDevice, dstPitch, uc, 1, Width, Height);
+    return set(per_thread, NULL, dstDevice, dstPitch, uc, 1, Width, Height, true);
 }
 
 CUresult shim_cuMemsetD2D16_v2(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned short us,
                                size_t Width, size_t Height)
 {
-    return set(per_thread, NULL, dstDevice, dstPitch, us, 2, Width, Height);
+    return set(per_thread, NULL, dstDevice, dstPitch, us, 2, Width, Height, true);
 }
 
 CUresult shim_cuMemsetD2D32_v2(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                                size_t Height)
 {
-    return set(per_thread, NULL, dstDevice, dstPitch, ui, 4, Width, Height);
+    return set(per_thread, NULL, dstDevice, dstPitch, ui, 4, Width, Height, true);
 }
 
 CUresult shim_cuMemsetD8Async(bool per_thread, CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, 0, uc, 1, N, 1);
+    return set(per_thread, hStream, dstDevice, 0, uc, 1, N, 1, false);
 }
 
 CUresult shim_cuMemsetD16Async(bool per_thread, CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, 0, us, 2, N, 1);
+    return set(per_thread, hStream, dstDevice, 0, us, 2, N, 1, false);
 }
 
 CUresult shim_cuMemsetD32Async(bool per_thread, CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, 0, ui, 4, N, 1);
+    return set(per_thread, hStream, dstDevice, 0, ui, 4, N, 1, false);
 }
 
 CUresult shim_cuMemsetD2D8Async(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc,
                                 size_t Width, size_t Height, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, dstPitch, uc, 1, Width, Height);
+    return set(per_thread, hStream, dstDevice, dstPitch, uc, 1, Width, Height, false);
 }
 
 CUresult shim_cuMemsetD2D16Async(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned short us,
                                  size_t Width, size_t Height, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, dstPitch, us, 2, Width, Height);
+    return set(per_thread, hStream, dstDevice, dstPitch, us, 2, Width, Height, false);
 }
 
 CUresult shim_cuMemsetD2D32Async(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui,
                                  size_t Width, size_t Height, CUstream hStream)
 {
-    return set(per_thread, hStream, dstDevice, dstPitch, ui, 4, Width, Height);
+    return set(per_thread, hStream, dstDevice, dstPitch, ui, 4, Width, Height, false);
 }

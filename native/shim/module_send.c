@@ -13,6 +13,7 @@ static _Atomic uint64_t next_upload = 1;
 /* Hands the executor's log to the caller, as CUDA's JIT options promise: NUL-terminated, cut to fit. */
 static void deliver_log(struct shim_module_log *log, CUresult result, const char *text, size_t bytes)
 {
+    shim_module_log_clear(log);
     char *to = result ? log->error : log->info;
     size_t room = result ? log->error_bytes : log->info_bytes;
     size_t *filled = result ? &log->error_filled : &log->info_filled;
@@ -23,6 +24,15 @@ static void deliver_log(struct shim_module_log *log, CUresult result, const char
         memcpy(to, text, length);
     to[length] = 0;
     *filled = length;
+}
+
+void shim_module_log_clear(struct shim_module_log *log)
+{
+    if (log->info && log->info_bytes)
+        log->info[0] = 0;
+    if (log->error && log->error_bytes)
+        log->error[0] = 0;
+    log->info_filled = log->error_filled = 0;
 }
 
 static CUresult load(struct shim_channel *channel, struct tally_op_module_load *op, const void *tail,

@@ -6,67 +6,104 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "generated/custom.h"
+#include "module_send.h"
 #include "modules.h"
 
 /* ---- JIT options ------------------------------------------------------------------------------------------ */
 
+/* The caller's options: arrays of `count` kinds and values. */
+struct jit {
+    unsigned int count;
+    const CUjit_option *options;
+    void **values;
+    struct shim_module_log log;
+    struct timespec began;
+};
+
 /* The options that matter here: where logs go. The rest tunes a compiler that is not ours. */
-static CUresult read_options(unsigned int count, const CUjit_option *options, void **values,
-                             struct shim_module_log *log)
+static CUresult read_options(struct jit *jit)
 {
-    *log = (struct shim_module_log){0};
-    if (count && (!options || !values))
+    if (jit->count && (!jit->options || !jit->values))
         return CUDA_ERROR_INVALID_VALUE;
-    for (unsigned i = 0; i < count; i++) {
-        if (options[i] == CU_JIT_INFO_LOG_BUFFER)
-            log->info = values[i];
-        else if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
-            log->info_bytes = (unsigned)(uintptr_t)values[i];
-        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER)
-            log->error = values[i];
-        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
-            log->error_bytes = (unsigned)(uintptr_t)values[i];
+    struct shim_module_log *log = &jit->log;
+    *log = (struct shim_module_log){0};
+    clock_gettime(CLOCK_MONOTONIC, &jit->began);
+    for (unsigned i = 0; i < jit->count; i++) {
+        void *value = jit->values[i];
+        if (jit->options[i] >= CU_JIT_NUM_OPTIONS)
+            return CUDA_ERROR_INVALID_VALUE;
+        if (jit->options[i] == CU_JIT_INFO_LOG_BUFFER)
+            log->info = value;
+        else if (jit->options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
+            log->info_bytes = (unsigned)(uintptr_t)value;
+        else if (jit->options[i] == CU_JIT_ERROR_LOG_BUFFER)
+            log->error = value;
+        else if (jit->options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            log->error_bytes = (unsigned)(uintptr_t)value;
     }
+    shim_module_log_clear(log);
     return CUDA_SUCCESS;
 }
 
-/* Sizes come back in the option array: how much of each buffer was filled. */
-static void write_options(unsigned int count, const CUjit_option *options, void **values,
-                          const struct shim_module_log *log)
+static float milliseconds_since(const struct timespec *began)
 {
-    for (unsigned i = 0; i < count; i++) {
-        if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
-            values[i] = (void *)(uintptr_t)log->info_filled;
-        else if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
-            values[i] = (void *)(uintptr_t)log->error_filled;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (float)(now.tv_sec - began->tv_sec) * 1e3f + (float)(now.tv_nsec - began->tv_nsec) * 1e-6f;
+}
+
+/* What CUDA tells in the values, also of a load that failed: how much of each buffer was filled, and the time. */
+static void write_options(struct jit *jit)
+{
+    for (unsigned i = 0; i < jit->count; i++) {
+        float wall_ms;
+        switch (jit->options[i]) {
+        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
+            jit->values[i] = (void *)(uintptr_t)jit->log.info_filled;
+            break;
+        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+            jit->values[i] = (void *)(uintptr_t)jit->log.error_filled;
+            break;
+        case CU_JIT_WALL_TIME:
+            wall_ms = milliseconds_since(&jit->began);
+            memcpy(&jit->values[i], &wall_ms, sizeof wall_ms);
+            break;
+        default:
+            break;
+        }
     }
 }
 
 /* ---- loading ------------------------------------------------------------------------------------------------ */
 
-static CUresult load_memory(const void *pointer, bool library, bool lasting, unsigned int count, CUjit_option *options,
-                            void **values, struct shim_module **out)
+static CUresult load_found(const void *pointer, bool library, bool lasting, struct jit *jit, struct shim_module **out)
 {
-    CUresult result = shim_ready();
-    if (result)
-        return result;
-    struct shim_module_log log;
     struct shim_image image;
-    if (!pointer)
-        return CUDA_ERROR_INVALID_VALUE;
-    result = read_options(count, options, values, &log);
-    if (!result)
-        result = shim_image_find(pointer, &image);
+    CUresult result = shim_image_find(pointer, &image);
     if (result)
         return result;
     image.lasting = lasting;
     struct shim_image_file file;
     bool in_file = shim_image_in_file(&image, &file);
-    result = shim_module_load(&image, in_file ? &file : NULL, library, &log, out);
-    write_options(count, options, values, &log);
+    return shim_module_load(&image, in_file ? &file : NULL, library, &jit->log, out);
+}
+
+static CUresult load_memory(const void *pointer, bool library, bool lasting, struct jit *jit, struct shim_module **out)
+{
+    CUresult result = shim_ready();
+    if (result)
+        return result;
+    if (!pointer)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = read_options(jit);
+    if (result)
+        return result;
+    result = load_found(pointer, library, lasting, jit, out);
+    write_options(jit);
     return result;
 }
 
@@ -88,26 +125,23 @@ static CUresult load_open_file(int fd, struct shim_image_file *file, bool librar
     return result;
 }
 
-static CUresult load_file(const char *name, bool library, unsigned int count, CUjit_option *options, void **values,
-                          struct shim_module **out)
+static CUresult load_file(const char *name, bool library, struct jit *jit, struct shim_module **out)
 {
     CUresult result = shim_ready();
     if (result)
         return result;
-    struct shim_module_log log;
     if (!name)
         return CUDA_ERROR_INVALID_VALUE;
-    result = read_options(count, options, values, &log);
+    result = read_options(jit);
     if (result)
         return result;
     struct shim_image_file file;
     _Static_assert(sizeof file.path >= PATH_MAX, "realpath writes up to PATH_MAX");
     int fd = realpath(name, file.path) ? open(file.path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
-    if (fd < 0)
-        return CUDA_ERROR_FILE_NOT_FOUND;
-    result = load_open_file(fd, &file, library, &log, out);
-    close(fd);
-    write_options(count, options, values, &log);
+    result = fd < 0 ? CUDA_ERROR_FILE_NOT_FOUND : load_open_file(fd, &file, library, &jit->log, out);
+    if (fd >= 0)
+        close(fd);
+    write_options(jit);
     return result;
 }
 
@@ -117,7 +151,8 @@ CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned i
     struct shim_module *loaded;
     if (!module)
         return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = load_memory(image, false, false, numOptions, options, optionValues, &loaded);
+    struct jit jit = {.count = numOptions, .options = options, .values = optionValues};
+    CUresult result = load_memory(image, false, false, &jit, &loaded);
     if (!result)
         *module = (CUmodule)(uintptr_t)loaded->handle;
     return result;
@@ -138,7 +173,8 @@ CUresult shim_cuModuleLoad(CUmodule *module, const char *fname)
     struct shim_module *loaded;
     if (!module)
         return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = load_file(fname, false, 0, NULL, NULL, &loaded);
+    struct jit jit = {0};
+    CUresult result = load_file(fname, false, &jit, &loaded);
     if (!result)
         *module = (CUmodule)(uintptr_t)loaded->handle;
     return result;
@@ -161,7 +197,8 @@ CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_opti
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
     bool lasting = image_lasts(libraryOptions, libraryOptionValues, numLibraryOptions);
-    CUresult result = load_memory(code, true, lasting, numJitOptions, jitOptions, jitOptionsValues, &loaded);
+    struct jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    CUresult result = load_memory(code, true, lasting, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
     return result;
@@ -175,7 +212,8 @@ CUresult shim_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CU
     struct shim_module *loaded;
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
-    CUresult result = load_file(fileName, true, numJitOptions, jitOptions, jitOptionsValues, &loaded);
+    struct jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    CUresult result = load_file(fileName, true, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
     return result;

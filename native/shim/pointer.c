@@ -40,10 +40,8 @@ CUresult shim_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned
     CUresult result = find_host(p, &range);
     if (result)
         return result;
-    if (range.kind == SHIM_RANGE_REGISTERED) {
-        static uint64_t calls;
-        return shim_unsupported("cuMemHostGetDevicePointer_v2(registered)", &calls);
-    }
+    if (range.kind == SHIM_RANGE_REGISTERED) /* never mapped: cuMemHostRegister refuses the flag */
+        return CUDA_ERROR_INVALID_VALUE;
     *pdptr = (uintptr_t)p;
     return CUDA_SUCCESS;
 }
@@ -53,7 +51,7 @@ CUresult shim_cuMemHostGetFlags(unsigned int *pFlags, void *p)
     struct shim_range range;
     CUresult result = pFlags ? find_host(p, &range) : CUDA_ERROR_INVALID_VALUE;
     if (!result)
-        *pFlags = range.flags | CU_MEMHOSTALLOC_DEVICEMAP; /* unified addressing maps everything */
+        *pFlags = range.flags | CU_MEMHOSTALLOC_DEVICEMAP; /* unified addressing maps what was allocated */
     return result;
 }
 

@@ -233,25 +233,30 @@ CUresult shim_cuStreamDestroy_v2(CUstream hStream)
     return ready ? ready : destroy((uint64_t)(uintptr_t)hStream);
 }
 
-static CUresult stream_call(bool per_thread, CUstream stream, uint16_t code)
+static CUresult stream_call(const struct shim_stream_ref *ref, uint16_t code)
 {
-    struct shim_stream_ref ref;
-    CUresult result = shim_stream_resolve(per_thread, stream, &ref);
-    if (result)
-        return result;
-    struct tally_op_stream op = {.op.code = code, .stream = ref.wire};
+    struct tally_op_stream op = {.op.code = code, .stream = ref->wire};
     struct tally_reply reply;
-    return shim_call_sync(ref.channel, &op, sizeof op, &reply, sizeof reply);
+    return shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
+}
+
+SHIM_RARE CUresult shim_stream_wait(const struct shim_stream_ref *ref)
+{
+    return stream_call(ref, TALLY_OP_STREAM_SYNC);
 }
 
 CUresult shim_cuStreamSynchronize(bool per_thread, CUstream hStream)
 {
-    return stream_call(per_thread, hStream, TALLY_OP_STREAM_SYNC);
+    struct shim_stream_ref ref;
+    CUresult result = shim_stream_resolve(per_thread, hStream, &ref);
+    return result ? result : shim_stream_wait(&ref);
 }
 
 CUresult shim_cuStreamQuery(bool per_thread, CUstream hStream)
 {
-    return stream_call(per_thread, hStream, TALLY_OP_STREAM_QUERY);
+    struct shim_stream_ref ref;
+    CUresult result = shim_stream_resolve(per_thread, hStream, &ref);
+    return result ? result : stream_call(&ref, TALLY_OP_STREAM_QUERY);
 }
 
 static CUresult synchronize(struct shim_channel *channel)
@@ -287,10 +292,12 @@ CUresult shim_cuStreamWaitEvent(bool per_thread, CUstream hStream, CUevent hEven
     if (result)
         return result;
     struct shim_event *event = shim_event_get(hEvent);
-    if (!event || event->channel != ref.channel)
+    if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
     if (Flags & ~(unsigned)CU_EVENT_WAIT_EXTERNAL)
         return CUDA_ERROR_INVALID_VALUE;
+    if (event->channel != ref.channel) /* no executor sees another's events: this thread waits in the stream's stead */
+        return shim_cuEventSynchronize(hEvent);
     struct tally_op_stream_wait_event op = {
         .op.code = TALLY_OP_STREAM_WAIT_EVENT, .stream = ref.wire, .event = event->handle, .flags = Flags};
     return shim_send(ref.channel, &op, sizeof op, NULL, 0);

@@ -164,8 +164,8 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
         if (c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != '\f' && c != '\v')
             return CUDA_ERROR_INVALID_IMAGE;
     }
-    if (!strstr(text, ".version"))
-        return bytes ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_INVALID_IMAGE;
+    if (!strstr(text, ".version")) /* not taken for PTX at all */
+        return CUDA_ERROR_INVALID_IMAGE;
     image->ptx = malloc(bytes + 1);
     if (!image->ptx)
         return CUDA_ERROR_OUT_OF_MEMORY;

@@ -341,6 +341,7 @@ def test_null_arguments_never_crash(no_daemon: dict[str, str], hellos: Hellos) -
         "cuDevicePrimaryCtxSetFlags",
         "cuDevicePrimaryCtxSetFlags_v2",
         "cuInit",
+        "cuMemFreeHost",
         "cuMemFree_v2",
     }
 

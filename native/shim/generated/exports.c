@@ -3,10 +3,13 @@
 #include <stdint.h>
 
 #include "../connection.h"
+#include "../context.h"
 #include "calls.h"
 #include "custom.h"
 
 #define EXPORT __attribute__((visibility("default")))
+/* Before cuInit every function but the few that need none fails, whatever its arguments. */
+#define NEED_INIT do { CUresult ready = shim_initialized(); if (ready) return ready; } while (0)
 
 EXPORT CUresult cuArray3DCreate(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v1 *pAllocateArray) { static uint64_t calls; return shim_unsupported("cuArray3DCreate", &calls); }
 EXPORT CUresult cuArray3DCreate_v2(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pAllocateArray) { static uint64_t calls; return shim_unsupported("cuArray3DCreate_v2", &calls); }
@@ -30,109 +33,109 @@ EXPORT CUresult cuCoredumpGetAttribute(CUcoredumpSettings attrib, void *value, s
 EXPORT CUresult cuCoredumpGetAttributeGlobal(CUcoredumpSettings attrib, void *value, size_t *size) { static uint64_t calls; return shim_unsupported("cuCoredumpGetAttributeGlobal", &calls); }
 EXPORT CUresult cuCoredumpSetAttribute(CUcoredumpSettings attrib, void *value, size_t *size) { static uint64_t calls; return shim_unsupported("cuCoredumpSetAttribute", &calls); }
 EXPORT CUresult cuCoredumpSetAttributeGlobal(CUcoredumpSettings attrib, void *value, size_t *size) { static uint64_t calls; return shim_unsupported("cuCoredumpSetAttributeGlobal", &calls); }
-EXPORT CUresult cuCtxAttach(CUcontext *pctx, unsigned int flags) { return shim_cuCtxAttach(pctx, flags); }
-EXPORT CUresult cuCtxCreate(CUcontext *pctx, unsigned int flags, CUdevice dev) { return shim_cuCtxCreate_v2(pctx, flags, dev); }
-EXPORT CUresult cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev) { return shim_cuCtxCreate_v2(pctx, flags, dev); }
-EXPORT CUresult cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev) { return shim_cuCtxCreate_v3(pctx, paramsArray, numParams, flags, dev); }
-EXPORT CUresult cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags, CUdevice dev) { return shim_cuCtxCreate_v4(pctx, ctxCreateParams, flags, dev); }
-EXPORT CUresult cuCtxDestroy(CUcontext ctx) { return shim_cuCtxDestroy_v2(ctx); }
-EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx) { return shim_cuCtxDestroy_v2(ctx); }
-EXPORT CUresult cuCtxDetach(CUcontext ctx) { return shim_cuCtxDetach(ctx); }
-EXPORT CUresult cuCtxDisablePeerAccess(CUcontext peerContext) { return shim_cuCtxDisablePeerAccess(peerContext); }
-EXPORT CUresult cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags) { return shim_cuCtxEnablePeerAccess(peerContext, Flags); }
+EXPORT CUresult cuCtxAttach(CUcontext *pctx, unsigned int flags) { NEED_INIT; return shim_cuCtxAttach(pctx, flags); }
+EXPORT CUresult cuCtxCreate(CUcontext *pctx, unsigned int flags, CUdevice dev) { NEED_INIT; return shim_cuCtxCreate_v2(pctx, flags, dev); }
+EXPORT CUresult cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev) { NEED_INIT; return shim_cuCtxCreate_v2(pctx, flags, dev); }
+EXPORT CUresult cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev) { NEED_INIT; return shim_cuCtxCreate_v3(pctx, paramsArray, numParams, flags, dev); }
+EXPORT CUresult cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags, CUdevice dev) { NEED_INIT; return shim_cuCtxCreate_v4(pctx, ctxCreateParams, flags, dev); }
+EXPORT CUresult cuCtxDestroy(CUcontext ctx) { NEED_INIT; return shim_cuCtxDestroy_v2(ctx); }
+EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx) { NEED_INIT; return shim_cuCtxDestroy_v2(ctx); }
+EXPORT CUresult cuCtxDetach(CUcontext ctx) { NEED_INIT; return shim_cuCtxDetach(ctx); }
+EXPORT CUresult cuCtxDisablePeerAccess(CUcontext peerContext) { NEED_INIT; return shim_cuCtxDisablePeerAccess(peerContext); }
+EXPORT CUresult cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags) { NEED_INIT; return shim_cuCtxEnablePeerAccess(peerContext, Flags); }
 EXPORT CUresult cuCtxFromGreenCtx(CUcontext *pContext, CUgreenCtx hCtx) { static uint64_t calls; return shim_unsupported("cuCtxFromGreenCtx", &calls); }
-EXPORT CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version) { return shim_cuCtxGetApiVersion(ctx, version); }
-EXPORT CUresult cuCtxGetCacheConfig(CUfunc_cache *pconfig) { return shim_cuCtxGetCacheConfig(pconfig); }
-EXPORT CUresult cuCtxGetCurrent(CUcontext *pctx) { return shim_cuCtxGetCurrent(pctx); }
+EXPORT CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version) { NEED_INIT; return shim_cuCtxGetApiVersion(ctx, version); }
+EXPORT CUresult cuCtxGetCacheConfig(CUfunc_cache *pconfig) { NEED_INIT; return shim_cuCtxGetCacheConfig(pconfig); }
+EXPORT CUresult cuCtxGetCurrent(CUcontext *pctx) { NEED_INIT; return shim_cuCtxGetCurrent(pctx); }
 EXPORT CUresult cuCtxGetDevResource(CUcontext hCtx, CUdevResource *resource, CUdevResourceType type) { static uint64_t calls; return shim_unsupported("cuCtxGetDevResource", &calls); }
-EXPORT CUresult cuCtxGetDevice(CUdevice *device) { return shim_cuCtxGetDevice(device); }
-EXPORT CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx) { return shim_cuCtxGetDevice_v2(device, ctx); }
-EXPORT CUresult cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type) { return shim_cuCtxGetExecAffinity(pExecAffinity, type); }
-EXPORT CUresult cuCtxGetFlags(unsigned int *flags) { return shim_cuCtxGetFlags(flags); }
-EXPORT CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId) { return shim_cuCtxGetId(ctx, ctxId); }
-EXPORT CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit) { return shim_cuCtxGetLimit(pvalue, limit); }
-EXPORT CUresult cuCtxGetSharedMemConfig(CUsharedconfig *pConfig) { return shim_cuCtxGetSharedMemConfig(pConfig); }
-EXPORT CUresult cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority) { return shim_cuCtxGetStreamPriorityRange(leastPriority, greatestPriority); }
-EXPORT CUresult cuCtxPopCurrent(CUcontext *pctx) { return shim_cuCtxPopCurrent_v2(pctx); }
-EXPORT CUresult cuCtxPopCurrent_v2(CUcontext *pctx) { return shim_cuCtxPopCurrent_v2(pctx); }
-EXPORT CUresult cuCtxPushCurrent(CUcontext ctx) { return shim_cuCtxPushCurrent_v2(ctx); }
-EXPORT CUresult cuCtxPushCurrent_v2(CUcontext ctx) { return shim_cuCtxPushCurrent_v2(ctx); }
+EXPORT CUresult cuCtxGetDevice(CUdevice *device) { NEED_INIT; return shim_cuCtxGetDevice(device); }
+EXPORT CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx) { NEED_INIT; return shim_cuCtxGetDevice_v2(device, ctx); }
+EXPORT CUresult cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type) { NEED_INIT; return shim_cuCtxGetExecAffinity(pExecAffinity, type); }
+EXPORT CUresult cuCtxGetFlags(unsigned int *flags) { NEED_INIT; return shim_cuCtxGetFlags(flags); }
+EXPORT CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId) { NEED_INIT; return shim_cuCtxGetId(ctx, ctxId); }
+EXPORT CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit) { NEED_INIT; return shim_cuCtxGetLimit(pvalue, limit); }
+EXPORT CUresult cuCtxGetSharedMemConfig(CUsharedconfig *pConfig) { NEED_INIT; return shim_cuCtxGetSharedMemConfig(pConfig); }
+EXPORT CUresult cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority) { NEED_INIT; return shim_cuCtxGetStreamPriorityRange(leastPriority, greatestPriority); }
+EXPORT CUresult cuCtxPopCurrent(CUcontext *pctx) { NEED_INIT; return shim_cuCtxPopCurrent_v2(pctx); }
+EXPORT CUresult cuCtxPopCurrent_v2(CUcontext *pctx) { NEED_INIT; return shim_cuCtxPopCurrent_v2(pctx); }
+EXPORT CUresult cuCtxPushCurrent(CUcontext ctx) { NEED_INIT; return shim_cuCtxPushCurrent_v2(ctx); }
+EXPORT CUresult cuCtxPushCurrent_v2(CUcontext ctx) { NEED_INIT; return shim_cuCtxPushCurrent_v2(ctx); }
 EXPORT CUresult cuCtxRecordEvent(CUcontext hCtx, CUevent hEvent) { static uint64_t calls; return shim_unsupported("cuCtxRecordEvent", &calls); }
-EXPORT CUresult cuCtxResetPersistingL2Cache(void) { return shim_cuCtxResetPersistingL2Cache(); }
-EXPORT CUresult cuCtxSetCacheConfig(CUfunc_cache config) { return shim_cuCtxSetCacheConfig(config); }
-EXPORT CUresult cuCtxSetCurrent(CUcontext ctx) { return shim_cuCtxSetCurrent(ctx); }
-EXPORT CUresult cuCtxSetFlags(unsigned int flags) { return shim_cuCtxSetFlags(flags); }
-EXPORT CUresult cuCtxSetLimit(CUlimit limit, size_t value) { return shim_cuCtxSetLimit(limit, value); }
-EXPORT CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) { return shim_cuCtxSetSharedMemConfig(config); }
-EXPORT CUresult cuCtxSynchronize(void) { return shim_cuCtxSynchronize(); }
-EXPORT CUresult cuCtxSynchronize_v2(CUcontext ctx) { return shim_cuCtxSynchronize_v2(ctx); }
+EXPORT CUresult cuCtxResetPersistingL2Cache(void) { NEED_INIT; return shim_cuCtxResetPersistingL2Cache(); }
+EXPORT CUresult cuCtxSetCacheConfig(CUfunc_cache config) { NEED_INIT; return shim_cuCtxSetCacheConfig(config); }
+EXPORT CUresult cuCtxSetCurrent(CUcontext ctx) { NEED_INIT; return shim_cuCtxSetCurrent(ctx); }
+EXPORT CUresult cuCtxSetFlags(unsigned int flags) { NEED_INIT; return shim_cuCtxSetFlags(flags); }
+EXPORT CUresult cuCtxSetLimit(CUlimit limit, size_t value) { NEED_INIT; return shim_cuCtxSetLimit(limit, value); }
+EXPORT CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) { NEED_INIT; return shim_cuCtxSetSharedMemConfig(config); }
+EXPORT CUresult cuCtxSynchronize(void) { NEED_INIT; return shim_cuCtxSynchronize(); }
+EXPORT CUresult cuCtxSynchronize_v2(CUcontext ctx) { NEED_INIT; return shim_cuCtxSynchronize_v2(ctx); }
 EXPORT CUresult cuCtxWaitEvent(CUcontext hCtx, CUevent hEvent) { static uint64_t calls; return shim_unsupported("cuCtxWaitEvent", &calls); }
 EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory extMem) { static uint64_t calls; return shim_unsupported("cuDestroyExternalMemory", &calls); }
 EXPORT CUresult cuDestroyExternalSemaphore(CUexternalSemaphore extSem) { static uint64_t calls; return shim_unsupported("cuDestroyExternalSemaphore", &calls); }
 EXPORT CUresult cuDevResourceGenerateDesc(CUdevResourceDesc *phDesc, CUdevResource *resources, unsigned int nbResources) { static uint64_t calls; return shim_unsupported("cuDevResourceGenerateDesc", &calls); }
 EXPORT CUresult cuDevSmResourceSplitByCount(CUdevResource *result, unsigned int *nbGroups, const CUdevResource *input, CUdevResource *remaining, unsigned int useFlags, unsigned int minCount) { static uint64_t calls; return shim_unsupported("cuDevSmResourceSplitByCount", &calls); }
-EXPORT CUresult cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice peerDev) { return shim_cuDeviceCanAccessPeer(canAccessPeer, dev, peerDev); }
-EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev) { return shim_cuDeviceComputeCapability(major, minor, dev); }
-EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal) { return shim_cuDeviceGet(device, ordinal); }
-EXPORT CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev) { return shim_cuDeviceGetAttribute(pi, attrib, dev); }
-EXPORT CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId) { return shim_cuDeviceGetByPCIBusId(dev, pciBusId); }
-EXPORT CUresult cuDeviceGetCount(int *count) { return shim_cuDeviceGetCount(count); }
+EXPORT CUresult cuDeviceCanAccessPeer(int *canAccessPeer, CUdevice dev, CUdevice peerDev) { NEED_INIT; return shim_cuDeviceCanAccessPeer(canAccessPeer, dev, peerDev); }
+EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev) { NEED_INIT; return shim_cuDeviceComputeCapability(major, minor, dev); }
+EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal) { NEED_INIT; return shim_cuDeviceGet(device, ordinal); }
+EXPORT CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetAttribute(pi, attrib, dev); }
+EXPORT CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId) { NEED_INIT; return shim_cuDeviceGetByPCIBusId(dev, pciBusId); }
+EXPORT CUresult cuDeviceGetCount(int *count) { NEED_INIT; return shim_cuDeviceGetCount(count); }
 EXPORT CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool_out, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuDeviceGetDefaultMemPool", &calls); }
 EXPORT CUresult cuDeviceGetDevResource(CUdevice device, CUdevResource *resource, CUdevResourceType type) { static uint64_t calls; return shim_unsupported("cuDeviceGetDevResource", &calls); }
-EXPORT CUresult cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, CUdevice dev) { return shim_cuDeviceGetExecAffinitySupport(pi, type, dev); }
+EXPORT CUresult cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetExecAffinitySupport(pi, type, dev); }
 EXPORT CUresult cuDeviceGetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attr, void *value) { static uint64_t calls; return shim_unsupported("cuDeviceGetGraphMemAttribute", &calls); }
 EXPORT CUresult cuDeviceGetHostAtomicCapabilities(unsigned int *capabilities, const CUatomicOperation *operations, unsigned int count, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuDeviceGetHostAtomicCapabilities", &calls); }
-EXPORT CUresult cuDeviceGetLuid(char *luid, unsigned int *deviceNodeMask, CUdevice dev) { return shim_cuDeviceGetLuid(luid, deviceNodeMask, dev); }
+EXPORT CUresult cuDeviceGetLuid(char *luid, unsigned int *deviceNodeMask, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetLuid(luid, deviceNodeMask, dev); }
 EXPORT CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuDeviceGetMemPool", &calls); }
-EXPORT CUresult cuDeviceGetName(char *name, int len, CUdevice dev) { return shim_cuDeviceGetName(name, len, dev); }
+EXPORT CUresult cuDeviceGetName(char *name, int len, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetName(name, len, dev); }
 EXPORT CUresult cuDeviceGetNvSciSyncAttributes(void *nvSciSyncAttrList, CUdevice dev, int flags) { static uint64_t calls; return shim_unsupported("cuDeviceGetNvSciSyncAttributes", &calls); }
 EXPORT CUresult cuDeviceGetP2PAtomicCapabilities(unsigned int *capabilities, const CUatomicOperation *operations, unsigned int count, CUdevice srcDevice, CUdevice dstDevice) { static uint64_t calls; return shim_unsupported("cuDeviceGetP2PAtomicCapabilities", &calls); }
-EXPORT CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, CUdevice srcDevice, CUdevice dstDevice) { return shim_cuDeviceGetP2PAttribute(value, attrib, srcDevice, dstDevice); }
-EXPORT CUresult cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev) { return shim_cuDeviceGetPCIBusId(pciBusId, len, dev); }
-EXPORT CUresult cuDeviceGetProperties(CUdevprop *prop, CUdevice dev) { return shim_cuDeviceGetProperties(prop, dev); }
+EXPORT CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, CUdevice srcDevice, CUdevice dstDevice) { NEED_INIT; return shim_cuDeviceGetP2PAttribute(value, attrib, srcDevice, dstDevice); }
+EXPORT CUresult cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetPCIBusId(pciBusId, len, dev); }
+EXPORT CUresult cuDeviceGetProperties(CUdevprop *prop, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetProperties(prop, dev); }
 EXPORT CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t *maxWidthInElements, CUarray_format format, unsigned numChannels, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuDeviceGetTexture1DLinearMaxWidth", &calls); }
-EXPORT CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) { return shim_cuDeviceGetUuid(uuid, dev); }
-EXPORT CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev) { return shim_cuDeviceGetUuid_v2(uuid, dev); }
+EXPORT CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetUuid(uuid, dev); }
+EXPORT CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev) { NEED_INIT; return shim_cuDeviceGetUuid_v2(uuid, dev); }
 EXPORT CUresult cuDeviceGraphMemTrim(CUdevice device) { static uint64_t calls; return shim_unsupported("cuDeviceGraphMemTrim", &calls); }
-EXPORT CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active) { return shim_cuDevicePrimaryCtxGetState(dev, flags, active); }
-EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice dev) { return shim_cuDevicePrimaryCtxRelease_v2(dev); }
-EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) { return shim_cuDevicePrimaryCtxRelease_v2(dev); }
-EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice dev) { return shim_cuDevicePrimaryCtxReset_v2(dev); }
-EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) { return shim_cuDevicePrimaryCtxReset_v2(dev); }
-EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) { return shim_cuDevicePrimaryCtxRetain(pctx, dev); }
-EXPORT CUresult cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags) { return shim_cuDevicePrimaryCtxSetFlags_v2(dev, flags); }
-EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) { return shim_cuDevicePrimaryCtxSetFlags_v2(dev, flags); }
+EXPORT CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active) { NEED_INIT; return shim_cuDevicePrimaryCtxGetState(dev, flags, active); }
+EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice dev) { NEED_INIT; return shim_cuDevicePrimaryCtxRelease_v2(dev); }
+EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) { NEED_INIT; return shim_cuDevicePrimaryCtxRelease_v2(dev); }
+EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice dev) { NEED_INIT; return shim_cuDevicePrimaryCtxReset_v2(dev); }
+EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) { NEED_INIT; return shim_cuDevicePrimaryCtxReset_v2(dev); }
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) { NEED_INIT; return shim_cuDevicePrimaryCtxRetain(pctx, dev); }
+EXPORT CUresult cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags) { NEED_INIT; return shim_cuDevicePrimaryCtxSetFlags_v2(dev, flags); }
+EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) { NEED_INIT; return shim_cuDevicePrimaryCtxSetFlags_v2(dev, flags); }
 EXPORT CUresult cuDeviceRegisterAsyncNotification(CUdevice device, CUasyncCallback callbackFunc, void *userData, CUasyncCallbackHandle *callback) { static uint64_t calls; return shim_unsupported("cuDeviceRegisterAsyncNotification", &calls); }
 EXPORT CUresult cuDeviceSetGraphMemAttribute(CUdevice device, CUgraphMem_attribute attr, void *value) { static uint64_t calls; return shim_unsupported("cuDeviceSetGraphMemAttribute", &calls); }
 EXPORT CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool) { static uint64_t calls; return shim_unsupported("cuDeviceSetMemPool", &calls); }
-EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice dev) { size_t wide_bytes = 0; CUresult status = shim_cuDeviceTotalMem_v2(bytes != NULL ? &wide_bytes : NULL, dev); if (status != CUDA_SUCCESS) return status; *bytes = wide_bytes > UINT_MAX ? UINT_MAX : (unsigned int)wide_bytes; return CUDA_SUCCESS; }
-EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) { return shim_cuDeviceTotalMem_v2(bytes, dev); }
+EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice dev) { NEED_INIT; size_t wide_bytes = 0; CUresult status = shim_cuDeviceTotalMem_v2(bytes != NULL ? &wide_bytes : NULL, dev); if (status != CUDA_SUCCESS) return status; *bytes = wide_bytes > UINT_MAX ? UINT_MAX : (unsigned int)wide_bytes; return CUDA_SUCCESS; }
+EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) { NEED_INIT; return shim_cuDeviceTotalMem_v2(bytes, dev); }
 EXPORT CUresult cuDeviceUnregisterAsyncNotification(CUdevice device, CUasyncCallbackHandle callback) { static uint64_t calls; return shim_unsupported("cuDeviceUnregisterAsyncNotification", &calls); }
 EXPORT CUresult cuDriverGetVersion(int *driverVersion) { return shim_cuDriverGetVersion(driverVersion); }
-EXPORT CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags) { return shim_cuEventCreate(phEvent, Flags); }
-EXPORT CUresult cuEventDestroy(CUevent hEvent) { return shim_cuEventDestroy_v2(hEvent); }
-EXPORT CUresult cuEventDestroy_v2(CUevent hEvent) { return shim_cuEventDestroy_v2(hEvent); }
-EXPORT CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) { return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
-EXPORT CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd) { return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
-EXPORT CUresult cuEventQuery(CUevent hEvent) { return shim_cuEventQuery(hEvent); }
-EXPORT CUresult cuEventRecord(CUevent hEvent, CUstream hStream) { return shim_cuEventRecord(false, hEvent, hStream); }
-EXPORT CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags) { return shim_cuEventRecordWithFlags(false, hEvent, hStream, flags); }
-EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags) { return shim_cuEventRecordWithFlags(true, hEvent, hStream, flags); }
-EXPORT CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream) { return shim_cuEventRecord(true, hEvent, hStream); }
-EXPORT CUresult cuEventSynchronize(CUevent hEvent) { return shim_cuEventSynchronize(hEvent); }
+EXPORT CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags) { NEED_INIT; return shim_cuEventCreate(phEvent, Flags); }
+EXPORT CUresult cuEventDestroy(CUevent hEvent) { NEED_INIT; return shim_cuEventDestroy_v2(hEvent); }
+EXPORT CUresult cuEventDestroy_v2(CUevent hEvent) { NEED_INIT; return shim_cuEventDestroy_v2(hEvent); }
+EXPORT CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
+EXPORT CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
+EXPORT CUresult cuEventQuery(CUevent hEvent) { NEED_INIT; return shim_cuEventQuery(hEvent); }
+EXPORT CUresult cuEventRecord(CUevent hEvent, CUstream hStream) { NEED_INIT; return shim_cuEventRecord(false, hEvent, hStream); }
+EXPORT CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; return shim_cuEventRecordWithFlags(false, hEvent, hStream, flags); }
+EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; return shim_cuEventRecordWithFlags(true, hEvent, hStream, flags); }
+EXPORT CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream) { NEED_INIT; return shim_cuEventRecord(true, hEvent, hStream); }
+EXPORT CUresult cuEventSynchronize(CUevent hEvent) { NEED_INIT; return shim_cuEventSynchronize(hEvent); }
 EXPORT CUresult cuExternalMemoryGetMappedBuffer(CUdeviceptr *devPtr, CUexternalMemory extMem, const CUDA_EXTERNAL_MEMORY_BUFFER_DESC *bufferDesc) { static uint64_t calls; return shim_unsupported("cuExternalMemoryGetMappedBuffer", &calls); }
 EXPORT CUresult cuExternalMemoryGetMappedMipmappedArray(CUmipmappedArray *mipmap, CUexternalMemory extMem, const CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC *mipmapDesc) { static uint64_t calls; return shim_unsupported("cuExternalMemoryGetMappedMipmappedArray", &calls); }
 EXPORT CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target, CUflushGPUDirectRDMAWritesScope scope) { static uint64_t calls; return shim_unsupported("cuFlushGPUDirectRDMAWrites", &calls); }
-EXPORT CUresult cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunction hfunc) { return shim_cuFuncGetAttribute(pi, attrib, hfunc); }
-EXPORT CUresult cuFuncGetModule(CUmodule *hmod, CUfunction hfunc) { return shim_cuFuncGetModule(hmod, hfunc); }
-EXPORT CUresult cuFuncGetName(const char **name, CUfunction hfunc) { return shim_cuFuncGetName(name, hfunc); }
-EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { return shim_cuFuncGetParamInfo(func, paramIndex, paramOffset, paramSize); }
-EXPORT CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function) { return shim_cuFuncIsLoaded(state, function); }
-EXPORT CUresult cuFuncLoad(CUfunction function) { return shim_cuFuncLoad(function); }
-EXPORT CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) { return shim_cuFuncSetAttribute(hfunc, attrib, value); }
+EXPORT CUresult cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunction hfunc) { NEED_INIT; return shim_cuFuncGetAttribute(pi, attrib, hfunc); }
+EXPORT CUresult cuFuncGetModule(CUmodule *hmod, CUfunction hfunc) { NEED_INIT; return shim_cuFuncGetModule(hmod, hfunc); }
+EXPORT CUresult cuFuncGetName(const char **name, CUfunction hfunc) { NEED_INIT; return shim_cuFuncGetName(name, hfunc); }
+EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { NEED_INIT; return shim_cuFuncGetParamInfo(func, paramIndex, paramOffset, paramSize); }
+EXPORT CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function) { NEED_INIT; return shim_cuFuncIsLoaded(state, function); }
+EXPORT CUresult cuFuncLoad(CUfunction function) { NEED_INIT; return shim_cuFuncLoad(function); }
+EXPORT CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) { NEED_INIT; return shim_cuFuncSetAttribute(hfunc, attrib, value); }
 EXPORT CUresult cuFuncSetBlockShape(CUfunction hfunc, int x, int y, int z) { static uint64_t calls; return shim_unsupported("cuFuncSetBlockShape", &calls); }
-EXPORT CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) { return shim_cuFuncSetCacheConfig(hfunc, config); }
-EXPORT CUresult cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) { return shim_cuFuncSetSharedMemConfig(hfunc, config); }
+EXPORT CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) { NEED_INIT; return shim_cuFuncSetCacheConfig(hfunc, config); }
+EXPORT CUresult cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) { NEED_INIT; return shim_cuFuncSetSharedMemConfig(hfunc, config); }
 EXPORT CUresult cuFuncSetSharedSize(CUfunction hfunc, unsigned int bytes) { static uint64_t calls; return shim_unsupported("cuFuncSetSharedSize", &calls); }
 EXPORT CUresult cuGetErrorName(CUresult error, const char **pStr) { return shim_cuGetErrorName(error, pStr); }
 EXPORT CUresult cuGetErrorString(CUresult error, const char **pStr) { return shim_cuGetErrorString(error, pStr); }
@@ -258,35 +261,35 @@ EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle *pHandle, CUdeviceptr dptr) { s
 EXPORT CUresult cuIpcOpenEventHandle(CUevent *phEvent, CUipcEventHandle handle) { static uint64_t calls; return shim_unsupported("cuIpcOpenEventHandle", &calls); }
 EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr *pdptr, CUipcMemHandle handle, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuIpcOpenMemHandle", &calls); }
 EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pdptr, CUipcMemHandle handle, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuIpcOpenMemHandle_v2", &calls); }
-EXPORT CUresult cuKernelGetAttribute(int *pi, CUfunction_attribute attrib, CUkernel kernel, CUdevice dev) { return shim_cuKernelGetAttribute(pi, attrib, kernel, dev); }
-EXPORT CUresult cuKernelGetFunction(CUfunction *pFunc, CUkernel kernel) { return shim_cuKernelGetFunction(pFunc, kernel); }
-EXPORT CUresult cuKernelGetLibrary(CUlibrary *pLib, CUkernel kernel) { return shim_cuKernelGetLibrary(pLib, kernel); }
-EXPORT CUresult cuKernelGetName(const char **name, CUkernel hfunc) { return shim_cuKernelGetName(name, hfunc); }
-EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { return shim_cuKernelGetParamInfo(kernel, paramIndex, paramOffset, paramSize); }
-EXPORT CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel, CUdevice dev) { return shim_cuKernelSetAttribute(attrib, val, kernel, dev); }
-EXPORT CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev) { return shim_cuKernelSetCacheConfig(kernel, config, dev); }
+EXPORT CUresult cuKernelGetAttribute(int *pi, CUfunction_attribute attrib, CUkernel kernel, CUdevice dev) { NEED_INIT; return shim_cuKernelGetAttribute(pi, attrib, kernel, dev); }
+EXPORT CUresult cuKernelGetFunction(CUfunction *pFunc, CUkernel kernel) { NEED_INIT; return shim_cuKernelGetFunction(pFunc, kernel); }
+EXPORT CUresult cuKernelGetLibrary(CUlibrary *pLib, CUkernel kernel) { NEED_INIT; return shim_cuKernelGetLibrary(pLib, kernel); }
+EXPORT CUresult cuKernelGetName(const char **name, CUkernel hfunc) { NEED_INIT; return shim_cuKernelGetName(name, hfunc); }
+EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { NEED_INIT; return shim_cuKernelGetParamInfo(kernel, paramIndex, paramOffset, paramSize); }
+EXPORT CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel, CUdevice dev) { NEED_INIT; return shim_cuKernelSetAttribute(attrib, val, kernel, dev); }
+EXPORT CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev) { NEED_INIT; return shim_cuKernelSetCacheConfig(kernel, config, dev); }
 EXPORT CUresult cuLaunch(CUfunction f) { static uint64_t calls; return shim_unsupported("cuLaunch", &calls); }
-EXPORT CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { return shim_cuLaunchCooperativeKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
+EXPORT CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; return shim_cuLaunchCooperativeKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
 EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsList, unsigned int numDevices, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuLaunchCooperativeKernelMultiDevice", &calls); }
-EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { return shim_cuLaunchCooperativeKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
+EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; return shim_cuLaunchCooperativeKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
 EXPORT CUresult cuLaunchGrid(CUfunction f, int grid_width, int grid_height) { static uint64_t calls; return shim_unsupported("cuLaunchGrid", &calls); }
 EXPORT CUresult cuLaunchGridAsync(CUfunction f, int grid_width, int grid_height, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuLaunchGridAsync", &calls); }
 EXPORT CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData) { static uint64_t calls; return shim_unsupported("cuLaunchHostFunc", &calls); }
 EXPORT CUresult cuLaunchHostFunc_ptsz(CUstream hStream, CUhostFn fn, void *userData) { static uint64_t calls; return shim_unsupported("cuLaunchHostFunc", &calls); }
-EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { return shim_cuLaunchKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { return shim_cuLaunchKernelEx(false, config, f, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { return shim_cuLaunchKernelEx(true, config, f, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { return shim_cuLaunchKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
-EXPORT CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib) { return shim_cuLibraryEnumerateKernels(kernels, numKernels, lib); }
-EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { return shim_cuLibraryGetGlobal(dptr, bytes, library, name); }
-EXPORT CUresult cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name) { return shim_cuLibraryGetKernel(pKernel, library, name); }
-EXPORT CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib) { return shim_cuLibraryGetKernelCount(count, lib); }
+EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
+EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernelEx(false, config, f, kernelParams, extra); }
+EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernelEx(true, config, f, kernelParams, extra); }
+EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
+EXPORT CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib) { NEED_INIT; return shim_cuLibraryEnumerateKernels(kernels, numKernels, lib); }
+EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { NEED_INIT; return shim_cuLibraryGetGlobal(dptr, bytes, library, name); }
+EXPORT CUresult cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name) { NEED_INIT; return shim_cuLibraryGetKernel(pKernel, library, name); }
+EXPORT CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib) { NEED_INIT; return shim_cuLibraryGetKernelCount(count, lib); }
 EXPORT CUresult cuLibraryGetManaged(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { static uint64_t calls; return shim_unsupported("cuLibraryGetManaged", &calls); }
-EXPORT CUresult cuLibraryGetModule(CUmodule *pMod, CUlibrary library) { return shim_cuLibraryGetModule(pMod, library); }
+EXPORT CUresult cuLibraryGetModule(CUmodule *pMod, CUlibrary library) { NEED_INIT; return shim_cuLibraryGetModule(pMod, library); }
 EXPORT CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char *symbol) { static uint64_t calls; return shim_unsupported("cuLibraryGetUnifiedFunction", &calls); }
-EXPORT CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { return shim_cuLibraryLoadData(library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
-EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { return shim_cuLibraryLoadFromFile(library, fileName, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
-EXPORT CUresult cuLibraryUnload(CUlibrary library) { return shim_cuLibraryUnload(library); }
+EXPORT CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; return shim_cuLibraryLoadData(library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
+EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; return shim_cuLibraryLoadFromFile(library, fileName, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
+EXPORT CUresult cuLibraryUnload(CUlibrary library) { NEED_INIT; return shim_cuLibraryUnload(library); }
 EXPORT CUresult cuLinkAddData(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddData", &calls); }
 EXPORT CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddData_v2", &calls); }
 EXPORT CUresult cuLinkAddFile(CUlinkState state, CUjitInputType type, const char *path, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddFile", &calls); }
@@ -309,12 +312,12 @@ EXPORT CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytesize, CUstream hSt
 EXPORT CUresult cuMemAllocAsync_ptsz(CUdeviceptr *dptr, size_t bytesize, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemAllocAsync", &calls); }
 EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemAllocFromPoolAsync", &calls); }
 EXPORT CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemAllocFromPoolAsync", &calls); }
-EXPORT CUresult cuMemAllocHost(void **pp, unsigned int bytesize) { return shim_cuMemAllocHost_v2(pp, bytesize); }
-EXPORT CUresult cuMemAllocHost_v2(void **pp, size_t bytesize) { return shim_cuMemAllocHost_v2(pp, bytesize); }
+EXPORT CUresult cuMemAllocHost(void **pp, unsigned int bytesize) { NEED_INIT; return shim_cuMemAllocHost_v2(pp, bytesize); }
+EXPORT CUresult cuMemAllocHost_v2(void **pp, size_t bytesize) { NEED_INIT; return shim_cuMemAllocHost_v2(pp, bytesize); }
 EXPORT CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuMemAllocManaged", &calls); }
 EXPORT CUresult cuMemAllocPitch(CUdeviceptr_v1 *dptr, unsigned int *pPitch, unsigned int WidthInBytes, unsigned int Height, unsigned int ElementSizeBytes) { static uint64_t calls; return shim_unsupported("cuMemAllocPitch", &calls); }
-EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes) { return shim_cuMemAllocPitch_v2(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes); }
-EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) { return shim_cuMemAlloc_v2(dptr, bytesize); }
+EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes) { NEED_INIT; return shim_cuMemAllocPitch_v2(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes); }
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) { NEED_INIT; return shim_cuMemAlloc_v2(dptr, bytesize); }
 EXPORT CUresult cuMemBatchDecompressAsync(CUmemDecompressParams *paramsArray, size_t count, unsigned int flags, size_t *errorIndex, CUstream stream) { static uint64_t calls; return shim_unsupported("cuMemBatchDecompressAsync", &calls); }
 EXPORT CUresult cuMemBatchDecompressAsync_ptsz(CUmemDecompressParams *paramsArray, size_t count, unsigned int flags, size_t *errorIndex, CUstream stream) { static uint64_t calls; return shim_unsupported("cuMemBatchDecompressAsync", &calls); }
 EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size, const CUmemAllocationProp *prop, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemCreate", &calls); }
@@ -326,25 +329,25 @@ EXPORT CUresult cuMemExportToShareableHandle(void *shareableHandle, CUmemGeneric
 EXPORT CUresult cuMemFree(CUdeviceptr_v1 dptr) { static uint64_t calls; return shim_unsupported("cuMemFree", &calls); }
 EXPORT CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemFreeAsync", &calls); }
 EXPORT CUresult cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemFreeAsync", &calls); }
-EXPORT CUresult cuMemFreeHost(void *p) { return shim_cuMemFreeHost(p); }
-EXPORT CUresult cuMemFree_v2(CUdeviceptr dptr) { return shim_cuMemFree_v2(dptr); }
+EXPORT CUresult cuMemFreeHost(void *p) { NEED_INIT; return shim_cuMemFreeHost(p); }
+EXPORT CUresult cuMemFree_v2(CUdeviceptr dptr) { NEED_INIT; return shim_cuMemFree_v2(dptr); }
 EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location, CUdeviceptr ptr) { static uint64_t calls; return shim_unsupported("cuMemGetAccess", &calls); }
 EXPORT CUresult cuMemGetAddressRange(CUdeviceptr_v1 *pbase, unsigned int *psize, CUdeviceptr_v1 dptr) { static uint64_t calls; return shim_unsupported("cuMemGetAddressRange", &calls); }
-EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr) { return shim_cuMemGetAddressRange_v2(pbase, psize, dptr); }
+EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr) { NEED_INIT; return shim_cuMemGetAddressRange_v2(pbase, psize, dptr); }
 EXPORT CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocationProp *prop, CUmemAllocationGranularity_flags option) { static uint64_t calls; return shim_unsupported("cuMemGetAllocationGranularity", &calls); }
 EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop, CUmemGenericAllocationHandle handle) { static uint64_t calls; return shim_unsupported("cuMemGetAllocationPropertiesFromHandle", &calls); }
 EXPORT CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location, CUmemAllocationType type) { static uint64_t calls; return shim_unsupported("cuMemGetDefaultMemPool", &calls); }
 EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr dptr, size_t size, CUmemRangeHandleType handleType, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemGetHandleForAddressRange", &calls); }
-EXPORT CUresult cuMemGetInfo(unsigned int *free, unsigned int *total) { size_t wide_free = 0; size_t wide_total = 0; CUresult status = shim_cuMemGetInfo_v2(free != NULL ? &wide_free : NULL, total != NULL ? &wide_total : NULL); if (status != CUDA_SUCCESS) return status; *free = wide_free > UINT_MAX ? UINT_MAX : (unsigned int)wide_free; *total = wide_total > UINT_MAX ? UINT_MAX : (unsigned int)wide_total; return CUDA_SUCCESS; }
-EXPORT CUresult cuMemGetInfo_v2(size_t *free, size_t *total) { return shim_cuMemGetInfo_v2(free, total); }
+EXPORT CUresult cuMemGetInfo(unsigned int *free, unsigned int *total) { NEED_INIT; size_t wide_free = 0; size_t wide_total = 0; CUresult status = shim_cuMemGetInfo_v2(free != NULL ? &wide_free : NULL, total != NULL ? &wide_total : NULL); if (status != CUDA_SUCCESS) return status; *free = wide_free > UINT_MAX ? UINT_MAX : (unsigned int)wide_free; *total = wide_total > UINT_MAX ? UINT_MAX : (unsigned int)wide_total; return CUDA_SUCCESS; }
+EXPORT CUresult cuMemGetInfo_v2(size_t *free, size_t *total) { NEED_INIT; return shim_cuMemGetInfo_v2(free, total); }
 EXPORT CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) { static uint64_t calls; return shim_unsupported("cuMemGetMemPool", &calls); }
-EXPORT CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags) { return shim_cuMemHostAlloc(pp, bytesize, Flags); }
+EXPORT CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostAlloc(pp, bytesize, Flags); }
 EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr_v1 *pdptr, void *p, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuMemHostGetDevicePointer", &calls); }
-EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags) { return shim_cuMemHostGetDevicePointer_v2(pdptr, p, Flags); }
-EXPORT CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p) { return shim_cuMemHostGetFlags(pFlags, p); }
-EXPORT CUresult cuMemHostRegister(void *p, size_t bytesize, unsigned int Flags) { return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
-EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) { return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
-EXPORT CUresult cuMemHostUnregister(void *p) { return shim_cuMemHostUnregister(p); }
+EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags) { NEED_INIT; return shim_cuMemHostGetDevicePointer_v2(pdptr, p, Flags); }
+EXPORT CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p) { NEED_INIT; return shim_cuMemHostGetFlags(pFlags, p); }
+EXPORT CUresult cuMemHostRegister(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
+EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
+EXPORT CUresult cuMemHostUnregister(void *p) { NEED_INIT; return shim_cuMemHostUnregister(p); }
 EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *osHandle, CUmemAllocationHandleType shHandleType) { static uint64_t calls; return shim_unsupported("cuMemImportFromShareableHandle", &calls); }
 EXPORT CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemMap", &calls); }
 EXPORT CUresult cuMemMapArrayAsync(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemMapArrayAsync", &calls); }
@@ -373,20 +376,20 @@ EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle
 EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc *desc, size_t count) { static uint64_t calls; return shim_unsupported("cuMemSetAccess", &calls); }
 EXPORT CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool) { static uint64_t calls; return shim_unsupported("cuMemSetMemPool", &calls); }
 EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) { static uint64_t calls; return shim_unsupported("cuMemUnmap", &calls); }
-EXPORT CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { return shim_cuMemcpy(false, dst, src, ByteCount); }
+EXPORT CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; return shim_cuMemcpy(false, dst, src, ByteCount); }
 EXPORT CUresult cuMemcpy2D(const CUDA_MEMCPY2D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy2D", &calls); }
 EXPORT CUresult cuMemcpy2DAsync(const CUDA_MEMCPY2D_v1 *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy2DAsync", &calls); }
-EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { return shim_cuMemcpy2DAsync_v2(false, pCopy, hStream); }
-EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { return shim_cuMemcpy2DAsync_v2(true, pCopy, hStream); }
+EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy2DAsync_v2(false, pCopy, hStream); }
+EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy2DAsync_v2(true, pCopy, hStream); }
 EXPORT CUresult cuMemcpy2DUnaligned(const CUDA_MEMCPY2D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy2DUnaligned", &calls); }
-EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *pCopy) { return shim_cuMemcpy2DUnaligned_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D *pCopy) { return shim_cuMemcpy2DUnaligned_v2(true, pCopy); }
-EXPORT CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *pCopy) { return shim_cuMemcpy2D_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy2D_v2_ptds(const CUDA_MEMCPY2D *pCopy) { return shim_cuMemcpy2D_v2(true, pCopy); }
+EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2DUnaligned_v2(false, pCopy); }
+EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2DUnaligned_v2(true, pCopy); }
+EXPORT CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2D_v2(false, pCopy); }
+EXPORT CUresult cuMemcpy2D_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2D_v2(true, pCopy); }
 EXPORT CUresult cuMemcpy3D(const CUDA_MEMCPY3D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy3D", &calls); }
 EXPORT CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D_v1 *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DAsync", &calls); }
-EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { return shim_cuMemcpy3DAsync_v2(false, pCopy, hStream); }
-EXPORT CUresult cuMemcpy3DAsync_v2_ptsz(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { return shim_cuMemcpy3DAsync_v2(true, pCopy, hStream); }
+EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy3DAsync_v2(false, pCopy, hStream); }
+EXPORT CUresult cuMemcpy3DAsync_v2_ptsz(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy3DAsync_v2(true, pCopy, hStream); }
 EXPORT CUresult cuMemcpy3DBatchAsync(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, size_t *failIdx, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync", &calls); }
 EXPORT CUresult cuMemcpy3DBatchAsync_ptsz(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, size_t *failIdx, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync", &calls); }
 EXPORT CUresult cuMemcpy3DBatchAsync_v2(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync_v2", &calls); }
@@ -395,10 +398,10 @@ EXPORT CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER *pCopy) { static uint64_
 EXPORT CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeerAsync", &calls); }
 EXPORT CUresult cuMemcpy3DPeerAsync_ptsz(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeerAsync", &calls); }
 EXPORT CUresult cuMemcpy3DPeer_ptds(const CUDA_MEMCPY3D_PEER *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeer", &calls); }
-EXPORT CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy) { return shim_cuMemcpy3D_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy3D_v2_ptds(const CUDA_MEMCPY3D *pCopy) { return shim_cuMemcpy3D_v2(true, pCopy); }
-EXPORT CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyAsync(false, dst, src, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyAsync_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyAsync(true, dst, src, ByteCount, hStream); }
+EXPORT CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; return shim_cuMemcpy3D_v2(false, pCopy); }
+EXPORT CUresult cuMemcpy3D_v2_ptds(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; return shim_cuMemcpy3D_v2(true, pCopy); }
+EXPORT CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyAsync(false, dst, src, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyAsync_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyAsync(true, dst, src, ByteCount, hStream); }
 EXPORT CUresult cuMemcpyAtoA(CUarray dstArray, unsigned int dstOffset, CUarray srcArray, unsigned int srcOffset, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA", &calls); }
 EXPORT CUresult cuMemcpyAtoA_v2(CUarray dstArray, size_t dstOffset, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoA_v2_ptds(CUarray dstArray, size_t dstOffset, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA_v2", &calls); }
@@ -411,25 +414,25 @@ EXPORT CUresult cuMemcpyAtoHAsync_v2(void *dstHost, CUarray srcArray, size_t src
 EXPORT CUresult cuMemcpyAtoHAsync_v2_ptsz(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoHAsync_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoH_v2(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoH_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoH_v2_ptds(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoH_v2", &calls); }
-EXPORT CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { return shim_cuMemcpyBatchAsync(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { return shim_cuMemcpyBatchAsync(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { return shim_cuMemcpyBatchAsync_v2(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_v2_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { return shim_cuMemcpyBatchAsync_v2(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
+EXPORT CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
+EXPORT CUresult cuMemcpyBatchAsync_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
+EXPORT CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync_v2(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
+EXPORT CUresult cuMemcpyBatchAsync_v2_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync_v2(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
 EXPORT CUresult cuMemcpyDtoA(CUarray dstArray, unsigned int dstOffset, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA", &calls); }
 EXPORT CUresult cuMemcpyDtoA_v2(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyDtoA_v2_ptds(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyDtoD(CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoD", &calls); }
 EXPORT CUresult cuMemcpyDtoDAsync(CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoDAsync", &calls); }
-EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyDtoDAsync_v2(false, dstDevice, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyDtoDAsync_v2(true, dstDevice, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { return shim_cuMemcpyDtoD_v2(false, dstDevice, srcDevice, ByteCount); }
-EXPORT CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { return shim_cuMemcpyDtoD_v2(true, dstDevice, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoDAsync_v2(false, dstDevice, srcDevice, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoDAsync_v2(true, dstDevice, srcDevice, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoD_v2(false, dstDevice, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoD_v2(true, dstDevice, srcDevice, ByteCount); }
 EXPORT CUresult cuMemcpyDtoH(void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoH", &calls); }
 EXPORT CUresult cuMemcpyDtoHAsync(void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoHAsync", &calls); }
-EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyDtoHAsync_v2(false, dstHost, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoHAsync_v2_ptsz(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyDtoHAsync_v2(true, dstHost, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoH_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { return shim_cuMemcpyDtoH_v2(false, dstHost, srcDevice, ByteCount); }
-EXPORT CUresult cuMemcpyDtoH_v2_ptds(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { return shim_cuMemcpyDtoH_v2(true, dstHost, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoHAsync_v2(false, dstHost, srcDevice, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyDtoHAsync_v2_ptsz(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoHAsync_v2(true, dstHost, srcDevice, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyDtoH_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoH_v2(false, dstHost, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoH_v2_ptds(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoH_v2(true, dstHost, srcDevice, ByteCount); }
 EXPORT CUresult cuMemcpyHtoA(CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoA", &calls); }
 EXPORT CUresult cuMemcpyHtoAAsync(CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoAAsync", &calls); }
 EXPORT CUresult cuMemcpyHtoAAsync_v2(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoAAsync_v2", &calls); }
@@ -438,87 +441,87 @@ EXPORT CUresult cuMemcpyHtoA_v2(CUarray dstArray, size_t dstOffset, const void *
 EXPORT CUresult cuMemcpyHtoA_v2_ptds(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyHtoD(CUdeviceptr_v1 dstDevice, const void *srcHost, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoD", &calls); }
 EXPORT CUresult cuMemcpyHtoDAsync(CUdeviceptr_v1 dstDevice, const void *srcHost, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoDAsync", &calls); }
-EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyHtoDAsync_v2(false, dstDevice, srcHost, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyHtoDAsync_v2(true, dstDevice, srcHost, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { return shim_cuMemcpyHtoD_v2(false, dstDevice, srcHost, ByteCount); }
-EXPORT CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { return shim_cuMemcpyHtoD_v2(true, dstDevice, srcHost, ByteCount); }
-EXPORT CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { return shim_cuMemcpyPeer(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
-EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyPeerAsync(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { return shim_cuMemcpyPeerAsync(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { return shim_cuMemcpyPeer(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
-EXPORT CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { return shim_cuMemcpy(true, dst, src, ByteCount); }
+EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyHtoDAsync_v2(false, dstDevice, srcHost, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyHtoDAsync_v2(true, dstDevice, srcHost, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyHtoD_v2(false, dstDevice, srcHost, ByteCount); }
+EXPORT CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyHtoD_v2(true, dstDevice, srcHost, ByteCount); }
+EXPORT CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyPeer(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
+EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyPeerAsync(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyPeerAsync(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
+EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyPeer(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
+EXPORT CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; return shim_cuMemcpy(true, dst, src, ByteCount); }
 EXPORT CUresult cuMemsetD16(CUdeviceptr_v1 dstDevice, unsigned short us, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD16", &calls); }
-EXPORT CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { return shim_cuMemsetD16Async(false, dstDevice, us, N, hStream); }
-EXPORT CUresult cuMemsetD16Async_ptsz(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { return shim_cuMemsetD16Async(true, dstDevice, us, N, hStream); }
-EXPORT CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) { return shim_cuMemsetD16_v2(false, dstDevice, us, N); }
-EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr dstDevice, unsigned short us, size_t N) { return shim_cuMemsetD16_v2(true, dstDevice, us, N); }
+EXPORT CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD16Async(false, dstDevice, us, N, hStream); }
+EXPORT CUresult cuMemsetD16Async_ptsz(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD16Async(true, dstDevice, us, N, hStream); }
+EXPORT CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; return shim_cuMemsetD16_v2(false, dstDevice, us, N); }
+EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; return shim_cuMemsetD16_v2(true, dstDevice, us, N); }
 EXPORT CUresult cuMemsetD2D16(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned short us, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D16", &calls); }
-EXPORT CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D16Async(false, dstDevice, dstPitch, us, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D16Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D16Async(true, dstDevice, dstPitch, us, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { return shim_cuMemsetD2D16_v2(false, dstDevice, dstPitch, us, Width, Height); }
-EXPORT CUresult cuMemsetD2D16_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { return shim_cuMemsetD2D16_v2(true, dstDevice, dstPitch, us, Width, Height); }
+EXPORT CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D16Async(false, dstDevice, dstPitch, us, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D16Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D16Async(true, dstDevice, dstPitch, us, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D16_v2(false, dstDevice, dstPitch, us, Width, Height); }
+EXPORT CUresult cuMemsetD2D16_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D16_v2(true, dstDevice, dstPitch, us, Width, Height); }
 EXPORT CUresult cuMemsetD2D32(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned int ui, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D32", &calls); }
-EXPORT CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D32Async(false, dstDevice, dstPitch, ui, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D32Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D32Async(true, dstDevice, dstPitch, ui, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { return shim_cuMemsetD2D32_v2(false, dstDevice, dstPitch, ui, Width, Height); }
-EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { return shim_cuMemsetD2D32_v2(true, dstDevice, dstPitch, ui, Width, Height); }
+EXPORT CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D32Async(false, dstDevice, dstPitch, ui, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D32Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D32Async(true, dstDevice, dstPitch, ui, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D32_v2(false, dstDevice, dstPitch, ui, Width, Height); }
+EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D32_v2(true, dstDevice, dstPitch, ui, Width, Height); }
 EXPORT CUresult cuMemsetD2D8(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned char uc, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D8", &calls); }
-EXPORT CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D8Async(false, dstDevice, dstPitch, uc, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D8Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { return shim_cuMemsetD2D8Async(true, dstDevice, dstPitch, uc, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { return shim_cuMemsetD2D8_v2(false, dstDevice, dstPitch, uc, Width, Height); }
-EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { return shim_cuMemsetD2D8_v2(true, dstDevice, dstPitch, uc, Width, Height); }
+EXPORT CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D8Async(false, dstDevice, dstPitch, uc, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D8Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D8Async(true, dstDevice, dstPitch, uc, Width, Height, hStream); }
+EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D8_v2(false, dstDevice, dstPitch, uc, Width, Height); }
+EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D8_v2(true, dstDevice, dstPitch, uc, Width, Height); }
 EXPORT CUresult cuMemsetD32(CUdeviceptr_v1 dstDevice, unsigned int ui, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD32", &calls); }
-EXPORT CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { return shim_cuMemsetD32Async(false, dstDevice, ui, N, hStream); }
-EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { return shim_cuMemsetD32Async(true, dstDevice, ui, N, hStream); }
-EXPORT CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) { return shim_cuMemsetD32_v2(false, dstDevice, ui, N); }
-EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr dstDevice, unsigned int ui, size_t N) { return shim_cuMemsetD32_v2(true, dstDevice, ui, N); }
+EXPORT CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD32Async(false, dstDevice, ui, N, hStream); }
+EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD32Async(true, dstDevice, ui, N, hStream); }
+EXPORT CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; return shim_cuMemsetD32_v2(false, dstDevice, ui, N); }
+EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; return shim_cuMemsetD32_v2(true, dstDevice, ui, N); }
 EXPORT CUresult cuMemsetD8(CUdeviceptr_v1 dstDevice, unsigned char uc, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD8", &calls); }
-EXPORT CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { return shim_cuMemsetD8Async(false, dstDevice, uc, N, hStream); }
-EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { return shim_cuMemsetD8Async(true, dstDevice, uc, N, hStream); }
-EXPORT CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) { return shim_cuMemsetD8_v2(false, dstDevice, uc, N); }
-EXPORT CUresult cuMemsetD8_v2_ptds(CUdeviceptr dstDevice, unsigned char uc, size_t N) { return shim_cuMemsetD8_v2(true, dstDevice, uc, N); }
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD8Async(false, dstDevice, uc, N, hStream); }
+EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD8Async(true, dstDevice, uc, N, hStream); }
+EXPORT CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; return shim_cuMemsetD8_v2(false, dstDevice, uc, N); }
+EXPORT CUresult cuMemsetD8_v2_ptds(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; return shim_cuMemsetD8_v2(true, dstDevice, uc, N); }
 EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pMipmappedArrayDesc, unsigned int numMipmapLevels) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayCreate", &calls); }
 EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray hMipmappedArray) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayDestroy", &calls); }
 EXPORT CUresult cuMipmappedArrayGetLevel(CUarray *pLevelArray, CUmipmappedArray hMipmappedArray, unsigned int level) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetLevel", &calls); }
 EXPORT CUresult cuMipmappedArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS *memoryRequirements, CUmipmappedArray mipmap, CUdevice device) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetMemoryRequirements", &calls); }
 EXPORT CUresult cuMipmappedArrayGetSparseProperties(CUDA_ARRAY_SPARSE_PROPERTIES *sparseProperties, CUmipmappedArray mipmap) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetSparseProperties", &calls); }
-EXPORT CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod) { return shim_cuModuleEnumerateFunctions(functions, numFunctions, mod); }
-EXPORT CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name) { return shim_cuModuleGetFunction(hfunc, hmod, name); }
-EXPORT CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod) { return shim_cuModuleGetFunctionCount(count, mod); }
+EXPORT CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod) { NEED_INIT; return shim_cuModuleEnumerateFunctions(functions, numFunctions, mod); }
+EXPORT CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name) { NEED_INIT; return shim_cuModuleGetFunction(hfunc, hmod, name); }
+EXPORT CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod) { NEED_INIT; return shim_cuModuleGetFunctionCount(count, mod); }
 EXPORT CUresult cuModuleGetGlobal(CUdeviceptr_v1 *dptr, unsigned int *bytes, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetGlobal", &calls); }
-EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name) { return shim_cuModuleGetGlobal_v2(dptr, bytes, hmod, name); }
-EXPORT CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) { return shim_cuModuleGetLoadingMode(mode); }
+EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name) { NEED_INIT; return shim_cuModuleGetGlobal_v2(dptr, bytes, hmod, name); }
+EXPORT CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) { NEED_INIT; return shim_cuModuleGetLoadingMode(mode); }
 EXPORT CUresult cuModuleGetSurfRef(CUsurfref *pSurfRef, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetSurfRef", &calls); }
 EXPORT CUresult cuModuleGetTexRef(CUtexref *pTexRef, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetTexRef", &calls); }
-EXPORT CUresult cuModuleLoad(CUmodule *module, const char *fname) { return shim_cuModuleLoad(module, fname); }
-EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) { return shim_cuModuleLoadData(module, image); }
-EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options, void **optionValues) { return shim_cuModuleLoadDataEx(module, image, numOptions, options, optionValues); }
-EXPORT CUresult cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin) { return shim_cuModuleLoadFatBinary(module, fatCubin); }
-EXPORT CUresult cuModuleUnload(CUmodule hmod) { return shim_cuModuleUnload(hmod); }
+EXPORT CUresult cuModuleLoad(CUmodule *module, const char *fname) { NEED_INIT; return shim_cuModuleLoad(module, fname); }
+EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) { NEED_INIT; return shim_cuModuleLoadData(module, image); }
+EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options, void **optionValues) { NEED_INIT; return shim_cuModuleLoadDataEx(module, image, numOptions, options, optionValues); }
+EXPORT CUresult cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin) { NEED_INIT; return shim_cuModuleLoadFatBinary(module, fatCubin); }
+EXPORT CUresult cuModuleUnload(CUmodule hmod) { NEED_INIT; return shim_cuModuleUnload(hmod); }
 EXPORT CUresult cuMulticastAddDevice(CUmemGenericAllocationHandle mcHandle, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuMulticastAddDevice", &calls); }
 EXPORT CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMulticastBindAddr", &calls); }
 EXPORT CUresult cuMulticastBindMem(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMulticastBindMem", &calls); }
 EXPORT CUresult cuMulticastCreate(CUmemGenericAllocationHandle *mcHandle, const CUmulticastObjectProp *prop) { static uint64_t calls; return shim_unsupported("cuMulticastCreate", &calls); }
 EXPORT CUresult cuMulticastGetGranularity(size_t *granularity, const CUmulticastObjectProp *prop, CUmulticastGranularity_flags option) { static uint64_t calls; return shim_unsupported("cuMulticastGetGranularity", &calls); }
 EXPORT CUresult cuMulticastUnbind(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, size_t size) { static uint64_t calls; return shim_unsupported("cuMulticastUnbind", &calls); }
-EXPORT CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize) { return wire_cuOccupancyAvailableDynamicSMemPerBlock(dynamicSmemSize, func, numBlocks, blockSize); }
-EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize) { return wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(numBlocks, func, blockSize, dynamicSMemSize); }
-EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags) { return wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(numBlocks, func, blockSize, dynamicSMemSize, flags); }
-EXPORT CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config) { return wire_cuOccupancyMaxActiveClusters(numClusters, func, config); }
-EXPORT CUresult cuOccupancyMaxPotentialBlockSize(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit) { return shim_cuOccupancyMaxPotentialBlockSize(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit); }
-EXPORT CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit, unsigned int flags) { return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit, flags); }
-EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config) { return wire_cuOccupancyMaxPotentialClusterSize(clusterSize, func, config); }
+EXPORT CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize) { NEED_INIT; return wire_cuOccupancyAvailableDynamicSMemPerBlock(dynamicSmemSize, func, numBlocks, blockSize); }
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize) { NEED_INIT; return wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(numBlocks, func, blockSize, dynamicSMemSize); }
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags) { NEED_INIT; return wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(numBlocks, func, blockSize, dynamicSMemSize, flags); }
+EXPORT CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; return wire_cuOccupancyMaxActiveClusters(numClusters, func, config); }
+EXPORT CUresult cuOccupancyMaxPotentialBlockSize(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit) { NEED_INIT; return shim_cuOccupancyMaxPotentialBlockSize(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit); }
+EXPORT CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit, unsigned int flags) { NEED_INIT; return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit, flags); }
+EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; return wire_cuOccupancyMaxPotentialClusterSize(clusterSize, func, config); }
 EXPORT CUresult cuParamSetSize(CUfunction hfunc, unsigned int numbytes) { static uint64_t calls; return shim_unsupported("cuParamSetSize", &calls); }
 EXPORT CUresult cuParamSetTexRef(CUfunction hfunc, int texunit, CUtexref hTexRef) { static uint64_t calls; return shim_unsupported("cuParamSetTexRef", &calls); }
 EXPORT CUresult cuParamSetf(CUfunction hfunc, int offset, float value) { static uint64_t calls; return shim_unsupported("cuParamSetf", &calls); }
 EXPORT CUresult cuParamSeti(CUfunction hfunc, int offset, unsigned int value) { static uint64_t calls; return shim_unsupported("cuParamSeti", &calls); }
 EXPORT CUresult cuParamSetv(CUfunction hfunc, int offset, void *ptr, unsigned int numbytes) { static uint64_t calls; return shim_unsupported("cuParamSetv", &calls); }
-EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr) { return shim_cuPointerGetAttribute(data, attribute, ptr); }
-EXPORT CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes, void **data, CUdeviceptr ptr) { return shim_cuPointerGetAttributes(numAttributes, attributes, data, ptr); }
-EXPORT CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr ptr) { return shim_cuPointerSetAttribute(value, attribute, ptr); }
-EXPORT CUresult cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode) { return shim_cuProfilerInitialize(configFile, outputFile, mode); }
-EXPORT CUresult cuProfilerStart(void) { return shim_cuProfilerStart(); }
-EXPORT CUresult cuProfilerStop(void) { return shim_cuProfilerStop(); }
+EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr) { NEED_INIT; return shim_cuPointerGetAttribute(data, attribute, ptr); }
+EXPORT CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes, void **data, CUdeviceptr ptr) { NEED_INIT; return shim_cuPointerGetAttributes(numAttributes, attributes, data, ptr); }
+EXPORT CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr ptr) { NEED_INIT; return shim_cuPointerSetAttribute(value, attribute, ptr); }
+EXPORT CUresult cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode) { NEED_INIT; return shim_cuProfilerInitialize(configFile, outputFile, mode); }
+EXPORT CUresult cuProfilerStart(void) { NEED_INIT; return shim_cuProfilerStart(); }
+EXPORT CUresult cuProfilerStop(void) { NEED_INIT; return shim_cuProfilerStop(); }
 EXPORT CUresult cuSignalExternalSemaphoresAsync(const CUexternalSemaphore *extSemArray, const CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS *paramsArray, unsigned int numExtSems, CUstream stream) { static uint64_t calls; return shim_unsupported("cuSignalExternalSemaphoresAsync", &calls); }
 EXPORT CUresult cuSignalExternalSemaphoresAsync_ptsz(const CUexternalSemaphore *extSemArray, const CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS *paramsArray, unsigned int numExtSems, CUstream stream) { static uint64_t calls; return shim_unsupported("cuSignalExternalSemaphoresAsync", &calls); }
 EXPORT CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void *userData, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamAddCallback", &calls); }
@@ -535,74 +538,74 @@ EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream hStream, CUgraph hGrap
 EXPORT CUresult cuStreamBeginCapture_ptsz(CUstream hStream) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture", &calls); }
 EXPORT CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture_v2", &calls); }
 EXPORT CUresult cuStreamBeginCapture_v2_ptsz(CUstream hStream, CUstreamCaptureMode mode) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture_v2", &calls); }
-EXPORT CUresult cuStreamCopyAttributes(CUstream dstStream, CUstream srcStream) { return wire_cuStreamCopyAttributes(false, dstStream, srcStream); }
-EXPORT CUresult cuStreamCopyAttributes_ptsz(CUstream dst, CUstream src) { return wire_cuStreamCopyAttributes(true, dst, src); }
-EXPORT CUresult cuStreamCreate(CUstream *phStream, unsigned int Flags) { return shim_cuStreamCreate(phStream, Flags); }
-EXPORT CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority) { return shim_cuStreamCreateWithPriority(phStream, flags, priority); }
-EXPORT CUresult cuStreamDestroy(CUstream hStream) { return shim_cuStreamDestroy_v2(hStream); }
-EXPORT CUresult cuStreamDestroy_v2(CUstream hStream) { return shim_cuStreamDestroy_v2(hStream); }
+EXPORT CUresult cuStreamCopyAttributes(CUstream dstStream, CUstream srcStream) { NEED_INIT; return wire_cuStreamCopyAttributes(false, dstStream, srcStream); }
+EXPORT CUresult cuStreamCopyAttributes_ptsz(CUstream dst, CUstream src) { NEED_INIT; return wire_cuStreamCopyAttributes(true, dst, src); }
+EXPORT CUresult cuStreamCreate(CUstream *phStream, unsigned int Flags) { NEED_INIT; return shim_cuStreamCreate(phStream, Flags); }
+EXPORT CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority) { NEED_INIT; return shim_cuStreamCreateWithPriority(phStream, flags, priority); }
+EXPORT CUresult cuStreamDestroy(CUstream hStream) { NEED_INIT; return shim_cuStreamDestroy_v2(hStream); }
+EXPORT CUresult cuStreamDestroy_v2(CUstream hStream) { NEED_INIT; return shim_cuStreamDestroy_v2(hStream); }
 EXPORT CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph) { static uint64_t calls; return shim_unsupported("cuStreamEndCapture", &calls); }
 EXPORT CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph) { static uint64_t calls; return shim_unsupported("cuStreamEndCapture", &calls); }
-EXPORT CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value) { return wire_cuStreamGetAttribute(false, hStream, attr, value); }
-EXPORT CUresult cuStreamGetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value_out) { return wire_cuStreamGetAttribute(true, hStream, attr, value_out); }
-EXPORT CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { return shim_cuStreamGetCaptureInfo(false, hStream, captureStatus_out, id_out); }
-EXPORT CUresult cuStreamGetCaptureInfo_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { return shim_cuStreamGetCaptureInfo(true, hStream, captureStatus_out, id_out); }
-EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out) { return shim_cuStreamGetCaptureInfo_v2(false, hStream, captureStatus_out, id_out, graph_out, dependencies_out, numDependencies_out); }
-EXPORT CUresult cuStreamGetCaptureInfo_v2_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out) { return shim_cuStreamGetCaptureInfo_v2(true, hStream, captureStatus_out, id_out, graph_out, dependencies_out, numDependencies_out); }
-EXPORT CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, const CUgraphEdgeData **edgeData_out, size_t *numDependencies_out) { return shim_cuStreamGetCaptureInfo_v3(false, hStream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out); }
-EXPORT CUresult cuStreamGetCaptureInfo_v3_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, const CUgraphEdgeData **edgeData_out, size_t *numDependencies_out) { return shim_cuStreamGetCaptureInfo_v3(true, hStream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out); }
-EXPORT CUresult cuStreamGetCtx(CUstream hStream, CUcontext *pctx) { return shim_cuStreamGetCtx(false, hStream, pctx); }
-EXPORT CUresult cuStreamGetCtx_ptsz(CUstream hStream, CUcontext *pctx) { return shim_cuStreamGetCtx(true, hStream, pctx); }
-EXPORT CUresult cuStreamGetCtx_v2(CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx) { return shim_cuStreamGetCtx_v2(false, hStream, pCtx, pGreenCtx); }
-EXPORT CUresult cuStreamGetCtx_v2_ptsz(CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx) { return shim_cuStreamGetCtx_v2(true, hStream, pCtx, pGreenCtx); }
-EXPORT CUresult cuStreamGetDevice(CUstream hStream, CUdevice *device) { return shim_cuStreamGetDevice(false, hStream, device); }
-EXPORT CUresult cuStreamGetDevice_ptsz(CUstream hStream, CUdevice *device) { return shim_cuStreamGetDevice(true, hStream, device); }
-EXPORT CUresult cuStreamGetFlags(CUstream hStream, unsigned int *flags) { return shim_cuStreamGetFlags(false, hStream, flags); }
-EXPORT CUresult cuStreamGetFlags_ptsz(CUstream hStream, unsigned int *flags) { return shim_cuStreamGetFlags(true, hStream, flags); }
-EXPORT CUresult cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx) { return shim_cuStreamGetGreenCtx(hStream, phCtx); }
-EXPORT CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId) { return shim_cuStreamGetId(false, hStream, streamId); }
-EXPORT CUresult cuStreamGetId_ptsz(CUstream hStream, unsigned long long *streamId) { return shim_cuStreamGetId(true, hStream, streamId); }
-EXPORT CUresult cuStreamGetPriority(CUstream hStream, int *priority) { return shim_cuStreamGetPriority(false, hStream, priority); }
-EXPORT CUresult cuStreamGetPriority_ptsz(CUstream hStream, int *priority) { return shim_cuStreamGetPriority(true, hStream, priority); }
-EXPORT CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) { return shim_cuStreamIsCapturing(false, hStream, captureStatus); }
-EXPORT CUresult cuStreamIsCapturing_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus) { return shim_cuStreamIsCapturing(true, hStream, captureStatus); }
-EXPORT CUresult cuStreamQuery(CUstream hStream) { return shim_cuStreamQuery(false, hStream); }
-EXPORT CUresult cuStreamQuery_ptsz(CUstream hStream) { return shim_cuStreamQuery(true, hStream); }
-EXPORT CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param) { return wire_cuStreamSetAttribute(false, hStream, attr, param); }
-EXPORT CUresult cuStreamSetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *value) { return wire_cuStreamSetAttribute(true, hStream, attr, value); }
-EXPORT CUresult cuStreamSynchronize(CUstream hStream) { return shim_cuStreamSynchronize(false, hStream); }
-EXPORT CUresult cuStreamSynchronize_ptsz(CUstream hStream) { return shim_cuStreamSynchronize(true, hStream); }
+EXPORT CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value) { NEED_INIT; return wire_cuStreamGetAttribute(false, hStream, attr, value); }
+EXPORT CUresult cuStreamGetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value_out) { NEED_INIT; return wire_cuStreamGetAttribute(true, hStream, attr, value_out); }
+EXPORT CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo(false, hStream, captureStatus_out, id_out); }
+EXPORT CUresult cuStreamGetCaptureInfo_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo(true, hStream, captureStatus_out, id_out); }
+EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo_v2(false, hStream, captureStatus_out, id_out, graph_out, dependencies_out, numDependencies_out); }
+EXPORT CUresult cuStreamGetCaptureInfo_v2_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo_v2(true, hStream, captureStatus_out, id_out, graph_out, dependencies_out, numDependencies_out); }
+EXPORT CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, const CUgraphEdgeData **edgeData_out, size_t *numDependencies_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo_v3(false, hStream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out); }
+EXPORT CUresult cuStreamGetCaptureInfo_v3_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, const CUgraphEdgeData **edgeData_out, size_t *numDependencies_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo_v3(true, hStream, captureStatus_out, id_out, graph_out, dependencies_out, edgeData_out, numDependencies_out); }
+EXPORT CUresult cuStreamGetCtx(CUstream hStream, CUcontext *pctx) { NEED_INIT; return shim_cuStreamGetCtx(false, hStream, pctx); }
+EXPORT CUresult cuStreamGetCtx_ptsz(CUstream hStream, CUcontext *pctx) { NEED_INIT; return shim_cuStreamGetCtx(true, hStream, pctx); }
+EXPORT CUresult cuStreamGetCtx_v2(CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx) { NEED_INIT; return shim_cuStreamGetCtx_v2(false, hStream, pCtx, pGreenCtx); }
+EXPORT CUresult cuStreamGetCtx_v2_ptsz(CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx) { NEED_INIT; return shim_cuStreamGetCtx_v2(true, hStream, pCtx, pGreenCtx); }
+EXPORT CUresult cuStreamGetDevice(CUstream hStream, CUdevice *device) { NEED_INIT; return shim_cuStreamGetDevice(false, hStream, device); }
+EXPORT CUresult cuStreamGetDevice_ptsz(CUstream hStream, CUdevice *device) { NEED_INIT; return shim_cuStreamGetDevice(true, hStream, device); }
+EXPORT CUresult cuStreamGetFlags(CUstream hStream, unsigned int *flags) { NEED_INIT; return shim_cuStreamGetFlags(false, hStream, flags); }
+EXPORT CUresult cuStreamGetFlags_ptsz(CUstream hStream, unsigned int *flags) { NEED_INIT; return shim_cuStreamGetFlags(true, hStream, flags); }
+EXPORT CUresult cuStreamGetGreenCtx(CUstream hStream, CUgreenCtx *phCtx) { NEED_INIT; return shim_cuStreamGetGreenCtx(hStream, phCtx); }
+EXPORT CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId) { NEED_INIT; return shim_cuStreamGetId(false, hStream, streamId); }
+EXPORT CUresult cuStreamGetId_ptsz(CUstream hStream, unsigned long long *streamId) { NEED_INIT; return shim_cuStreamGetId(true, hStream, streamId); }
+EXPORT CUresult cuStreamGetPriority(CUstream hStream, int *priority) { NEED_INIT; return shim_cuStreamGetPriority(false, hStream, priority); }
+EXPORT CUresult cuStreamGetPriority_ptsz(CUstream hStream, int *priority) { NEED_INIT; return shim_cuStreamGetPriority(true, hStream, priority); }
+EXPORT CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) { NEED_INIT; return shim_cuStreamIsCapturing(false, hStream, captureStatus); }
+EXPORT CUresult cuStreamIsCapturing_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus) { NEED_INIT; return shim_cuStreamIsCapturing(true, hStream, captureStatus); }
+EXPORT CUresult cuStreamQuery(CUstream hStream) { NEED_INIT; return shim_cuStreamQuery(false, hStream); }
+EXPORT CUresult cuStreamQuery_ptsz(CUstream hStream) { NEED_INIT; return shim_cuStreamQuery(true, hStream); }
+EXPORT CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param) { NEED_INIT; return wire_cuStreamSetAttribute(false, hStream, attr, param); }
+EXPORT CUresult cuStreamSetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *value) { NEED_INIT; return wire_cuStreamSetAttribute(true, hStream, attr, value); }
+EXPORT CUresult cuStreamSynchronize(CUstream hStream) { NEED_INIT; return shim_cuStreamSynchronize(false, hStream); }
+EXPORT CUresult cuStreamSynchronize_ptsz(CUstream hStream) { NEED_INIT; return shim_cuStreamSynchronize(true, hStream); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies(CUstream hStream, CUgraphNode *dependencies, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_ptsz(CUstream hStream, CUgraphNode *dependencies, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_v2(CUstream hStream, CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies_v2", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_v2_ptsz(CUstream hStream, CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies_v2", &calls); }
-EXPORT CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) { return shim_cuStreamWaitEvent(false, hStream, hEvent, Flags); }
-EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream hStream, CUevent hEvent, unsigned int Flags) { return shim_cuStreamWaitEvent(true, hStream, hEvent, Flags); }
-EXPORT CUresult cuStreamWaitValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; return shim_cuStreamWaitEvent(false, hStream, hEvent, Flags); }
+EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; return shim_cuStreamWaitEvent(true, hStream, hEvent, Flags); }
+EXPORT CUresult cuStreamWaitValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWriteValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
 EXPORT CUresult cuSurfObjectCreate(CUsurfObject *pSurfObject, const CUDA_RESOURCE_DESC *pResDesc) { static uint64_t calls; return shim_unsupported("cuSurfObjectCreate", &calls); }
 EXPORT CUresult cuSurfObjectDestroy(CUsurfObject surfObject) { static uint64_t calls; return shim_unsupported("cuSurfObjectDestroy", &calls); }
 EXPORT CUresult cuSurfObjectGetResourceDesc(CUDA_RESOURCE_DESC *pResDesc, CUsurfObject surfObject) { static uint64_t calls; return shim_unsupported("cuSurfObjectGetResourceDesc", &calls); }
 EXPORT CUresult cuSurfRefGetArray(CUarray *phArray, CUsurfref hSurfRef) { static uint64_t calls; return shim_unsupported("cuSurfRefGetArray", &calls); }
 EXPORT CUresult cuSurfRefSetArray(CUsurfref hSurfRef, CUarray hArray, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuSurfRefSetArray", &calls); }
-EXPORT CUresult cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { return wire_cuTensorMapEncodeIm2col(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCorner, pixelBoxUpperCorner, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { return wire_cuTensorMapEncodeIm2colWide(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCornerWidth, pixelBoxUpperCornerWidth, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, mode, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { return wire_cuTensorMapEncodeTiled(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, boxDim, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress) { return wire_cuTensorMapReplaceAddress(tensorMap, globalAddress); }
+EXPORT CUresult cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeIm2col(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCorner, pixelBoxUpperCorner, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
+EXPORT CUresult cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeIm2colWide(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCornerWidth, pixelBoxUpperCornerWidth, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, mode, swizzle, l2Promotion, oobFill); }
+EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeTiled(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, boxDim, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
+EXPORT CUresult cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress) { NEED_INIT; return wire_cuTensorMapReplaceAddress(tensorMap, globalAddress); }
 EXPORT CUresult cuTexObjectCreate(CUtexObject *pTexObject, const CUDA_RESOURCE_DESC *pResDesc, const CUDA_TEXTURE_DESC *pTexDesc, const CUDA_RESOURCE_VIEW_DESC *pResViewDesc) { static uint64_t calls; return shim_unsupported("cuTexObjectCreate", &calls); }
 EXPORT CUresult cuTexObjectDestroy(CUtexObject texObject) { static uint64_t calls; return shim_unsupported("cuTexObjectDestroy", &calls); }
 EXPORT CUresult cuTexObjectGetResourceDesc(CUDA_RESOURCE_DESC *pResDesc, CUtexObject texObject) { static uint64_t calls; return shim_unsupported("cuTexObjectGetResourceDesc", &calls); }
@@ -639,7 +642,7 @@ EXPORT CUresult cuTexRefSetMipmapFilterMode(CUtexref hTexRef, CUfilter_mode fm) 
 EXPORT CUresult cuTexRefSetMipmapLevelBias(CUtexref hTexRef, float bias) { static uint64_t calls; return shim_unsupported("cuTexRefSetMipmapLevelBias", &calls); }
 EXPORT CUresult cuTexRefSetMipmapLevelClamp(CUtexref hTexRef, float minMipmapLevelClamp, float maxMipmapLevelClamp) { static uint64_t calls; return shim_unsupported("cuTexRefSetMipmapLevelClamp", &calls); }
 EXPORT CUresult cuTexRefSetMipmappedArray(CUtexref hTexRef, CUmipmappedArray hMipmappedArray, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuTexRefSetMipmappedArray", &calls); }
-EXPORT CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) { return shim_cuThreadExchangeStreamCaptureMode(mode); }
+EXPORT CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) { NEED_INIT; return shim_cuThreadExchangeStreamCaptureMode(mode); }
 EXPORT CUresult cuUserObjectCreate(CUuserObject *object_out, void *ptr, CUhostFn destroy, unsigned int initialRefcount, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuUserObjectCreate", &calls); }
 EXPORT CUresult cuUserObjectRelease(CUuserObject object, unsigned int count) { static uint64_t calls; return shim_unsupported("cuUserObjectRelease", &calls); }
 EXPORT CUresult cuUserObjectRetain(CUuserObject object, unsigned int count) { static uint64_t calls; return shim_unsupported("cuUserObjectRetain", &calls); }
