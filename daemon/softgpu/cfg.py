@@ -45,9 +45,10 @@ class Graph:
     postdominator: list[int]  # immediate; RETURN where there is none
 
 
-def build(function: Function) -> Graph:
-    """The control-flow graph; block 0 is the entry and indices are the order."""
-    raw = _raw_blocks(function)
+def build(function: Function, meetings: bool = False) -> Graph:
+    """The control-flow graph; block 0 is the entry and indices are the order. `meetings`: where
+    lanes meet, a block starts."""
+    raw = _raw_blocks(function, meetings or has_waiting(function))
     _skip_trivial(raw)
     order = _order(raw)
     blocks = _renumber(raw, order)
@@ -66,9 +67,8 @@ def build(function: Function) -> Graph:
     return Graph(blocks, predecessors, loops, irreducible, _postdominators(blocks))
 
 
-def _raw_blocks(function: Function) -> list[Block]:
+def _raw_blocks(function: Function, meetings: bool) -> list[Block]:
     blocks = [Block(0)]
-    waits = has_waiting(function)
     starts: dict[str, int] = {}
     falls: set[int] = set()  # blocks whose last target is the next block
     closed = False
@@ -90,7 +90,7 @@ def _raw_blocks(function: Function) -> list[Block]:
             begin()
             closed = False
         name = item.opcode
-        if waits and name in MEETING and blocks[-1].instructions:
+        if meetings and name in MEETING and blocks[-1].instructions:
             # Lanes that come one by one must be able to wait right before they meet.
             falls.add(blocks[-1].index)
             begin()

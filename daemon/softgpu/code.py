@@ -15,7 +15,7 @@ from .jit import jit
 from .program import Program
 from .syntax import Function
 
-COMPILER_VERSION = 3
+COMPILER_VERSION = 4
 EMIT_AT_LOAD_MAX = 20_000  # instructions; larger modules are checked opcode by opcode only
 _log = logging.getLogger(__name__)
 _U32, _U64, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p

@@ -17,7 +17,7 @@ from .cfg import RETURN, Block, Graph
 from .specials import varies
 from .syntax import Address, Function, Instruction, Operand, Special, Symbol, Vector
 from .uses import live_in, reads, registers_of, terminator_reads, writes
-from .waiting import release_point, waits_for_lanes
+from .waiting import names_members, release_point, waits_for_lanes
 
 # One result for all lanes that take part, whatever the operands (their lane mask must be uniform).
 COLLECTIVE = frozenset(("vote", "redux", "activemask"))
@@ -45,7 +45,8 @@ class Component:
 
     blocks: list[int]
     exit: int
-    waits: bool = False  # some lanes may wait for others in a loop
+    waits: bool = False  # some lanes may wait for others
+    holds: bool = False  # at a collective, until all that it names have come
 
 
 @dataclass(slots=True)
@@ -57,19 +58,21 @@ class Divergence:
     live: list[int] = field(default_factory=list)
 
 
-def analyse(function: Function, graph: Graph, variant: int) -> Divergence:
-    """Run the analysis on one function, for one variant of thread indices."""
-    return _Analysis(function, graph, variant).run()
+def analyse(function: Function, graph: Graph, variant: int, holds: bool = False) -> Divergence:
+    """Run the analysis on one function, for one variant of thread indices. `holds`: lanes are held
+    at collectives until all that these name have come (see collective.py)."""
+    return _Analysis(function, graph, variant, holds).run()
 
 
 class _Analysis:
-    def __init__(self, function: Function, graph: Graph, variant: int) -> None:
+    def __init__(self, function: Function, graph: Graph, variant: int, holds: bool) -> None:
         self.function = function
         self.variant = variant
         self.graph = graph
         self.waiting = waits_for_lanes(graph)
         self.result = Divergence(live=live_in(graph))
         self.parted: set[int] = set()  # blocks of waiting loops where lanes part
+        self.holding = {b.index for b in graph.blocks if holds and names_members(b)}
         self.definitions: dict[int, list[tuple[int, Instruction]]] = {}
         for block in graph.blocks:
             for ins in block.instructions:
@@ -110,8 +113,12 @@ class _Analysis:
         if ins.guard is not None and ins.guard.index in varying:
             return True
         if ins.opcode in COLLECTIVE:
-            mask = ins.operands[-1:] if ins.opcode != "activemask" else ()
-            return any(r.index in varying for o in mask for r in registers_of(o))
+            if "sync" not in ins.mods:
+                return False
+            named = ins.operands[-1]
+            return self._operand_varies(ins, named) or any(
+                r.index in varying for r in registers_of(named)
+            )
         if (ins.opcode in ("bar", "barrier")) and "red" in ins.mods:
             return False
         if ins.opcode == "mbarrier":
@@ -174,7 +181,9 @@ class _Analysis:
                     grown = True
                     break
                 leave = exits.pop() if exits else RETURN
-                components.append(Component(sorted(group), leave, bool(self.parted & group)))
+                holds = bool(self.holding & group)
+                waits = holds or bool(self.parted & group)
+                components.append(Component(sorted(group), leave, waits, holds))
             if not grown:
                 break
         self.result.component = {b: c for c in components for b in c.blocks}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .collective import for_each_group
 from .emit_int import type_of
 from .ir import LANES, Value, integer, lanes_constant
 from .syntax import Instruction, Operand, Pair
@@ -114,9 +115,8 @@ def _shfl_index(e: Emitter, mode: str, amount: Value, control: Value) -> tuple[V
 
 
 def _members(e: Emitter, operand: Operand) -> Value:
-    """The lanes that the instruction names and that run it."""
-    named = e.b.lane(e.read(operand, "i32"), 0)
-    return e.b.and_(e.mask, named)
+    """The lanes that the instruction names and that run it; it may differ between lanes."""
+    return e.b.and_(e.mask, e.read(operand, "i32"))
 
 
 @instruction("vote", mods="sync all any uni ballot", operands=(2, 3))
@@ -165,7 +165,7 @@ def match(e: Emitter, ins: Instruction) -> None:
     result: Value = b.splat(integer("i32", 0))
     for lane in _IOTA:
         other = b.lane(value, lane)
-        same = b.and_(b.mask_bits(b.icmp("eq", value, other)), members)
+        same = b.and_(b.mask_bits(b.icmp("eq", value, other)), b.lane(members, lane))
         full = f"<{LANES} x i32>"
         result = b.value("i32", True, f"insertelement {full} {result.text}, {same}, i64 {lane}")
     if "all" in ins.mods:
@@ -179,30 +179,35 @@ def match(e: Emitter, ins: Instruction) -> None:
 
 @instruction("redux", mods="sync add min max and or xor NaN abs", operands=(3, 3))
 def redux(e: Emitter, ins: Instruction) -> None:
-    b = e.b
     type_ = type_of(e, ins)
-    name = next(m for m in ins.mods if m not in ("sync", "NaN", "abs"))
     members = _members(e, ins.operands[2])
-    lanes = b.mask_lanes(members)
-    if type_.is_float:
-        _redux_float(e, ins, name, lanes)
-        return
-    value = b.splat(e.read(ins.operands[1], "i32"))
-    signed = type_.signed
+    value = e.b.splat(e.read(ins.operands[1], "i32"))
+    reduce = _redux_float if type_.is_float else _redux_whole
+    if members.per_lane:
+        result = for_each_group(e, members, lambda group: reduce(e, ins, value, group))
+    else:
+        result = reduce(e, ins, value, members)
+    e.write(ins.operands[0], result)
+
+
+def _redux_whole(e: Emitter, ins: Instruction, value: Value, members: Value) -> Value:
+    b, signed = e.b, type_of(e, ins).signed
+    name = next(m for m in ins.mods if m != "sync")
     neutral = {"add": 0, "or": 0, "xor": 0, "and": -1,
                "min": 0x7FFFFFFF if signed else -1,
                "max": 0x80000000 if signed else 0}[name]  # fmt: skip
-    value = b.select(lanes, value, integer("i32", neutral))
+    value = b.select(b.mask_lanes(members), value, integer("i32", neutral))
     operation = name if name not in ("min", "max") else ("s" if signed else "u") + name
     symbol = f"@llvm.vector.reduce.{operation}.v32i32"
     b.module.declare(symbol, f"declare i32 {symbol}(<32 x i32>)")
-    e.write(ins.operands[0], b.value("i32", False, f"call i32 {symbol}({value})"))
+    return b.value("i32", False, f"call i32 {symbol}({value})")
 
 
-def _redux_float(e: Emitter, ins: Instruction, name: str, lanes: Value) -> None:
+def _redux_float(e: Emitter, ins: Instruction, bits: Value, members: Value) -> Value:
     """min and max of f32 as integers whose order is that of floats."""
     b = e.b
-    bits = b.splat(e.read(ins.operands[1], "i32"))
+    name = "min" if "min" in ins.mods else "max"
+    lanes = b.mask_lanes(members)
     if "abs" in ins.mods:
         bits = b.and_(bits, integer("i32", 0x7FFFFFFF))
     nan = b.icmp("ugt", b.and_(bits, integer("i32", 0x7FFFFFFF)), integer("i32", 0x7F800000))
@@ -219,4 +224,4 @@ def _redux_float(e: Emitter, ins: Instruction, name: str, lanes: Value) -> None:
     if "NaN" in ins.mods:
         some = b.icmp("ne", b.mask_bits(b.and_(lanes, nan)), integer("i32", 0))
         none = b.or_(none, some)
-    e.write(ins.operands[0], b.select(none, quiet, result))
+    return b.select(none, quiet, result)

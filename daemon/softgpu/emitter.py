@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import abi
 from .cfg import Block, build
+from .collective import hold
 from .divergence import analyse
 from .errors import PtxError
 from .flow import Flow
@@ -34,7 +35,7 @@ from .syntax import (
 )
 from .types import PtxType
 from .uses import writes
-from .waiting import polled, spins
+from .waiting import names_its_members, names_members, polled, spins
 
 if TYPE_CHECKING:
     from .program import Program
@@ -81,8 +82,11 @@ class Emitter:
         self.function = function
         self.variant = variant
         self.graph = build(function)
-        self.spins = spins(self.graph)
         self.divergence = analyse(function, self.graph, variant)
+        if self._parted_lanes_meet():
+            self.graph = build(function, meetings=True)
+            self.divergence = analyse(function, self.graph, variant, holds=True)
+        self.spins = spins(self.graph)
         self.shapes = Shapes(function, self.graph, self.divergence, variant)
         self.b = Builder(text)
         self.flow = Flow(self)
@@ -101,6 +105,13 @@ class Emitter:
         self.position = 0  # of the current instruction in its block
         self.frame_bytes = self._frame()
         self.local_base: Value | None = None
+
+    def _parted_lanes_meet(self) -> bool:
+        return any(
+            names_its_members(ins)
+            for index in self.divergence.component
+            for ins in self.graph.blocks[index].instructions
+        )
 
     # ---- the whole function ----------------------------------------------------------------------
 
@@ -153,6 +164,10 @@ class Emitter:
         for index in self.divergence.component:
             b.line(f"%pend{index} = alloca i32, align 4")
             b.line(f"store i32 0, ptr %pend{index}, align 4")
+        if any(c.holds for c in self.divergence.component.values()):
+            for name in ("%held", "%let"):
+                b.line(f"{name} = alloca i32, align 4")
+                b.line(f"store i32 0, ptr {name}, align 4")
         for block in self.graph.blocks:
             if self._is_spin(block):
                 b.line(f"%spin{block.index} = alloca i32, align 4")
@@ -220,6 +235,8 @@ class Emitter:
             b.label(f"B{index}")
             self.mask = b.load("i32", f"%pend{index}", 4)
             b.store(integer("i32", 0), f"%pend{index}", 4)
+            if component.holds and names_members(block):
+                self.mask = hold(self, block, self.flow.after(component, index))
         else:
             b.label(f"B{index}")
             self.mask = b.load("i32", "%live", 4)

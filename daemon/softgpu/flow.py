@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .cfg import RETURN, Block
+from .collective import let_go
 from .divergence import Component
 from .errors import PtxError
 from .ir import Value, integer
@@ -104,12 +105,14 @@ class Flow:
             self.b.jump(f"B{component.exit}")
 
     def _run_those_left(self, component: Component) -> None:
-        """Lanes that a waiting loop has put back run before all go on."""
+        """Lanes that a waiting loop or a collective has put back run before all go on."""
         b = self.b
         b.label(f"R{component.blocks[0]}")
         left: Value = integer("i32", 0)
         for index in component.blocks:
             left = b.or_(left, b.load("i32", f"%pend{index}", 4))
+        if component.holds:
+            let_go(self.emitter, left)
         some = b.icmp("ne", left, integer("i32", 0))
         b.branch(some, f"T{component.blocks[0]}", self._leave(component))
 

@@ -16,9 +16,10 @@ from .syntax import Function, Immediate, Instruction, Register, Special
 from .uses import reads, writes
 
 if TYPE_CHECKING:
-    from .cfg import Graph
+    from .cfg import Block, Graph
 
-_MEETS = frozenset(("shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix"))
+_NAMES_MEMBERS = frozenset(("shfl", "vote", "match", "redux", "elect"))
+_MEETS = _NAMES_MEMBERS | {"mma", "ldmatrix"}
 
 
 def sees_others(ins: Instruction) -> bool:
@@ -44,6 +45,18 @@ def _may_wait_for_a_lane(ins: Instruction, literals: set[int]) -> bool:
 def meets(ins: Instruction) -> bool:
     """Whether lanes or warps meet at the instruction."""
     return ins.opcode in ("bar", "barrier") or (ins.opcode in _MEETS and "sync" in ins.mods)
+
+
+def names_its_members(ins: Instruction) -> bool:
+    """Whether it is a collective whose last operand says which lanes take part."""
+    return "sync" in ins.mods and (
+        ins.opcode in _NAMES_MEMBERS or (ins.opcode == "bar" and "warp" in ins.mods)
+    )
+
+
+def names_members(block: Block) -> bool:
+    """Whether lanes may have to be held where the block begins."""
+    return bool(block.instructions) and names_its_members(block.instructions[0])
 
 
 def has_waiting(function: Function) -> bool:
