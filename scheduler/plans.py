@@ -131,11 +131,9 @@ class PlanTable:
     def __len__(self) -> int:
         return int(lib.tally_plans_count(self._plans))
 
-    def declare(self, signature: int, blocks: int, resident: int, abilities: Ability) -> bool:
-        """False: the table is full; such launches run whole and unmeasured."""
-        return bool(
-            lib.tally_plans_declare(self._plans, signature, blocks, resident, int(abilities))
-        )
+    def declare(self, signature: int, blocks: int, resident: int, abilities: Ability) -> None:
+        """In a full table, a record goes for it that has not been declared for a while."""
+        lib.tally_plans_declare(self._plans, signature, blocks, resident, int(abilities))
 
     def measure(self, signature: int, what: Measured, blocks: int, ns: int) -> None:
         lib.tally_plans_measure(self._plans, signature, int(what), blocks, ns)
@@ -152,6 +150,12 @@ class PlanTable:
         take = lib.tally_plans_list if everything else lib.tally_plans_export
         count = take(self._plans, raw, room)
         return [PlanRecord.read(raw[i]) for i in range(count)]
+
+    def validate(self) -> None:
+        """Raises AssertionError with the name of the first invariant that does not hold."""
+        wrong = lib.tally_plans_validate(self._plans)
+        if wrong != ffi.NULL:
+            raise AssertionError(ffi.string(wrong).decode())
 
     def load(self, records: Iterable[PlanRecord]) -> int:
         """Puts records back; returns how many the table took."""

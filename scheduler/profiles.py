@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tally.scheduler.plans import Ability, Measured, PlanRecord
 
 FILE_NAME = "profiles.sqlite"
 SCHEMA_VERSION = 1
+PROFILES_MAX = 16384  # of one GPU: as many as an engine has plans; the oldest go
 BUSY_SECONDS = 2.0  # two processes may have the file open: the executor and `tally profile`
 _TOP = 2**63  # SQLite's integers end there
 
@@ -99,14 +101,22 @@ def _from_row(row: _Row) -> Profile:
     return Profile(gpu, code_hash, kernel, shape, record)
 
 
+def _add_time_saved(file: sqlite3.Connection) -> None:
+    """Files of earlier versions do not know when a profile was saved: theirs are the oldest."""
+    columns = {row[1] for row in file.execute("PRAGMA table_info(profiles)")}
+    if "saved_s" not in columns:
+        file.execute("ALTER TABLE profiles ADD COLUMN saved_s INTEGER NOT NULL DEFAULT 0")
+
+
 class ProfileStore:
     """The file, and in memory whatever the file would not take. Owned by one thread.
 
     faults counts what went wrong with the disk, last_fault says the latest; neither ever raises.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, profiles_max: int = PROFILES_MAX) -> None:
         self.path = path
+        self.profiles_max = profiles_max
         self.faults = 0
         self.last_fault = ""
         self._memory: dict[tuple[str, int], Profile] = {}
@@ -129,6 +139,7 @@ class ProfileStore:
             with file:
                 file.execute(_SCHEMA)
                 file.execute(_BOUNDS_SCHEMA)
+                _add_time_saved(file)
                 file.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             file.execute(f"SELECT {_COLUMNS} FROM profiles LIMIT 1").fetchall()
         except BaseException:
@@ -176,15 +187,20 @@ class ProfileStore:
         batch = list(profiles)
         for profile in batch:
             self._memory[profile.gpu, profile.record.signature] = profile
+        while len(self._memory) > self.profiles_max:  # the file takes none
+            del self._memory[next(iter(self._memory))]
         if self._file is None:
             return False
         marks = ", ".join("?" * len(_COLUMNS.split(",")))
-        statement = f"INSERT OR REPLACE INTO profiles ({_COLUMNS}) VALUES ({marks})"
+        statement = f"INSERT OR REPLACE INTO profiles ({_COLUMNS}, saved_s) VALUES ({marks}, ?)"
         # What an earlier save could not write is tried again with this one.
-        rows = [_to_row(profile) for profile in self._memory.values()]
+        now_s = int(time.time())
+        rows = [(*_to_row(profile), now_s) for profile in self._memory.values()]
         try:
             with self._file:
                 self._file.executemany(statement, rows)
+                for gpu in sorted({profile.gpu for profile in batch}):
+                    self._trim(gpu)
         except sqlite3.OperationalError as error:
             self._fault(error)
             return False
@@ -194,6 +210,17 @@ class ProfileStore:
             return False
         self._memory.clear()
         return True
+
+    def _trim(self, gpu: str) -> None:
+        """Of a GPU's profiles, those saved last stay."""
+        assert self._file is not None
+        count = "SELECT count(*) FROM profiles WHERE gpu = ?"
+        (held,) = self._file.execute(count, (gpu,)).fetchone()
+        oldest = "SELECT signature FROM profiles WHERE gpu = ?1 ORDER BY saved_s LIMIT ?2"
+        self._file.execute(
+            f"DELETE FROM profiles WHERE gpu = ?1 AND signature IN ({oldest})",
+            (gpu, max(0, held - self.profiles_max)),
+        )
 
     def load(self, gpu: str | None = None) -> list[Profile]:
         """All profiles, or those of one GPU, by kernel. Rows that make no sense are left out."""

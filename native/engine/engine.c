@@ -65,6 +65,12 @@ uint64_t engine_now_ns(void)
 struct driver *engine_library(struct tally_engine *engine) { return &engine->driver; }
 const struct tally_engine_config *engine_config(const struct tally_engine *engine) { return &engine->config; }
 void *engine_zmq(struct tally_engine *engine) { return engine->zmq; }
+uint32_t engine_multiprocessors(const struct tally_engine *engine)
+{
+    int32_t count = engine->info.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT];
+    return count > 0 ? (uint32_t)count : 0;
+}
+
 CUcontext engine_context(const struct tally_engine *engine) { return engine->context; }
 struct image_cache *engine_images(struct tally_engine *engine) { return engine->images; }
 struct schedule *engine_schedule(struct tally_engine *engine) { return engine->schedule; }

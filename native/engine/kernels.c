@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/residency.h"
+
 #define KERNELS_MAX 65536u /* as many as there can be plans */
 #define SLOTS (KERNELS_MAX * 2)
 #define NAME_BYTES_MAX (32ull << 20) /* of all names together; what comes later has none */
@@ -53,19 +55,6 @@ static struct entry *find(struct kernels *kernels, uint64_t signature)
     return &kernels->entries[at];
 }
 
-static uint32_t blocks_per_sm(const struct launch *launch)
-{
-    const struct tally_driver *cu = &launch->session->driver->cu;
-    const uint32_t *block = launch->block;
-    uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
-    int blocks = 0;
-    if (!cu->cuOccupancyMaxActiveBlocksPerMultiprocessor || threads == 0 || threads > 4096 ||
-        cu->cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, launch->function->driver, (int)threads,
-                                                        launch->dynamic_shared_bytes) != CUDA_SUCCESS)
-        return 0;
-    return blocks > 0 ? (uint32_t)blocks : 0;
-}
-
 /* Under the lock. */
 static void add(struct kernels *kernels, struct entry *entry, const struct launch *launch, uint32_t per_sm)
 {
@@ -99,7 +88,7 @@ void kernels_note(struct kernels *kernels, const struct launch *launch)
     pthread_mutex_unlock(&kernels->lock);
     if (!wanted)
         return;
-    uint32_t per_sm = blocks_per_sm(launch);
+    uint32_t per_sm = residency_per_multiprocessor(launch);
     pthread_mutex_lock(&kernels->lock);
     struct entry *entry = find(kernels, launch->signature);
     if (!entry->used && kernels->count < KERNELS_MAX)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/kernels.h"
+#include "engine/residency.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
 #include "engine/trace.h"
@@ -143,6 +144,8 @@ static void describe(struct launch *launch)
     if (countable && launch->attribute_count == 0 && function->params_known && !function->settings.clusters)
         launch->abilities = (function->guarded ? TALLY_PLAN_CAN_GUARD : 0u) |
                             (function->subgrid ? TALLY_PLAN_CAN_SLICE : 0u);
+    if (launch->abilities && !launch->session->config.high)
+        launch->resident = residency_of(launch);
     uint64_t hash = function->code;
     const uint32_t parts[] = {launch->grid[0],  launch->grid[1],  launch->grid[2], launch->block[0],
                               launch->block[1], launch->block[2], launch->dynamic_shared_bytes};

@@ -10,7 +10,7 @@
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
 #define SESSION_LAUNCHES_MAX 1024u
-#define PLANS_MAX 65536u
+#define PLANS_MAX 16384u
 #define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
 #define NONE UINT32_MAX

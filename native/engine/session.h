@@ -86,6 +86,14 @@ struct function_settings {
     bool clusters; /* its forms could not follow: it runs whole */
 };
 
+/* What the driver said of the shape that was asked for last, see residency.h. */
+struct residency {
+    bool asked;
+    uint64_t threads; /* of a block */
+    uint32_t dynamic_shared_bytes;
+    uint32_t blocks; /* that a multiprocessor holds; 0: not known */
+};
+
 struct function {
     CUfunction driver;
     struct module *module;
@@ -95,6 +103,7 @@ struct function {
     bool forms_pending; /* it is not known yet which rewritten forms there are */
     struct function *guarded, *subgrid; /* rewritten forms, or NULL */
     struct function_settings settings;
+    struct residency residency;
     uint32_t dynamic_shared_bytes; /* of a rewritten form: what it was last allowed */
     uint32_t param_count, param_bytes;
     bool params_known; /* false: the driver cannot tell, launch with one buffer */
@@ -265,6 +274,7 @@ struct driver *engine_library(struct tally_engine *engine);
 const struct tally_engine_config *engine_config(const struct tally_engine *engine);
 void *engine_zmq(struct tally_engine *engine);
 CUcontext engine_context(const struct tally_engine *engine);
+uint32_t engine_multiprocessors(const struct tally_engine *engine);
 void engine_fault(struct session *session, CUresult error);
 void engine_closed(struct session *session); /* the last thing its thread does */
 void engine_attach(struct session *session);

@@ -1,6 +1,7 @@
 /* Measurements per signature, and the choice of a plan from them. */
 #include "tally/plan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +9,25 @@
 #define FIRST_RUNS 3u
 #define TIME_TOP (UINT64_C(1) << 48)
 #define SLICE_OVERHEAD_NS 4000u /* assumed cost of one more launch until slices have been measured */
+#define SLICE_PERMIL_MAX 800u   /* of the whole kernel's time: a slice that takes longer is none */
 #define GUARD_PERMIL 20u        /* assumed cost of the guard until both ways have been measured */
 
-struct slot { struct tally_plan_record record; bool used, changed; };
+struct slot {
+    struct tally_plan_record record;
+    bool used;
+    bool wanted;  /* declared again since the hand came by: it stays for one more round */
+    bool changed; /* and not exported */
+    bool noted;   /* in the list of changed ones */
+};
 
 struct tally_plans {
-    struct slot *slots; /* open addressing; capacity is a power of two, at most half full */
-    uint32_t mask, count, count_max;
-    uint32_t *changed; /* places of slots that are not exported: nobody looks for them in the whole table */
+    struct slot *slots; /* records stay where they are */
+    uint32_t count, count_max;
+    uint32_t hand;      /* of the clock: which record may go next */
+    uint32_t *index;    /* open addressing by signature: a record's place and 1, 0: free; a power
+                           of two, at most half full */
+    uint32_t mask;
+    uint32_t *changed;  /* places of records: nobody looks for them in the whole table */
     uint32_t changed_count;
 };
 
@@ -25,11 +37,12 @@ struct tally_plans *tally_plans_create(uint32_t records_max) {
     if (!plans) return NULL;
     uint32_t capacity = 8;
     while (capacity < records_max * 2) capacity *= 2;
-    plans->slots = calloc(capacity, sizeof *plans->slots);
+    plans->slots = calloc(records_max, sizeof *plans->slots);
+    plans->index = calloc(capacity, sizeof *plans->index);
     plans->changed = calloc(records_max, sizeof *plans->changed);
     plans->mask = capacity - 1;
     plans->count_max = records_max;
-    if (plans->slots && plans->changed) return plans;
+    if (plans->slots && plans->index && plans->changed) return plans;
     tally_plans_destroy(plans);
     return NULL;
 }
@@ -37,36 +50,78 @@ struct tally_plans *tally_plans_create(uint32_t records_max) {
 void tally_plans_destroy(struct tally_plans *plans) {
     if (!plans) return;
     free(plans->slots);
+    free(plans->index);
     free(plans->changed);
     free(plans);
 }
 
+static uint32_t home_of(const struct tally_plans *plans, uint64_t signature) {
+    return (uint32_t)((signature * 0x9e3779b97f4a7c15u) >> 32) & plans->mask;
+}
+
+/* Where in the index the signature is, or belongs. */
+static uint32_t place_of(const struct tally_plans *plans, uint64_t signature) {
+    uint32_t at = home_of(plans, signature);
+    while (plans->index[at] && plans->slots[plans->index[at] - 1].record.signature != signature)
+        at = (at + 1) & plans->mask;
+    return at;
+}
+
 static struct slot *find(const struct tally_plans *plans, uint64_t signature) {
-    uint64_t at = (signature * 0x9e3779b97f4a7c15u) >> 32;
-    struct slot *slot = &plans->slots[at & plans->mask];
-    while (slot->used && slot->record.signature != signature) slot = &plans->slots[++at & plans->mask];
+    uint32_t found = plans->index[place_of(plans, signature)];
+    return found ? &plans->slots[found - 1] : NULL;
+}
+
+/* Empties a place of the index; what stands behind it and belongs before it moves up. */
+static void unindex(struct tally_plans *plans, uint32_t at) {
+    uint32_t next = at;
+    for (;;) {
+        plans->index[at] = 0;
+        do {
+            next = (next + 1) & plans->mask;
+            if (!plans->index[next]) return;
+        } while (((next - home_of(plans, plans->slots[plans->index[next] - 1].record.signature)) &
+                  plans->mask) < ((next - at) & plans->mask));
+        plans->index[at] = plans->index[next];
+        at = next;
+    }
+}
+
+/* A record that was not declared a second time in the hand's last round goes: so a flood of
+ * kernels that run once does not drive out those that are in use. */
+static struct slot *evict(struct tally_plans *plans) {
+    while (plans->slots[plans->hand].wanted) {
+        plans->slots[plans->hand].wanted = false;
+        plans->hand = (plans->hand + 1) % plans->count_max;
+    }
+    struct slot *slot = &plans->slots[plans->hand];
+    plans->hand = (plans->hand + 1) % plans->count_max;
+    assert(slot->used);
+    unindex(plans, place_of(plans, slot->record.signature));
     return slot;
 }
 
-static struct slot *find_or_add(struct tally_plans *plans, uint64_t signature) {
-    struct slot *slot = find(plans, signature);
-    if (slot->used) return slot;
-    if (plans->count == plans->count_max) return NULL;
-    plans->count++;
-    *slot = (struct slot){.used = true, .record.signature = signature};
+static struct slot *add(struct tally_plans *plans, uint64_t signature) {
+    bool full = plans->count == plans->count_max;
+    struct slot *slot = full ? evict(plans) : &plans->slots[plans->count++];
+    *slot = (struct slot){.used = true, .noted = slot->noted, .record.signature = signature};
+    plans->index[place_of(plans, signature)] = (uint32_t)(slot - plans->slots) + 1;
     return slot;
 }
 
 static void note_change(struct tally_plans *plans, struct slot *slot) {
-    if (slot->changed) return;
     slot->changed = true;
+    if (slot->noted) return;
+    slot->noted = true;
+    assert(plans->changed_count < plans->count_max);
     plans->changed[plans->changed_count++] = (uint32_t)(slot - plans->slots);
 }
 
-bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
-                         uint32_t abilities) {
-    struct slot *slot = find_or_add(plans, signature);
-    if (!slot) return false;
+void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks,
+                         uint32_t resident, uint32_t abilities) {
+    struct slot *slot = find(plans, signature);
+    if (slot) slot->wanted = true;
+    else slot = add(plans, signature);
     struct tally_plan_record *record = &slot->record;
     if (record->blocks != blocks || record->resident != resident || record->abilities != abilities) {
         record->blocks = blocks;
@@ -74,7 +129,6 @@ bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t
         record->abilities = abilities;
         note_change(plans, slot);
     }
-    return true;
 }
 
 /* Follows changes within some ten runs, and one slow run does not decide. The first runs of a kernel pay for
@@ -88,7 +142,7 @@ static uint64_t smooth(uint64_t old, uint32_t count, uint64_t ns) {
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
                          uint32_t blocks, uint64_t ns) {
     struct slot *slot = find(plans, signature);
-    if (!slot->used || (uint32_t)what >= TALLY_PLAN_MEASUREMENTS || ns == 0) return;
+    if (!slot || (uint32_t)what >= TALLY_PLAN_MEASUREMENTS || ns == 0) return;
     struct tally_plan_record *record = &slot->record;
     if (ns >= TIME_TOP) ns = TIME_TOP - 1;
     if (what == TALLY_PLAN_STOP) {
@@ -156,6 +210,7 @@ static struct choice consider_slices(const struct tally_plan_record *record, uin
     if (record->count[TALLY_PLAN_SLICE] >= MEASURED && record->slice_blocks == blocks) {
         slice_ns = record->ns[TALLY_PLAN_SLICE];
         overhead_ns = 0;
+        if (slice_ns >= scale(whole_ns, SLICE_PERMIL_MAX, 1000)) return choice; /* no sooner out of the way */
     }
     plan->slice_blocks = (uint32_t)blocks;
     plan->slice_ns = slice_ns ? slice_ns : 1;
@@ -199,7 +254,7 @@ void tally_plan_choose(const struct tally_plan_record *record, uint64_t bound_ns
 void tally_plans_plan(const struct tally_plans *plans, uint64_t signature, uint64_t bound_ns,
                       struct tally_sched_plan *plan) {
     const struct slot *slot = find(plans, signature);
-    if (slot->used) tally_plan_choose(&slot->record, bound_ns, plan);
+    if (slot) tally_plan_choose(&slot->record, bound_ns, plan);
     else *plan = (struct tally_sched_plan){.kind = TALLY_SCHED_WHOLE};
 }
 
@@ -209,16 +264,18 @@ uint32_t tally_plans_export(struct tally_plans *plans, struct tally_plan_record 
     uint32_t count = 0;
     while (count < max && plans->changed_count > 0) {
         struct slot *slot = &plans->slots[plans->changed[--plans->changed_count]];
-        records[count++] = slot->record;
-        slot->changed = false;
+        if (slot->changed) records[count++] = slot->record; /* else another one's place by now */
+        slot->changed = slot->noted = false;
     }
     return count;
 }
 
 uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_record *records, uint32_t max) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i <= plans->mask && count < max; i++)
-        if (plans->slots[i].used) records[count++] = plans->slots[i].record;
+    while (count < plans->count && count < max) {
+        records[count] = plans->slots[count].record;
+        count++;
+    }
     return count;
 }
 
@@ -226,11 +283,25 @@ bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_recor
     if (record->blocks == 0) return false;
     for (uint32_t i = 0; i < TALLY_PLAN_MEASUREMENTS; i++)
         if (record->ns[i] >= TIME_TOP || (record->ns[i] == 0) != (record->count[i] == 0)) return false;
-    if (find(plans, record->signature)->used) return true;
-    struct slot *slot = find_or_add(plans, record->signature);
-    if (!slot) return false;
-    slot->record = *record;
+    if (find(plans, record->signature)) return true;
+    if (plans->count == plans->count_max) return false; /* what is in use does not go for it */
+    add(plans, record->signature)->record = *record;
     return true;
 }
 
 uint32_t tally_plans_count(const struct tally_plans *plans) { return plans->count; }
+
+const char *tally_plans_validate(const struct tally_plans *plans) {
+    uint32_t indexed = 0, noted = 0;
+    for (uint32_t i = 0; i <= plans->mask; i++) indexed += plans->index[i] != 0;
+    if (indexed != plans->count) return "the index does not hold every record once";
+    for (uint32_t i = 0; i < plans->count_max; i++) {
+        const struct slot *slot = &plans->slots[i];
+        if (slot->used != (i < plans->count)) return "a record in use is beyond the count";
+        if (slot->used && find(plans, slot->record.signature) != slot)
+            return "a record is not found by its signature";
+        if (slot->changed && !slot->noted) return "a changed record is in no list";
+        noted += slot->noted;
+    }
+    return noted == plans->changed_count ? NULL : "the list of changed records is wrong";
+}

@@ -90,7 +90,7 @@ def test_every_plan_makes_sense(
 def test_a_signature_is_learned_run_by_run() -> None:
     table = PlanTable()
     assert table.plan(5, BOUND) == Plan()
-    assert table.declare(5, 2000, 200, BOTH)
+    table.declare(5, 2000, 200, BOTH)
     assert table.plan(5, BOUND) == Plan(PlanKind.PREEMPTIBLE)
     table.measure(5, Measured.GUARDED, 2000, 102 * US)
     first = table.plan(5, BOUND)
@@ -121,15 +121,57 @@ def test_one_slow_run_does_not_decide() -> None:
     assert table.plan(1, BOUND).kind == PlanKind.WHOLE
 
 
-def test_a_full_table_says_so() -> None:
-    table = PlanTable(2)
-    assert table.declare(1, 1, 0, BOTH) and table.declare(2, 1, 0, BOTH)
-    assert not table.declare(3, 1, 0, BOTH) and table.declare(1, 2, 0, BOTH)
-    assert table.plan(3, BOUND).kind == PlanKind.WHOLE
-    assert table.load([known()]) == 1
-    assert table.load([replace(known(), signature=7)]) == 0
+def test_what_is_in_use_stays_in_a_full_table() -> None:
+    table = PlanTable(64)
+    for flood in range(1000):
+        table.declare(1, 1, 0, BOTH)
+        table.measure(1, Measured.WHOLE, 1, 90 * US)
+        table.declare(100 + flood, 1, 0, BOTH)
+        table.measure(100 + flood, Measured.WHOLE, 1, 70 * US)
+        table.validate()
+        if flood % 100 == 0:
+            assert len(table.export()) <= 64
+    assert len(table) == 64
+    assert table.plan(1, BOUND).whole_ns == 90 * US
+    assert table.plan(100, BOUND).whole_ns == 0, "it has gone"
+    assert table.plan(1099, BOUND).whole_ns == 70 * US, "new kernels are still measured"
+    assert table.load([replace(known(), signature=7)]) == 0, "kept ones drive nobody out"
+    assert table.load([replace(known(), signature=1)]) == 1
     with pytest.raises(ValueError, match="records"):
         PlanTable(0)
+
+
+@given(st.integers(1, 9), st.lists(st.tuples(st.integers(0, 30), st.sampled_from("dmxi"))))
+def test_a_table_of_any_size_stays_sound(size: int, steps: list[tuple[int, str]]) -> None:
+    table, declared = PlanTable(size), set()
+    for signature, step in steps:
+        match step:
+            case "d":
+                table.declare(signature << 40, 1, 0, BOTH)
+                declared.add(signature << 40)
+                assert table.plan(signature << 40, BOUND).kind == PlanKind.PREEMPTIBLE or (
+                    table.plan(signature << 40, BOUND).whole_ns > 0
+                )
+            case "m":
+                table.measure(signature << 40, Measured.WHOLE, 1, 1000)
+            case "i":
+                table.load([replace(known(whole=1000), signature=signature << 40)])
+            case "x":
+                table.export()
+        table.validate()
+        assert len(table) <= size
+    records = table.export(everything=True)
+    assert len({record.signature for record in records}) == len(records) == len(table)
+
+
+def test_slices_that_are_no_shorter_than_the_whole_are_dropped() -> None:
+    """One wave, though the device's size is not known: a slice takes as long as all blocks."""
+    wave = replace(known(whole=200 * US, abilities=Ability.SLICE, blocks=1056, resident=0))
+    assert choose(wave, 31_600).kind == PlanKind.SLICED
+    slices = choose(wave, 31_600).slice_blocks
+    measured = replace(wave, ns=(200 * US, 0, 199 * US, 0), count=(5, 0, 9, 0), slice_blocks=slices)
+    assert choose(measured, 31_600).kind == PlanKind.WHOLE
+    assert choose(replace(wave, resident=1056), 31_600).kind == PlanKind.WHOLE
 
 
 def test_records_survive_a_round_through_another_table() -> None:
@@ -299,3 +341,28 @@ def test_a_file_without_bounds_has_none(tmp_path: Path) -> None:
     assert store.bounds() == {} and store.faults == 2
     store.save_bound("soft", 1)
     assert store.faults == 3
+
+
+def test_a_store_keeps_the_profiles_that_were_saved_last(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME, profiles_max=10)
+    for signature in range(30):
+        record = replace(known(whole=1000), signature=signature)
+        store.save([Profile("gpu", "", "", "", record)])
+        store.save([Profile("other", "", "", "", record)] * (signature < 3))
+    assert len(store.load("gpu")) == 10
+    assert 29 in {profile.record.signature for profile in store.load("gpu")}
+    assert len(store.load("other")) == 3
+    store.close()
+
+
+def test_a_store_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / FILE_NAME)
+    store.save([Profile("gpu", "", "", "", known(whole=1000))])
+    store.close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        file.execute("ALTER TABLE profiles DROP COLUMN saved_s")
+    file.close()
+    store = ProfileStore(tmp_path / FILE_NAME)
+    assert len(store.load("gpu")) == 1 and store.faults == 0
+    assert store.save([Profile("gpu", "", "", "", replace(known(whole=1000), signature=2))])
+    store.close()

@@ -176,7 +176,7 @@ struct tally_plans;
 struct tally_plans *tally_plans_create(uint32_t records_max);
 void tally_plans_destroy(struct tally_plans *plans);
 
-bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
+void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
                          uint32_t abilities);
 
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
@@ -193,6 +193,7 @@ uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_rec
 
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
 uint32_t tally_plans_count(const struct tally_plans *plans);
+const char *tally_plans_validate(const struct tally_plans *plans);
 
 /* native/sched/sim.h */
 #define TALLY_SIM_QUANTILES ...

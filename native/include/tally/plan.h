@@ -37,9 +37,9 @@ struct tally_plans;
 struct tally_plans *tally_plans_create(uint32_t records_max);
 void tally_plans_destroy(struct tally_plans *plans);
 
-/* Makes the signature known, or refreshes what the caller knows of it. False: the table is full; such a
- * launch runs whole and unmeasured. */
-bool tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
+/* Makes the signature known, or refreshes what the caller knows of it. Where the table is full, a record
+ * goes that has not been declared for a while. */
+void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
                          uint32_t abilities);
 /* Adds one measurement; of signatures not declared, nothing is kept. */
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
@@ -59,5 +59,7 @@ uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_rec
 /* Puts a record back; one that is known already keeps its newer measurements. False: full or senseless. */
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
 uint32_t tally_plans_count(const struct tally_plans *plans);
+/* NULL, or what is wrong: walks everything. */
+const char *tally_plans_validate(const struct tally_plans *plans);
 
 #endif
