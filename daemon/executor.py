@@ -248,6 +248,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--policy", default="tally", help="how launches are scheduled")
     parser.add_argument("--turnaround-us-max", type=float, default=0.0)
     parser.add_argument("--stops-percent-max", type=float, help="if not the scheduler's own")
+    parser.add_argument("--best-effort-min-percent", type=float)
+    parser.add_argument("--watchdog-times", type=int)
+    parser.add_argument("--watchdog-seconds-min", type=float)
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
@@ -300,14 +303,23 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
     )
 
 
+def _scaled(value: float | None, scale: float) -> int | None:
+    return None if value is None else round(value * scale)
+
+
 def _schedule(engine: Engine, options: argparse.Namespace) -> None:
     default_us = SOFT_TURNAROUND_US if options.device == "soft" else GPU_TURNAROUND_US
     bound_ns = round((options.turnaround_us_max or default_us) * 1000)
     scale = max(1.0, bound_ns / (GPU_TURNAROUND_US * 1000))
     limits = Limits.default()
-    if options.stops_percent_max is not None:
-        permil = round(options.stops_percent_max * 10)
-        limits = dataclasses.replace(limits, stops_permil_max=permil)
+    given: dict[str, int | None] = {
+        "stops_permil_max": _scaled(options.stops_percent_max, 10),
+        "best_effort_permil_min": _scaled(options.best_effort_min_percent, 10),
+        "watchdog_times": options.watchdog_times,
+        "watchdog_ns_min": _scaled(options.watchdog_seconds_min, 1e9),
+    }
+    words = {name: value for name, value in given.items() if value is not None}
+    limits = dataclasses.replace(limits, **words)
     engine.set_limits(
         dataclasses.replace(
             limits,

@@ -73,6 +73,9 @@ class Supervisor:
             f"--stops-percent-max={config.stops_percent_max}",
             f"--descriptors-max={config.descriptors_max}",
             f"--queue-bytes-max={config.queue_bytes_max}",
+            f"--best-effort-min-percent={config.best_effort_min_percent}",
+            f"--watchdog-times={config.watchdog_times}",
+            f"--watchdog-seconds-min={config.watchdog_seconds_min}",
         ]
         if self.devices.kind == "soft":
             options += [

@@ -69,6 +69,9 @@ class Limits:
     timeslice_ns: int
     preemptible_depth: int
     stops_permil_max: int
+    best_effort_permil_min: int
+    watchdog_times: int
+    watchdog_ns_min: int
 
     @classmethod
     def default(cls) -> Limits:
@@ -111,7 +114,12 @@ class SetTimer:
     time_ns: int
 
 
-Instruction = Start | Preempt | Complete | Dropped | Closed | SetTimer
+@dataclass(frozen=True)
+class Rescue:
+    launch: int
+
+
+Instruction = Start | Preempt | Complete | Dropped | Closed | SetTimer | Rescue
 
 
 def _decode(raw: Any) -> Instruction:
@@ -128,6 +136,8 @@ def _decode(raw: Any) -> Instruction:
             return Closed(raw.session)
         case lib.TALLY_SCHED_SET_TIMER:
             return SetTimer(raw.time_ns)
+        case lib.TALLY_SCHED_RESCUE:
+            return Rescue(raw.launch)
         case other:
             raise AssertionError(f"instruction of unknown type {other}")
 
@@ -164,6 +174,7 @@ class SchedulerStats:
     turnaround_estimated_ns: int
     turnaround_error_ns: int
     oversized: int
+    rescues: int
 
     @classmethod
     def read(cls, raw: Any) -> SchedulerStats:
@@ -174,6 +185,7 @@ class SchedulerStats:
             raw.turnaround_estimated_ns,
             raw.turnaround_error_ns,
             raw.oversized,
+            raw.rescues,
         )
 
 

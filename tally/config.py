@@ -185,6 +185,25 @@ class Config:
         "are long in comparison with a stop.",
         between(0, 100),
     )
+    best_effort_min_percent: float = setting(
+        0.0,
+        "Share of the time, in percent (steps of 0.1), in which best-effort work is with the "
+        "device even if high jobs never pause; what it gets in their gaps counts. Above 0, high "
+        "launches wait for longer than turnaround_us_max then. Policies `tally` and `kernel`.",
+        between(0, 100),
+    )
+    watchdog_times: int = setting(
+        50,
+        "A best-effort kernel that was told to stop and does not end in so many times its estimate "
+        "waits for blocks of its own that have not begun: they are run at once, and it is never "
+        "stopped again. 0: no watchdog.",
+        between(0, 1_000_000),
+    )
+    watchdog_seconds_min: float = setting(
+        1.0,
+        "The watchdog waits for at least so long, in time without high work.",
+        between(0, 86_400),
+    )
     metrics_address: str = setting(
         "",
         "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the "

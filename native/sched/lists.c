@@ -89,7 +89,7 @@ void tally_sched_flagged_remove(struct tally_sched *s, uint32_t index) {
     launch->flagged = false;
     s->queues[launch->queue].flagged--;
     if (launch->preempting) s->queues[launch->queue].preempting--;
-    launch->preempting = false;
+    launch->preempting = launch->watched = launch->rescued = false;
 }
 
 /* ---- queues ------------------------------------------------------------------------------------ */

@@ -10,6 +10,7 @@
  * runs alone, and waits longer. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
     uint64_t gone_ns = s->high_idle_ns;
+    if (s->sums[TALLY_SCHED_HIGH].outstanding > 0) return true; /* the floor's time, not a gap */
     if (gone_ns == 0 || s->now_ns >= gone_ns + tally_sched_longest_wait(s)) return true;
     uint64_t wait_ns = s->limits.hysteresis_ns;
     if (form != FORM_WHOLE) wait_ns = tally_sched_gap_wait(s, tally_sched_unstoppable_of(s, launch, form));
@@ -233,7 +234,7 @@ static void fill_beside(struct tally_sched *s, enum form form) {
 
 static void decide(struct tally_sched *s, enum form form) {
     if (s->sums[TALLY_SCHED_HIGH].waiting > 0 && !tally_sched_start_all(s, TALLY_SCHED_HIGH)) return;
-    if (s->sums[TALLY_SCHED_HIGH].outstanding > 0) {
+    if (s->sums[TALLY_SCHED_HIGH].outstanding > 0 && !tally_sched_floor_open(s)) {
         stop_all(s);
         return;
     }

@@ -11,7 +11,8 @@ void tally_sched_config_default(struct tally_sched_config *config) {
         .levels = 2, .policy = 0,
         .limits = {.turnaround_ns_max = 31600, .alone_ns_max = 50000000, .hysteresis_ns = 50000,
                    .gap_wait_ns_max = 1000000, .stops_permil_max = 20, .quantum_ns = 2000000,
-                   .timeslice_ns = 2000000, .preemptible_depth = 2}};
+                   .timeslice_ns = 2000000, .preemptible_depth = 2, .best_effort_permil_min = 0,
+                   .watchdog_times = 50, .watchdog_ns_min = 1000000000}};
 }
 
 static bool limits_ok(const struct tally_sched_limits *limits) {
@@ -20,7 +21,8 @@ static bool limits_ok(const struct tally_sched_limits *limits) {
            limits->hysteresis_ns < top &&
            limits->gap_wait_ns_max < top && limits->quantum_ns > 0 && limits->quantum_ns < top / WEIGHT_MAX &&
            limits->timeslice_ns > 0 && limits->timeslice_ns < top && limits->preemptible_depth > 0 &&
-           limits->stops_permil_max <= 1000;
+           limits->stops_permil_max <= 1000 && limits->best_effort_permil_min <= 1000 &&
+           limits->watchdog_ns_min < top;
 }
 
 struct tally_sched *tally_sched_create(const struct tally_sched_config *config) {
@@ -287,6 +289,8 @@ static void arm_timer(struct tally_sched *s) {
 int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *event, uint64_t now_ns,
                        struct tally_sched_instruction *out, size_t max) {
     if (max < TALLY_SCHED_INSTRUCTIONS_MIN || max > INT32_MAX) return TALLY_SCHED_INVALID;
+    tally_sched_watch_time(s, now_ns);
+    tally_sched_floor_time(s, now_ns);
     if (now_ns > s->now_ns) s->now_ns = now_ns;
     s->out = out;
     s->out_count = 0;
@@ -297,6 +301,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
     s->wish_ns = TALLY_SCHED_NEVER;
     if (s->closing == 0 || close_sessions(s)) {
         tally_sched_policies[s->policy].decide(s);
+        if (!tally_sched_out_full(s)) tally_sched_watch(s);
         if (!tally_sched_out_full(s)) arm_timer(s);
     }
     return (int)s->out_count;

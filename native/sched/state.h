@@ -13,6 +13,7 @@
 
 struct launch {
     bool used, preempting, preempted, dropped, waiting, flagged;
+    bool watched, rescued;               /* preempting: see watchdog.c */
     uint32_t session, queue;
     uint32_t next, prev;                 /* in its queue, program order */
     uint32_t waiting_next, waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */
@@ -26,6 +27,7 @@ struct launch {
     uint64_t submitted_ns, sequence;
     uint64_t started_ns; /* of the oldest start in flight */
     uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for, by themselves */
+    uint64_t told_ns;    /* watched: sched.clear_ns when it was told to stop */
 };
 
 struct queue {
@@ -90,6 +92,13 @@ struct gaps {
                                             bound when that was computed; 0: it was not */
 };
 
+/* What best-effort work may still use of the time that it has while high is busy (floor.c). */
+struct floor {
+    int64_t credit_ns;
+    uint32_t parts; /* thousandths of a nanosecond */
+    bool open;
+};
+
 struct tally_sched {
     struct tally_sched_config config;
     struct tally_sched_limits limits;
@@ -114,6 +123,8 @@ struct tally_sched {
     uint64_t sequence;
     uint64_t now_ns, high_idle_ns;  /* when the last high launch went; 0: none so far */
     struct gaps gaps;
+    struct floor floor;
+    uint64_t clear_ns;              /* how long the device has been without high work, so far (watchdog.c) */
     uint64_t last_finish_ns[2];     /* by class: the device runs what is of one level in order */
     uint64_t contended_ns;          /* since when more than one best-effort session is busy */
     uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
@@ -222,6 +233,14 @@ void tally_sched_queue_add(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_remove(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_rewind(struct tally_sched *s, uint32_t queue);
 
+
+/* watchdog.c, floor.c: time passes, before the event that comes at its end. */
+void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns);
+void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns);
+/* Rescues what was told to stop and does not end. */
+void tally_sched_watch(struct tally_sched *s);
+/* Whether best-effort work may be with the device though high is busy; wishes for the time when that changes. */
+bool tally_sched_floor_open(struct tally_sched *s);
 
 void tally_sched_histogram_add(struct tally_sched_histogram *histogram, uint64_t value);
 

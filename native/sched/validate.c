@@ -33,6 +33,9 @@ static const char *check_launch(const struct tally_sched *s, uint32_t index) {
     CHECK(launch->starts == 0 || lo == launch->issued, "starts in flight do not add up to what is issued");
     CHECK(!launch->flagged || launch->starts == 1, "a guarded start is not alone");
     CHECK(!launch->preempting || launch->flagged, "told to stop, but not guarded");
+    CHECK(launch->preempting || !(launch->watched || launch->rescued), "watched, but not told to stop");
+    CHECK(!launch->rescued || launch->prev == NONE, "rescued while another one is ahead of it");
+    CHECK(!launch->watched || launch->told_ns <= s->clear_ns, "told to stop in the future");
     return NULL;
 }
 
@@ -233,6 +236,8 @@ const char *tally_sched_validate(const struct tally_sched *s) {
     if ((wrong = check_jobs(s)) || (wrong = check_arrivals(s)) || (wrong = check_gaps(s)) ||
         (wrong = check_waits(s)))
         return wrong;
+    CHECK(s->floor.credit_ns <= (int64_t)s->limits.quantum_ns || s->limits.best_effort_permil_min == 0,
+          "best-effort work has saved up more than a quantum");
     bool decided = tally_sched_high_at_once(s) && !tally_sched_out_full(s);
     for (uint32_t at = s->waiting[TALLY_SCHED_HIGH].head; decided && at != NONE; at = s->launches[at].waiting_next)
         CHECK(s->queues[s->launches[at].queue].cursor != at ||

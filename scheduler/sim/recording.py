@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -241,9 +241,8 @@ class _Reader:
         if self.recording is None:
             if line.get("format") != FORMAT or line.get("version") != VERSION:
                 raise ValueError(f"does not begin as a {FORMAT} of version {VERSION}")
-            self.recording = Recording(
-                dict(line["device"]), str(line["policy"]), Limits(**line["limits"])
-            )
+            limits = replace(Limits.default(), **line["limits"])  # old ones lack what is new
+            self.recording = Recording(dict(line["device"]), str(line["policy"]), limits)
             if int(self.recording.device["sms"]) < 1:
                 raise ValueError("a device without multiprocessors")
             return

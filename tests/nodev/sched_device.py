@@ -20,6 +20,7 @@ from tally.scheduler.core import (
     Plan,
     PlanKind,
     Preempt,
+    Rescue,
     Scheduler,
     SetTimer,
     Start,
@@ -39,6 +40,7 @@ class Job:
     ran: list[int] = field(default_factory=list)
     starts: int = 0
     submitted_ns: int = 0
+    waits: bool = False  # once it was told to stop, its blocks wait for such as have not begun
 
     def __post_init__(self) -> None:
         self.ran = [0] * self.blocks
@@ -57,6 +59,8 @@ class Flight:
     charge_ns: int
     started_ns: int
     told_to_stop: bool = False
+    told_ns: int = 0
+    rescued: bool = False
     ran: int = 0
 
 
@@ -83,6 +87,9 @@ class Device:
         self.order = 0
         self.last_finish_ns = 0  # of best-effort work
         self.completed: list[int] = []
+        self.rescued: list[int] = []
+        self.allowed_ns = 0.0  # by the floor, so far
+        self.beside_ns = 0.0  # of best-effort work in flight while high was busy
         self.high_gone_ns = 0  # when the last launch of high went
         self.lenient = False  # after a live change, what was in flight before may be over the bound
 
@@ -104,6 +111,9 @@ class Device:
                         "what is behind it would overtake it"
                     )
                     flights[0].told_to_stop = True
+                    flights[0].told_ns = self.now_ns
+                case Rescue(launch):
+                    self._rescue(launch)
                 case Complete(launch):
                     job = self.jobs.pop(launch)
                     assert job.complete, "complete, but not every block has run"
@@ -122,6 +132,23 @@ class Device:
             self.high_gone_ns = self.now_ns
         self._check_waits()
         self.sched.validate()
+
+    def _rescue(self, launch: int) -> None:
+        flight = next(f for f in self._flights() if f.launch == launch)
+        assert flight is self.streams[self.jobs[launch].queue][0], "rescued, but has not begun"
+        assert flight.told_to_stop and not flight.rescued, "rescued without a reason, or twice"
+        waited_ns = self.now_ns - flight.told_ns
+        assert waited_ns >= self.limits.watchdog_ns_min, "rescued too early"
+        flight.rescued = True
+        self.rescued.append(launch)
+
+    def _account(self, ns: int) -> None:
+        """What the floor allows best-effort work, and what it has had beside high."""
+        best_effort = [j for j in self.jobs.values() if self.classes[j.session] != JobClass.HIGH]
+        if best_effort:
+            self.allowed_ns += ns * self.limits.best_effort_permil_min / 1000
+        if self._high_is_busy() and self._best_effort():
+            self.beside_ns += ns
 
     def _of_high(self) -> list[Job]:
         return [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
@@ -206,9 +233,11 @@ class Device:
         return bool(others) and job.queue not in queues and self.now_ns >= due_ns
 
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
-        assert not self._high_is_busy(), "best-effort starts while high is busy"
         if self._goes_beside(job):
             self.lenient = True  # until that has ended, others are over the bound beside it
+        if self._high_is_busy():
+            assert self.limits.best_effort_permil_min, "best-effort starts while high is busy"
+            assert self.beside_ns <= self.allowed_ns, "best-effort has had its share beside high"
         if self.lenient or self.policy != "tally":
             return
         # A queue's starts run one after the other, guarded ones last, and do not begin once told:
@@ -291,6 +320,7 @@ class Device:
 
     def advance(self, ns: int) -> None:
         """Lets time pass, firing the timer when it is due."""
+        self._account(ns)
         self.now_ns += ns
         while self.timer_ns is not None and self.timer_ns <= self.now_ns:
             self.timer_ns = None
@@ -301,6 +331,8 @@ class Device:
         flight = self.streams[queue][0]
         job = self.jobs[flight.launch]
         older = [j for j in self.jobs.values() if j.queue == queue and j.order < job.order]
+        if job.waits and flight.told_to_stop and not flight.rescued and flight.ran:
+            count = 0  # what has begun waits
         left = [b for b in range(flight.lo, flight.hi) if not job.ran[b]]
         if flight.told_to_stop and older:
             count = 0  # the flag was up before its stream came to it
@@ -312,13 +344,16 @@ class Device:
             job.ran[block] += 1
             assert job.ran[block] == 1, "a block runs twice"
         flight.ran += len(todo)
-        ended = flight.told_to_stop or all(job.ran[flight.lo : flight.hi])
+        if job.waits and flight.told_to_stop and flight.ran and not flight.rescued:
+            return
+        stopped = flight.told_to_stop and not flight.rescued
+        ended = stopped or all(job.ran[flight.lo : flight.hi])
         if ended and self.classes[job.session] != JobClass.HIGH:
             self.last_finish_ns = self.now_ns
         if all(job.ran[flight.lo : flight.hi]):
             self.streams[queue].popleft()
             self.obey(self.sched.finished(self.now_ns, flight.launch, flight.lo, flight.hi))
-        elif flight.told_to_stop:
+        elif stopped:
             self.streams[queue].popleft()
             lo = job.ran.index(0)
             self.obey(self.sched.preempted(self.now_ns, flight.launch, lo, flight.ran))

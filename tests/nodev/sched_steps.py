@@ -23,6 +23,9 @@ LIMITS = Limits(
     timeslice_ns=1000 * US,
     preemptible_depth=1,
     stops_permil_max=20,
+    best_effort_permil_min=0,
+    watchdog_times=0,  # its own tests have it on
+    watchdog_ns_min=300_000,
 )
 SHORT = Plan(PlanKind.WHOLE, whole_ns=10 * US)
 LONG = Plan(PlanKind.PREEMPTIBLE, whole_ns=5000 * US, stop_ns=20 * US)

@@ -96,7 +96,11 @@ def test_policies_are_the_cores() -> None:
 
 def test_defaults_are_the_cores() -> None:
     """tally.config is a leaf and cannot ask."""
-    assert config.Config().stops_percent_max * 10 == Limits.default().stops_permil_max
+    ours, cores = config.Config(), Limits.default()
+    assert ours.stops_percent_max * 10 == cores.stops_permil_max
+    assert ours.best_effort_min_percent * 10 == cores.best_effort_permil_min
+    assert ours.watchdog_times == cores.watchdog_times
+    assert ours.watchdog_seconds_min * 1e9 == cores.watchdog_ns_min
 
 
 def test_every_setting_has_help_and_a_sound_default() -> None:

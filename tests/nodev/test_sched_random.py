@@ -30,8 +30,12 @@ LIMITS = Limits(
     timeslice_ns=40_000,
     preemptible_depth=1,
     stops_permil_max=20,
+    best_effort_permil_min=0,
+    watchdog_times=5,
+    watchdog_ns_min=300_000,
 )
 
+floors = st.sampled_from([0, 100, 1000])
 permils = st.sampled_from([0, 20, 1000])
 
 plans = st.one_of(
@@ -66,9 +70,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         depth=st.integers(1, 3),
         room=st.sampled_from([8, 64]),
         permil=permils,
+        floor=floors,
     )
-    def begin(self, policy: str, depth: int, room: int, permil: int) -> None:
-        limits = replace(LIMITS, preemptible_depth=depth, stops_permil_max=permil)
+    def begin(self, policy: str, depth: int, room: int, permil: int, floor: int) -> None:
+        limits = replace(
+            LIMITS, preemptible_depth=depth, stops_permil_max=permil, best_effort_permil_min=floor
+        )
         self.device = Device(policy, limits, room=room)
         self.next_launch = 0
 
@@ -93,8 +100,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         blocks=st.integers(1, 20),
         plan=plans,
         repeat=st.integers(1, 4),
+        waits=st.booleans(),
     )
-    def launch(self, pick: int, stream: int, blocks: int, plan: Plan, repeat: int) -> None:
+    def launch(
+        self, pick: int, stream: int, blocks: int, plan: Plan, repeat: int, waits: bool = False
+    ) -> None:
+        """waits: once the launch was told to stop, only a rescue lets it end."""
         sessions = self.sessions()
         session = sessions[pick % len(sessions)]
         for _ in range(repeat):
@@ -102,6 +113,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 launch = self.next_launch % 1024
                 self.next_launch += 1
                 self.device.submit(session, session * 3 + stream, launch, blocks, plan)
+                self.device.jobs[launch].waits = waits
 
     @precondition(lambda self: JobClass.HIGH in map(self.device.classes.get, self.sessions()))
     @rule(
@@ -161,10 +173,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         hysteresis_ns=st.sampled_from([0, 20_000, 700_000]),
         gap_wait_ns_max=st.sampled_from([0, 100_000, 10_000_000]),
         permil=permils,
+        floor=floors,
     )
-    def set_limits(self, hysteresis_ns: int, gap_wait_ns_max: int, permil: int) -> None:
+    def set_limits(self, hysteresis_ns: int, gap_wait_ns_max: int, permil: int, floor: int) -> None:
         words = {"hysteresis_ns": hysteresis_ns, "gap_wait_ns_max": gap_wait_ns_max}
-        self.device.set_limits(replace(self.device.limits, **words, stops_permil_max=permil))
+        words |= {"stops_permil_max": permil, "best_effort_permil_min": floor}
+        self.device.set_limits(replace(self.device.limits, **words))
 
     @rule(policy=st.sampled_from(list(policies())))
     def set_policy(self, policy: str) -> None:

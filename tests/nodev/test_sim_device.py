@@ -145,7 +145,7 @@ def test_the_schedule_stays_valid(
     """Scheduler and device agree at every event, whatever the kernels."""
     base = busy_scenario(seed)
     kernels = [Kernel("k", blocks, 1, ns) for blocks, ns in shape]
-    limits = Limits(31_600, 0, 20_000, 200_000, 500_000, 300_000, depth, 20)
+    limits = Limits(31_600, 0, 20_000, 200_000, 500_000, 300_000, depth, 20, 0, 50, 10**9)
     result = simulate(
         Scenario(kernels, base.clients, base.device), policy, 0.05, limits=limits, check=True
     )

@@ -33,6 +33,9 @@ struct tally_sched_limits {
     uint64_t timeslice_ns;
     uint32_t preemptible_depth;
     uint32_t stops_permil_max;
+    uint32_t best_effort_permil_min;
+    uint32_t watchdog_times;
+    uint64_t watchdog_ns_min;
 };
 
 struct tally_sched_config {
@@ -83,6 +86,7 @@ enum tally_sched_instruction_type {
     TALLY_SCHED_DROPPED = 4,
     TALLY_SCHED_CLOSED = 5,
     TALLY_SCHED_SET_TIMER = 6,
+    TALLY_SCHED_RESCUE = 7,
 };
 
 enum tally_sched_start_flag {
@@ -112,6 +116,7 @@ struct tally_sched_stats {
     uint64_t turnaround_estimated_ns;
     uint64_t turnaround_error_ns;
     uint64_t oversized;
+    uint64_t rescues;
 };
 
 struct tally_sched_session_stats {

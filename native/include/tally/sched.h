@@ -60,6 +60,11 @@ struct tally_sched_limits {
                                    not begin, and program order holds. */
     uint32_t stops_permil_max;  /* what stops of work that starts in short gaps may cost high, in thousandths
                                    of its time: busy, and these gaps. Longer gaps are always used */
+    uint32_t best_effort_permil_min; /* tally, kernel: of the time, best-effort work has this share with the device,
+                                        in thousandths, also while high is busy without a pause; 0: none */
+    uint32_t watchdog_times;         /* a launch that was told to stop is rescued after so many times its estimate,
+                                        in time without high work; 0: never */
+    uint64_t watchdog_ns_min;        /* and not before that long */
 };
 
 struct tally_sched_config {
@@ -115,6 +120,9 @@ enum tally_sched_instruction_type {
     TALLY_SCHED_DROPPED = 4,   /* launch: gone with its session or by FAILED */
     TALLY_SCHED_CLOSED = 5,    /* session: nothing of it is left */
     TALLY_SCHED_SET_TIMER = 6, /* time_ns, earlier than the one armed before, if any: replaces it */
+    TALLY_SCHED_RESCUE = 7,    /* launch, told to stop by PREEMPT: its blocks wait for such as have not begun.
+                                  Start those beside it at once, unstoppable; FINISHED follows when all have run,
+                                  or PREEMPTED, had it ended by then */
 };
 
 enum tally_sched_start_flag {
@@ -147,6 +155,7 @@ struct tally_sched_stats {
     uint64_t turnaround_estimated_ns;           /* sum of the estimates that belong to the histogram */
     uint64_t turnaround_error_ns;               /* sum of |measured - estimated| */
     uint64_t oversized;                         /* starts beyond the bound, alone */
+    uint64_t rescues;                           /* launches that did not stop by themselves */
 };
 
 struct tally_sched_session_stats {

@@ -1,0 +1,57 @@
+/* The watchdog over launches that were told to stop.
+ *
+ * Blocks that wait for one another can wait for one that read the flag and left: such a launch never ends by
+ * itself. The detector (scheduler/ptx/spin.py) keeps most of these kernels from being stopped; one that it
+ * does not see is told by the time it takes. The owner then runs the blocks that have not begun beside those
+ * that wait, and never stops the kernel again.
+ *
+ * What is told to stop and has begun does not need the device for more than its estimate; but blocks that only
+ * have to read the flag wait behind high's. So time counts only while the device has no high work. */
+#include "state.h"
+
+static bool device_is_clear(const struct tally_sched *s) {
+    const struct class_sums *high = &s->sums[TALLY_SCHED_HIGH];
+    /* Where high goes at once, what is outstanding is with the device. */
+    return tally_sched_high_at_once(s) ? high->outstanding == 0 : high->starts == 0;
+}
+
+void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns) {
+    if (now_ns > s->now_ns && device_is_clear(s)) s->clear_ns += now_ns - s->now_ns;
+}
+
+/* How long a launch that was told to stop may take. */
+static uint64_t patience(const struct tally_sched *s, const struct launch *launch) {
+    const struct tally_sched_plan *plan = &launch->plan;
+    uint64_t estimate_ns = plan->stop_ns ? plan->stop_ns : plan->whole_ns ? plan->whole_ns : tally_sched_bound(s);
+    unsigned __int128 most_ns = (unsigned __int128)estimate_ns * s->limits.watchdog_times;
+    uint64_t least_ns = s->limits.watchdog_ns_min;
+    if (most_ns > TALLY_SCHED_NEVER / 4) return TALLY_SCHED_NEVER / 4;
+    return most_ns > least_ns ? (uint64_t)most_ns : least_ns;
+}
+
+static void rescue(struct tally_sched *s, uint32_t index) {
+    struct launch *launch = &s->launches[index];
+    struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_RESCUE);
+    out->launch = index;
+    out->session = launch->session;
+    launch->rescued = true;
+    s->stats.rescues++;
+}
+
+void tally_sched_watch(struct tally_sched *s) {
+    if (s->limits.watchdog_times == 0) return;
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        struct launch *launch = &s->launches[at];
+        if (!launch->preempting || launch->rescued) continue;
+        if (!launch->watched || launch->prev != NONE) launch->told_ns = s->clear_ns;
+        launch->watched = true;
+        if (launch->prev != NONE) continue; /* it has not begun */
+        uint64_t took_ns = s->clear_ns - launch->told_ns, patience_ns = patience(s, launch);
+        if (took_ns >= patience_ns) {
+            if (tally_sched_out_full(s)) return;
+            rescue(s, at);
+        } else if (device_is_clear(s)) {
+            tally_sched_wish(s, s->now_ns + (patience_ns - took_ns));
+        }
+    }
+}
