@@ -27,7 +27,7 @@ from tally.client import paths
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
-from . import descriptors
+from . import cpus, descriptors
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import install, interrupt, refusals
@@ -292,7 +292,7 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         device=options.index,
         soft=soft,
         soft_devices=options.index + 1 if soft else 0,
-        soft_workers=options.soft_workers,
+        soft_workers=options.soft_workers or cpus.soft_workers(cpus.available()),
         soft_memory_bytes=options.soft_memory_bytes,
         soft_dry=options.soft_dry,
         connect_seconds_max=options.connect_seconds_max,

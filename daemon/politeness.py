@@ -9,14 +9,13 @@ why real-time priorities are not among the ways.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tally.client.politeness import autogroup_enabled
 from tally.errors import ConfigError
 
-from . import cpu_groups, runtime
+from . import cpu_groups, cpus, runtime
 from .cpu_groups import BEST_EFFORT, Groups, UnusableError
 
 log = logging.getLogger("tallyd.cpu")
@@ -97,5 +96,4 @@ def _groups() -> Groups:
     home = hierarchy.folder_of("self")
     if home is None:
         raise UnusableError("tallyd's own control group is not visible in this namespace")
-    cpus = len(os.sched_getaffinity(0))
-    return Groups(hierarchy, home, runtime.instance_id(0), cpus)
+    return Groups(hierarchy, home, runtime.instance_id(0), cpus.available())

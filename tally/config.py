@@ -256,7 +256,10 @@ class Config:
         between(1, 3600),
     )
     soft_workers: int = setting(
-        0, "Threads that play a software GPU's multiprocessors; 0: one per CPU.", between(0, 1024)
+        0,
+        "Threads that play a software GPU's multiprocessors; 0: one less than the CPUs that tallyd "
+        "may use, so that one is left to programs, but at least one.",
+        between(0, 1024),
     )
     soft_memory_bytes: int = setting(
         0, "Memory of a software GPU in bytes; 0: a quarter of the machine's.", between(0, 2**46)

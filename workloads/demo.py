@@ -2,18 +2,19 @@
 
 Starts a tallyd of its own, trains a digit classifier, serves it under Poisson arrivals, first alone
 and then beside a trainer that takes all it can get: without scheduling (policy fifo, in a second
-tallyd) and with Tally's. Ends with a table and a plot.
+tallyd) and with Tally's. Ends with a table, a verdict and a plot.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,16 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tally import render
 from tally.errors import TallyError
+from tally.workloads.demo_report import Scenario, checks, plot, show, verdict
 from tally.workloads.local import LocalDaemon
 
 WARM_SECONDS_MAX = 90.0
-TRAINER_BATCH = 1024  # long kernels, as trainers have them; the service answers one image at a time
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """The service's measurements, and what the trainer did meanwhile."""
-
-    title: str
-    service: dict[str, Any]
-    trainer_steps_per_second: float | None
+STEPS, QUICK_STEPS = 250, 100  # of the training whose result is served
+SECONDS, QUICK_SECONDS = 15.0, 4.0  # of load in each scenario
+UNORDERED = ("--policy", "fifo", "--cpu-politeness", "policy")
+REQUESTS_MIN = 250  # fewer say little about a 99th percentile
+TRAINER_BATCH = 2048  # long kernels, as trainers have them; the service answers one image at a time
 
 
 @dataclass(frozen=True)
@@ -52,22 +48,37 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="tallyd's device: auto, cuda, soft")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for results")
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default 20)")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of load in each scenario")
-    parser.add_argument("--quick", action="store_true", help="a few seconds of everything")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="of load in each scenario (default 15)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few seconds of everything: about 40 s on two CPUs in place of two minutes",
+    )
     return parser.parse_args(argv)
 
 
 class Demo:
     """Runs the programs of the demo as a user would: each is one `tally run`."""
 
-    def __init__(self, daemon: LocalDaemon, plan: Plan, out: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        daemon: LocalDaemon,
+        plan: Plan,
+        out: Path,
+        progress: Progress,
+        nice: int | None = None,
+    ) -> None:
+        """nice: of all programs, in place of what Tally gives each by its class."""
         self.daemon, self.plan, self.out, self.progress = daemon, plan, out, progress
+        self.nice = nice
         self.weights = out / "digits.safetensors"
 
     def start(self, module: str, *flags: str, job_class: str, name: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-P", "-u", "-m", f"tally.workloads.{module}", *flags]
         return subprocess.Popen(
-            self.daemon.command(*argv, job_class=job_class, name=name),
+            self.daemon.command(*argv, job_class=job_class, name=name, nice=self.nice),
             env=self.daemon.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -135,7 +146,7 @@ class Demo:
         self.progress.update(task, completed=self.plan.seconds, detail=words)
         return outcome
 
-    def together(self, title: str, policy: str) -> Scenario:
+    def together(self, policy: str) -> Scenario:
         """The service beside a trainer that is well under way when the first request comes."""
         trainer = Trainer(
             self.start(
@@ -147,10 +158,10 @@ class Demo:
         )
         try:
             trainer.wait_until_running()
-            service = self.serve(f"the service {title}", f"{policy}.json")
+            service = self.serve(f"the service beside it, {policy}", f"{policy}.json")
         finally:
             rate = trainer.stop(service_seconds=self.plan.seconds)
-        return Scenario(title, service, rate)
+        return Scenario(policy, service, rate)
 
 
 class Trainer:
@@ -191,80 +202,23 @@ class Trainer:
         return (last - first) / (t1 - t0)
 
 
-def show(scenarios: list[Scenario], trainer_alone: float, console: Console) -> None:
-    """In a table that fits into 80 columns."""
-    columns = ("SERVICE", "p50 ms", "p95 ms", "p99 ms", "ANSWERS/s", "RIGHT", "STEPS/s")
-    table = render.table(columns, right=columns[1:])
-    for scenario in scenarios:
-        latency, steps = scenario.service["latency"], scenario.trainer_steps_per_second
-        table.add_row(
-            scenario.title,
-            *(f"{latency[key]:.1f}" for key in ("p50", "p95", "p99")),
-            f"{scenario.service['throughput_per_second']:.1f}",
-            f"{scenario.service['accuracy']:.1%}",
-            "" if steps is None else f"{steps:.1f}",
+def notes(options: argparse.Namespace, load: float) -> list[str]:
+    """What takes weight from the figures."""
+    found = []
+    if options.quick or options.rate * options.seconds < REQUESTS_MIN:
+        found.append("A short run: a p99 of so few requests is about their maximum.")
+    if load > 1.0:
+        found.append(
+            f"The machine was busy when this began (load {load:.1f}): on softgpu what else it does "
+            "shows in the figures."
         )
-    table.add_row("(trainer alone)", "", "", "", "", "", f"{trainer_alone:.1f}")
-    count = scenarios[0].service["latency"]["count"]
-    console.print(f"\nThe service's latency, from arrival to answer, of {count} requests each:\n")
-    console.print(table)
-    console.print("\nSTEPS/s are the trainer's. In short:\n")
-    for line in in_words(scenarios, trainer_alone):
-        console.print(line)
-    console.print("")
-
-
-def in_words(scenarios: list[Scenario], trainer_alone: float) -> list[str]:
-    """What the service and the trainer have left of what they do alone."""
-    alone = scenarios[0].service["latency"]["p99"]
-    lines = []
-    for scenario in scenarios[1:]:
-        times = scenario.service["latency"]["p99"] / alone
-        share = (scenario.trainer_steps_per_second or 0.0) / trainer_alone
-        lines.append(
-            f"{scenario.title}: p99 {times:.2f} times alone's, trainer at {share:.0%} of its speed"
-        )
-    return lines
-
-
-def plot(scenarios: list[Scenario], device: str, path: Path) -> None:
-    """Latencies over time, and their distribution."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import numpy as np
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    colors = ("tab:blue", "tab:red", "tab:green")
-    for scenario, color in zip(scenarios, colors, strict=False):
-        service = scenario.service
-        latency = np.asarray(service["latency_ms"])
-        arrival = np.asarray(service["arrival_ms"]) / 1e3
-        p99 = service["latency"]["p99"]
-        left.plot(arrival, latency, ".", ms=4, alpha=0.6, color=color)
-        order = np.sort(latency)
-        label = f"{scenario.title}: p99 {p99:.1f} ms"
-        right.plot(order, np.arange(1, len(order) + 1) / len(order), color=color, label=label)
-        right.axvline(p99, color=color, ls=":", lw=1)
-    left.set(xlabel="arrival (s)", ylabel="latency (ms)", yscale="log", title="every request")
-    right.set(xlabel="latency (ms), dotted: p99", ylabel="share of requests that took at most this")
-    right.set(xscale="log", ylim=(0, 1.02), title="distribution")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    for axis in (left.yaxis, right.xaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.suptitle(f"A digit classifier served under Tally, on {device}")
-    figure.savefig(path, dpi=120)
+    return found
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    seconds = 3.0 if options.quick else options.seconds
-    plan = Plan(100 if options.quick else 250, seconds, options.rate)
+    seconds = QUICK_SECONDS if options.quick else options.seconds
+    plan = Plan(QUICK_STEPS if options.quick else STEPS, seconds, options.rate)
+    load = os.getloadavg()[0]
     options.out.mkdir(parents=True, exist_ok=True)
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
@@ -277,33 +231,30 @@ def run(options: argparse.Namespace, console: Console) -> None:
         with LocalDaemon("--policy", "tally", device=options.device) as daemon:
             with daemon.client() as client:
                 device = str(client.stats()["devices"][0]["name"])
-            console.print(Panel(f"tallyd runs on [bold]{device}[/]", expand=False))
+                cpu = str(client.doctor()["cpu"]["text"])
+            console.print(Panel(f"tallyd runs on [bold]{device}[/]\nCPU: {cpu}", expand=False))
             demo = Demo(daemon, plan, options.out, progress)
             trained = demo.train()
             alone = Scenario("alone", demo.serve("the service alone", "alone.json"), None)
-            scheduled = demo.together("beside a trainer, tally", "tally")
+            scheduled = demo.together("tally")
         # A device has one tallyd at a time: the other policy's starts when this one has ended.
-        with LocalDaemon("--policy", "fifo", device=options.device) as daemon:
-            demo = Demo(daemon, plan, options.out, progress)
-            unscheduled = demo.together("beside a trainer, fifo", "fifo")
+        # Under it nothing is ordered, neither launches on the device nor programs on the CPU.
+        with LocalDaemon(*UNORDERED, device=options.device) as daemon:
+            demo = Demo(daemon, plan, options.out, progress, nice=0)
+            unscheduled = demo.together("fifo")
     scenarios = [alone, unscheduled, scheduled]
-    show(scenarios, trained["steps_per_second"], console)
+    show(scenarios, trained["steps_per_second"], notes(options, load), console)
     plot(scenarios, device, options.out / "demo.png")
+    parts = checks(*scenarios)
     summary = {
         "device": device,
+        "cpu": cpu,
+        "load_at_start": load,
         "trainer_alone_steps_per_second": trained["steps_per_second"],
         "test_accuracy": trained["test_accuracy"],
-        "scenarios": [
-            {
-                "title": s.title,
-                "latency_ms": s.service["latency"],
-                "service_ms": s.service["service"],
-                "throughput_per_second": s.service["throughput_per_second"],
-                "accuracy": s.service["accuracy"],
-                "trainer_steps_per_second": s.trainer_steps_per_second,
-            }
-            for s in scenarios
-        ],
+        "verdict": verdict(parts),
+        "checks": [asdict(part) | {"holds": part.holds} for part in parts],
+        "scenarios": [scenario.as_dict() for scenario in scenarios],
     }
     (options.out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
     console.print(f"plot: {options.out / 'demo.png'}    numbers: {options.out / 'demo.json'}")

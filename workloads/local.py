@@ -87,12 +87,18 @@ class LocalDaemon:
         return tally.client.connect(self.runtime_dir)
 
     def command(
-        self, *argv: str | Path, job_class: str = "", name: str = "", weight: int = 1
+        self,
+        *argv: str | Path,
+        job_class: str = "",
+        name: str = "",
+        weight: int = 1,
+        nice: int | None = None,
     ) -> list[str]:
         """The `tally run` command line for a program; run it with `env`."""
         flags = ["--class", job_class] if job_class else []
         flags += ["--name", name] if name else []
         flags += ["--weight", str(weight)] if weight != 1 else []
+        flags += [] if nice is None else ["--nice", str(nice)]
         return [script("tally"), "run", *flags, "--", *(str(arg) for arg in argv)]
 
     def close(self) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Waking from sleep is late by up to a scheduler tick; the last stretch before an arrival is spun.
 SPIN_SECONDS = 0.0005
+WARM_CALLS = 20
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def make_classifier(
         answer: npt.NDArray[np.int64] = forward(Tensor(images).realize()).numpy().argmax(axis=1)
         return answer
 
-    for _ in range(5):  # the JIT captures in the second call; the rest settles allocators
+    # The JIT captures in the second call; the rest settles allocators, caches and the scheduler's
+    # plans, so that the first requests are like the others.
+    for _ in range(WARM_CALLS):
         classify(np.zeros((options.batch, digits.PIXELS), dtype=np.float32))
     return classify
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from support import hostile
 
 from tally.client import protocol
-from tally.workloads import backend, demo, serve_digits
+from tally.workloads import backend, serve_digits
 from tally.workloads.bench import __main__ as bench
 from tally.workloads.bench.result import Figure, Spread, compare
 from tally.workloads.latency import summarize
@@ -64,21 +64,6 @@ def shown(show: Callable[[Console], None]) -> list[str]:
     show(console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
-
-
-def test_the_demos_table_fits_a_terminal() -> None:
-    latency = {"p50": 1234.5, "p95": 1234.5, "p99": 12345.6, "count": 301}
-    service = {"latency": latency, "throughput_per_second": 100.0, "accuracy": 1.0}
-    title = "beside a trainer, tally"
-    alone = demo.Scenario("alone", {**service, "latency": {**latency, "p99": 98.7}}, None)
-    both = [alone, demo.Scenario(title, service, 1000.0)]
-    lines = shown(lambda console: demo.show(both, 2e3, console))
-    assert f"{title}: p99 125.08 times alone's, trainer at 50% of its speed" in lines
-    assert not any("…" in line for line in lines)
-    header = next(line for line in lines if line.startswith("SERVICE"))
-    assert " ".join(header.split()) == "SERVICE p50 ms p95 ms p99 ms ANSWERS/s RIGHT STEPS/s"
-    row = next(line for line in lines if line.startswith(title))
-    assert " ".join(row.split()).endswith("tally 1234.5 1234.5 12345.6 100.0 100.0% 1000.0")
 
 
 def test_the_benchmarks_table_fits_a_terminal() -> None:

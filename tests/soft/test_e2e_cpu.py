@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from support.daemon import Daemon
+from support.toolchain import Builder
 
-from tally.daemon import cpu_groups
+from tally.daemon import cpu_groups, cpus
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -111,3 +112,13 @@ def test_executors_are_in_tallyds_session() -> None:
         (executor,) = daemon.executor_pids()
         assert os.getsid(executor) == os.getsid(daemon.process.pid)
         assert os.getpgid(executor) != os.getpgid(daemon.process.pid)  # Ctrl-C is for tallyd
+
+
+def test_softgpu_leaves_a_cpu(builder: Builder) -> None:
+    builder.start("vector_add")
+    with Daemon() as daemon:
+        assert daemon.ok(builder.get("vector_add")) == "ok\n"
+        (executor,) = daemon.executor_pids()
+        names = [path.read_text() for path in Path(f"/proc/{executor}/task").glob("*/comm")]
+        workers = sum(name.startswith("soft-sm-") for name in names)
+        assert workers == cpus.soft_workers(cpus.available())

@@ -40,6 +40,8 @@ def test_demo(tmp_path: Path) -> None:
     for scenario in together:
         assert scenario["latency_ms"]["count"] == alone["latency_ms"]["count"] > 20
         assert scenario["trainer_steps_per_second"] > 0
+    assert f"What Tally promises is {result['verdict']}:" in out
+    assert "A short run" in out
     assert min(scenario["accuracy"] for scenario in result["scenarios"]) > 0.8
     assert (tmp_path / "demo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
