@@ -54,7 +54,7 @@ class Handler(Protocol):
     async def open(self, peer: Peer, request: protocol.Open) -> bytes:
         """A session's first use of a device; the payload of the reply."""
 
-    def unsupported(self, peer: Peer, report: protocol.Unsupported) -> None:
+    async def unsupported(self, peer: Peer, report: protocol.Unsupported) -> bytes:
         """A program called something that Tally does not support."""
 
     async def request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
@@ -118,18 +118,16 @@ class ControlServer:
         try:
             answer = self._dispatch(header, peer, frames[2:])
         except ControlError as error:
-            if header.type != Type.UNSUPPORTED:
-                await self._reply(identity, header, error.status, str(error).encode())
+            await self._reply(identity, header, error.status, str(error).encode())
             return
-        if answer is not None:
-            task = asyncio.get_running_loop().create_task(self._answer(identity, header, answer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.get_running_loop().create_task(self._answer(identity, header, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _dispatch(
         self, header: Header, peer: Peer | None, frames: list[zmq.Frame]
-    ) -> Callable[[], Awaitable[bytes]] | None:
-        """What makes the reply's payload, or None for a one-way message."""
+    ) -> Callable[[], Awaitable[bytes]]:
+        """What makes the reply's payload."""
         if header.version != protocol.VERSION:
             raise ControlError(Status.BAD_VERSION, _version_text(header.version))
         if peer is None or not self._handler.allows(peer):
@@ -151,8 +149,8 @@ class ControlServer:
                 request = protocol.unpack_open(payload)
                 return lambda: handler.open(peer, request)
             if header.type == Type.UNSUPPORTED:
-                handler.unsupported(peer, protocol.unpack_unsupported(payload))
-                return None
+                report = protocol.unpack_unsupported(payload)
+                return lambda: handler.unsupported(peer, report)
             if header.type == Type.REQUEST:
                 fields = _parse_request(payload)
                 return lambda: self._answer_json(peer, fields)

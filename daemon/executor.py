@@ -223,6 +223,8 @@ class Executor:
             log.debug("session %d closed: %s", event.session, event.reason)
             message |= {"reason": event.reason, "stats": event.stats}
             self._recorder.closed(event.session)
+        elif event.kind == "notice":
+            message |= {"text": event.reason}
         else:
             log.warning("session %d: %s", event.session, event.reason)
             message |= {"event": "fault", "error": event.error, "detail": event.reason}

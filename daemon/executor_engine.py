@@ -63,7 +63,7 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
-    """Something that happened without being asked for: `kind` is closed, fault or lost."""
+    """Something that happened without being asked for: `kind` is closed, fault, lost or notice."""
 
     kind: str
     session: int
@@ -76,6 +76,7 @@ _KINDS = {
     lib.TALLY_ENGINE_CLOSED: "closed",
     lib.TALLY_ENGINE_FAULT: "fault",
     lib.TALLY_ENGINE_LOST: "lost",
+    lib.TALLY_ENGINE_NOTICE: "notice",
 }
 
 

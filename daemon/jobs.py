@@ -13,6 +13,7 @@ from typing import Any
 from . import job_stats
 
 JOBS_MAX = 4096  # running at a time
+NOTICES_MAX = 64  # different ones per job
 SYMBOLS_MAX = 1024  # distinct unsupported symbols per job; the driver API has about 700
 
 
@@ -56,6 +57,9 @@ class Job:
     sessions: dict[int, Session] = field(default_factory=dict)
     closed_stats: dict[str, Any] = field(default_factory=job_stats.empty)
     closed_unsupported: dict[str, int] = field(default_factory=dict)
+    notices: dict[str, int] = field(
+        default_factory=dict
+    )  # what its user was told: sessions, by text
 
     @property
     def running(self) -> bool:
@@ -73,6 +77,11 @@ class Job:
         """Of all sessions there ever were."""
         live = [latest for session in self.sessions.values() for latest in session.devices.values()]
         return job_stats.merge([self.closed_stats, *live])
+
+    def note(self, notice: str) -> None:
+        """One of its sessions was told this."""
+        if notice in self.notices or len(self.notices) < NOTICES_MAX:
+            self.notices[notice] = self.notices.get(notice, 0) + 1
 
     def unsupported(self) -> dict[str, int]:
         """Unsupported calls by symbol, most frequent first."""

@@ -180,9 +180,9 @@ class Supervisor:
         """To the sessions."""
         return await self.sessions.open(peer, request)
 
-    def unsupported(self, peer: Peer, report: protocol.Unsupported) -> None:
+    async def unsupported(self, peer: Peer, report: protocol.Unsupported) -> bytes:
         """To the sessions."""
-        self.sessions.unsupported(peer, report)
+        return await self.sessions.unsupported(peer, report)
 
     async def request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         """To the command line's requests."""

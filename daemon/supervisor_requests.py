@@ -23,6 +23,7 @@ from tally.client.records import (
 from tally.config import POLICIES
 
 from .control import ControlError, Peer
+from .jobs import Job
 from .politeness import IN_GROUP
 from .processes import ProcessTable
 from .supervisor_child import ExecutorChild, ExecutorUnavailableError
@@ -141,7 +142,8 @@ class Requests:
         supervisor = self._supervisor
         total: dict[str, int] = {}
         counts = dict.fromkeys(("modules", "rewrites_refused", "rewrites_impossible"), 0)
-        for job in supervisor.sessions.table.jobs.values():
+        jobs = sorted(supervisor.sessions.table.jobs.values(), key=lambda job: job.started_s)
+        for job in jobs:
             if job.job_class == "best-effort":  # high jobs' kernels run as they are
                 counters = job.stats()["counters"]
                 for name in counts:
@@ -158,6 +160,8 @@ class Requests:
             "devices": [self._device(child) for child in supervisor.children],
             "cpu": supervisor.politeness.to_json() | {"outside": self._outside_cpu_groups()},
             **counts,
+            "dry": supervisor.config.soft_dry,
+            "jobs": [_doctor_job(job) for job in jobs],
             "rewrites": await self._rewrites() if _is_owner(peer) else None,
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
         }
@@ -243,6 +247,22 @@ class Requests:
         if self._drain is None:
             self._drain = asyncio.get_running_loop().create_task(self._supervisor.drain())
         return {"sessions": len(self._supervisor.sessions.table.sessions)}
+
+
+STOPPING = ("launches", "launches_stoppable", "scheduled_ns", "stoppable_ns")
+
+
+def _doctor_job(job: Job) -> dict[str, Any]:
+    """How much of the job can be stopped for a service, and what its user was told."""
+    counters = job.stats()["counters"]
+    return {
+        "id": job.id,
+        "name": job.name,
+        "class": job.job_class,
+        "state": job.state,
+        **{name: counters.get(name, 0) for name in STOPPING},
+        "notices": job.notices,
+    }
 
 
 def _is_owner(peer: Peer) -> bool:

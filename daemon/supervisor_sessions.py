@@ -22,7 +22,8 @@ log = logging.getLogger("tallyd.sessions")
 
 DESCRIPTORS_PER_SESSION = 4  # its connection, its watch, those of its job
 
-SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,94}")
+# A function's name, perhaps with what is wrong with its argument, or a slot of a private table.
+SYMBOL = re.compile(r"[A-Za-z_][ -~]{0,94}")
 
 
 class Sessions:
@@ -182,7 +183,7 @@ class Sessions:
             text = str(error) or "the executor does not answer"
             raise ControlError(Status.UNAVAILABLE, f"device {request.device}: {text}") from None
 
-    def unsupported(self, peer: Peer, report: protocol.Unsupported) -> None:
+    async def unsupported(self, peer: Peer, report: protocol.Unsupported) -> bytes:
         """Remember the process's count so far."""
         if not SYMBOL.fullmatch(report.symbol):
             raise ControlError(Status.BAD_MESSAGE, "not a symbol's name")
@@ -191,6 +192,7 @@ class Sessions:
             if session.pid == peer.pid and (report.symbol in counts or len(counts) < SYMBOLS_MAX):
                 counts[report.symbol] = report.calls
                 break
+        return b""
 
     # ---- ends -----------------------------------------------------------------------------------
 
@@ -226,7 +228,7 @@ class Sessions:
             self._close(session)
 
     def executor_event(self, index: int, event: Mapping[str, Any]) -> None:
-        """closed, fault or stats, from the executor of device index."""
+        """closed, fault, notice or stats, from the executor of device index."""
         kind = event.get("event")
         if kind == "stats":
             self.update_stats(index, event.get("sessions", {}))
@@ -240,6 +242,9 @@ class Sessions:
             if event.get("lost"):  # the device's context is gone for every session
                 text = f"session {session.id} of {where}: {event.get('detail', '')}"
                 self._children[index].blame(text)
+        elif kind == "notice":
+            log.info("%s: %s", where, event.get("text", ""))
+            session.job.note(str(event.get("text", "")))
         elif kind == "closed":
             log.debug("%s: session %d closed: %s", where, session.id, event.get("reason", ""))
             self._device_closed(session, index, event.get("stats"))

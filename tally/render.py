@@ -12,6 +12,7 @@ from rich.text import Text
 
 GAP = 2  # columns of characters between a table's columns
 PIPE_WIDTH = 1 << 20
+WRAPPED_WIDTH = 100  # of tables with texts that take several lines: wider is hard to read
 CUT = 16  # characters that a text keeps at least
 
 
@@ -70,7 +71,8 @@ def table(
 class Table:
     """A table without lines, whose figures are never cut off.
 
-    Where a terminal is too narrow, columns named in `wrap` take several lines. With `keys`, the
+    Where a terminal is too narrow, and beyond 100 columns in any case, columns named in `wrap` take
+    several lines. With `keys`, the
     table comes in parts instead, each of which begins with the key columns; columns in `glued`
     stay with the one before them, and texts of those in `cut` may end early.
     """
@@ -95,11 +97,11 @@ class Table:
         self._rows.append([Text.from_markup(cell) for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = options.max_width
+        width = min(options.max_width, WRAPPED_WIDTH) if self._wrap else options.max_width
         if self._width(self._columns, 0) <= width:
             yield from self._lines(self._columns, 0)
         elif not self._keys:
-            yield self._wrapped()
+            yield self._wrapped(width)
         else:
             for index, names in enumerate(self._parts(width)):
                 if index:
@@ -152,8 +154,10 @@ class Table:
             line.rstrip()
             yield line
 
-    def _wrapped(self) -> RichTable:
-        result = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, GAP // 2))
+    def _wrapped(self, width: int) -> RichTable:
+        result = RichTable(
+            box=None, pad_edge=False, header_style="bold", padding=(0, GAP // 2), width=width
+        )
         for name in self._columns:
             justify: Literal["left", "right"] = "right" if name in self._right else "left"
             wrap = name in self._wrap

@@ -22,6 +22,7 @@ static const struct entry soft_entries[] = {
     SOFT(tenant_stop, "softgpuTenantStop"),
     SOFT(tenant_destroy, "softgpuTenantDestroy"),
     SOFT(tenant_region, "softgpuTenantRegion"),
+    SOFT(tenant_fault, "softgpuTenantFault"),
 };
 
 /* Without these no session can be served; what is not named here is checked where it is used. */

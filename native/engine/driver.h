@@ -22,6 +22,7 @@ struct driver_soft {
     CUresult (*tenant_stop)(uint32_t tenant);
     CUresult (*tenant_destroy)(uint32_t tenant);
     CUresult (*tenant_region)(uint32_t tenant, uint64_t *base, uint64_t *bytes);
+    CUresult (*tenant_fault)(uint32_t tenant, char *text, size_t bytes);
 };
 
 struct driver {

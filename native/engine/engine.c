@@ -90,7 +90,7 @@ void engine_stream_priorities(const struct tally_engine *engine, int *least, int
 
 /* Under the lock. Short of memory, the event is lost; the session is found closed all the same. */
 static void post(struct tally_engine *engine, struct session *session, uint32_t type, CUresult error,
-                 struct session *closed)
+                 struct session *closed, const char *text)
 {
     struct queued_event *queued = calloc(1, sizeof *queued);
     if (!queued)
@@ -99,10 +99,7 @@ static void post(struct tally_engine *engine, struct session *session, uint32_t 
     queued->event.type = type;
     queued->event.error = (int32_t)error;
     queued->event.session = session->config.session;
-    if (type == TALLY_ENGINE_CLOSED)
-        memcpy(queued->event.reason, session->reason, sizeof queued->event.reason);
-    else
-        driver_error_text(&engine->driver, error, queued->event.reason, sizeof queued->event.reason);
+    snprintf(queued->event.reason, sizeof queued->event.reason, "%s", text);
     tally_stats_read(&session->stats, &queued->event.stats);
     if (engine->last)
         engine->last->next = queued;
@@ -140,12 +137,20 @@ void engine_closed(struct session *session)
 {
     struct tally_engine *engine = session->engine;
     pthread_mutex_lock(&engine->lock);
-    post(engine, session, TALLY_ENGINE_CLOSED, CUDA_SUCCESS, session);
+    post(engine, session, TALLY_ENGINE_CLOSED, CUDA_SUCCESS, session, session->reason);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void engine_notice(struct session *session, const char *text)
+{
+    struct tally_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
+    post(engine, session, TALLY_ENGINE_NOTICE, CUDA_SUCCESS, NULL, text);
     pthread_mutex_unlock(&engine->lock);
 }
 
 /* A real device's context is gone for everybody: all sessions are told, the process must be replaced. */
-static void spread(struct tally_engine *engine, struct session *culprit, CUresult error)
+static void spread(struct tally_engine *engine, struct session *culprit, CUresult error, const char *text)
 {
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
         struct session *session = engine->sessions[i];
@@ -156,17 +161,17 @@ static void spread(struct tally_engine *engine, struct session *culprit, CUresul
         shared_store(session, &session->segment.page->sticky_error, (uint32_t)error);
     }
     if (!engine->lost)
-        post(engine, culprit, TALLY_ENGINE_LOST, error, NULL);
+        post(engine, culprit, TALLY_ENGINE_LOST, error, NULL, text);
     engine->lost = true;
 }
 
-void engine_fault(struct session *session, CUresult error)
+void engine_fault(struct session *session, CUresult error, const char *text)
 {
     struct tally_engine *engine = session->engine;
     pthread_mutex_lock(&engine->lock);
-    post(engine, session, TALLY_ENGINE_FAULT, error, NULL);
+    post(engine, session, TALLY_ENGINE_FAULT, error, NULL, text);
     if (!engine->driver.is_soft)
-        spread(engine, session, error);
+        spread(engine, session, error, text);
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -13,7 +13,7 @@
 #include "tally/plan.h"
 #include "tally/protocol.h"
 
-#define TALLY_REASON_BYTES 256u
+#define TALLY_REASON_BYTES 512u
 
 /* PTX with guarded and sub-grid forms of a module image's kernels (names end in TALLY_GUARDED_SUFFIX,
  * TALLY_SUBGRID_SUFFIX): where tally_rewrite_beside_fn says so, a module of these alone, else all of the
@@ -101,6 +101,7 @@ enum tally_engine_event_type {
     TALLY_ENGINE_CLOSED = 1, /* session is gone; reason, stats */
     TALLY_ENGINE_FAULT = 2,  /* session got a sticky error */
     TALLY_ENGINE_LOST = 3,   /* the context is poisoned for everybody: the process must be replaced */
+    TALLY_ENGINE_NOTICE = 4, /* the session's user is told something: reason */
 };
 
 struct tally_engine_event {

@@ -154,6 +154,11 @@ static void describe(struct launch *launch)
     launch->signature = hash;
 }
 
+bool launch_is_stoppable(const struct launch *launch)
+{
+    return !launch->session->config.high && (launch->abilities & TALLY_PLAN_CAN_GUARD);
+}
+
 void trace_untimed(const struct launch *launch)
 {
     trace_add(engine_trace(launch->session->engine), &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
@@ -190,8 +195,11 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
     }
     if (result == CUDA_SUCCESS && !scheduled && trace_is_on(trace))
         trace_untimed(launch);
-    if (result == CUDA_SUCCESS)
-        tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);
+    if (result != CUDA_SUCCESS)
+        return result;
+    tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);
+    if (launch_is_stoppable(launch))
+        tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES_STOPPABLE, 1);
     return result;
 }
 

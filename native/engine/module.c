@@ -11,6 +11,7 @@
 /* How long loading waits for rewritten forms: a small module's are there in a few milliseconds, and then its
  * very first launch can be stopped. */
 #define FORMS_WAIT_NS 50000000ull
+#define LOG_BYTES_MIN 1024u /* of the driver's log; the program may have asked for less, its user is told */
 
 void module_put(struct module *module)
 {
@@ -203,6 +204,16 @@ static bool load_is_sound(const struct tally_op_module_load *op, const struct ta
     }
 }
 
+/* The reason, in the driver's own words where it has any: the first line of its log. */
+static void tell_refused(struct session *session, CUresult result, const char *log)
+{
+    char error[64];
+    driver_error_text(session->driver, result, error, sizeof error);
+    size_t bytes = log ? strcspn(log, "\n") : 0;
+    session_tell(session, "a module cannot be loaded: %s%s%.*s", error, bytes ? ": " : "", (int)bytes,
+                 bytes ? log : "");
+}
+
 bool op_module_load(struct session *session, const struct message *message)
 {
     struct tally_op_module_load op;
@@ -212,17 +223,20 @@ bool op_module_load(struct session *session, const struct message *message)
         return false;
     /* Drivers want a buffer even where the caller has no room for a log. */
     size_t log_bytes = op.log_bytes < TALLY_LOG_BYTES_MAX ? op.log_bytes : TALLY_LOG_BYTES_MAX;
-    char *log = calloc(1, log_bytes + 16);
+    size_t room = log_bytes > LOG_BYTES_MIN ? log_bytes : LOG_BYTES_MIN;
+    char *log = calloc(1, room + 16);
     struct image *image = NULL;
     CUresult result = log ? find_image(session, &op, tail.at, &image) : CUDA_ERROR_OUT_OF_MEMORY;
     if (result == CUDA_SUCCESS)
-        result = load_image(session, image, op.module, log, log_bytes + 15);
+        result = load_image(session, image, op.module, log, room + 15);
     if (image)
         image_release(engine_images(session->engine), image);
     struct tally_reply_module_load reply = {0};
     reply.log_bytes = (uint32_t)(log && result != CUDA_SUCCESS ? strnlen(log, log_bytes) : 0);
-    if (result != CUDA_SUCCESS && (int)result != TALLY_RESULT_NEED_IMAGE)
+    if (result != CUDA_SUCCESS && (int)result != TALLY_RESULT_NEED_IMAGE) {
         tally_stats_add(&session->stats, TALLY_COUNT_ERRORS, 1);
+        tell_refused(session, result, log);
+    }
     session_note(session, result);
     session_reply(session, &op.op, result, &reply, sizeof reply, log, reply.log_bytes);
     free(log);

@@ -93,6 +93,36 @@ void session_output(struct session *session, int fd, const char *text, size_t by
         tally_stats_add(&session->stats, TALLY_COUNT_OUTPUT_LOST_BYTES, bytes - kept);
 }
 
+/* The program knows its kernel by the name without what rewriting appends. */
+static void cut_suffix(char *text, const char *suffix)
+{
+    char *at = strstr(text, suffix);
+    if (at)
+        memmove(at, at + strlen(suffix), strlen(at + strlen(suffix)) + 1);
+}
+
+/* softgpu knows which kernel it was. A GPU does not say. */
+static void explain_fault(struct session *session, CUresult result, char text[TALLY_REASON_BYTES])
+{
+    text[0] = 0;
+    if (session->tenant_made)
+        session->driver->soft.tenant_fault(session->tenant, text, TALLY_REASON_BYTES);
+    cut_suffix(text, TALLY_GUARDED_SUFFIX);
+    cut_suffix(text, TALLY_SUBGRID_SUFFIX);
+    if (!text[0])
+        driver_error_text(session->driver, result, text, TALLY_REASON_BYTES);
+}
+
+void session_flush(struct session *session)
+{
+    struct replies *replies = &session->replies;
+    if (!replies->output_waiting)
+        return;
+    pthread_mutex_lock(&replies->lock);
+    flush_output(session);
+    pthread_mutex_unlock(&replies->lock);
+}
+
 void session_note(struct session *session, CUresult result)
 {
     if (!driver_error_is_sticky(result) || session->ending)
@@ -100,10 +130,13 @@ void session_note(struct session *session, CUresult result)
     int well = CUDA_SUCCESS;
     if (!atomic_compare_exchange_strong(&session->sticky, &well, (int)result))
         return;
+    char text[TALLY_REASON_BYTES];
+    explain_fault(session, result, text);
     __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
+    session_tell(session, "%s", text); /* ahead of the word: who sees that finds the line soon */
     shared_store(session, &session->segment.page->sticky_error, (uint32_t)result);
     schedule_session_failed(session, result);
-    engine_fault(session, result);
+    engine_fault(session, result, text);
 }
 
 void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head, size_t head_bytes,

@@ -155,7 +155,8 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
     session->queue_starts[queue]++;
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
                             .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
-                            .signature = what->signature, .session = session};
+                            .signature = what->signature, .session = session,
+                            .stoppable = launch_is_stoppable(what)};
     if (trace_is_on(engine_trace(s->engine)))
         start->issued_ns = engine_now_ns();
     if (launch != NONE)
@@ -342,6 +343,8 @@ bool schedule_report(struct schedule *s, const struct softgpu_launch_times *time
     if (start) {
         launch = true;
         *arrived_ns = start->arrived_ns;
+        if (start->stoppable)
+            tally_stats_add(&start->session->stats, TALLY_COUNT_STOPPABLE_NS, times->active_ns);
         heard(s, start, times);
     } else if (work_is_tag(times->tag)) {
         launch = work_kind_of(times->tag) == WORK_LAUNCH;

@@ -48,6 +48,7 @@ struct start {
     uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
     uint64_t signature;
     struct session *session; /* NULL: free */
+    bool stoppable;          /* of a best-effort kernel that has a guarded form */
     bool early;              /* it ended before the core was told that it began */
     struct softgpu_launch_times times;
 };

@@ -105,6 +105,19 @@ void segment_close(struct session *session)
     segment->base = NULL;
 }
 
+void segment_mark_closed(struct session *session)
+{
+    struct tally_session_page *page = session->segment.page;
+    uint64_t reason[TALLY_END_REASON_BYTES / sizeof(uint64_t)] = {0};
+    if (!page)
+        return;
+    memcpy(reason, session->reason, strnlen(session->reason, sizeof reason - 1));
+    for (size_t i = 0; i < sizeof reason / sizeof *reason; i++)
+        shared_store_wide(session, (uint64_t *)(void *)page->reason + i, reason[i]);
+    atomic_thread_fence(memory_order_release); /* who sees the mark sees the reason */
+    shared_store(session, &page->closed, 1);
+}
+
 static void mark_later(struct session *session, struct wait_item *item, CUresult result)
 {
     if (result == CUDA_SUCCESS)

@@ -155,8 +155,7 @@ static void stop_monitors(struct session *session)
 
 static void tear_down(struct session *session)
 {
-    if (session->segment.page)
-        shared_store(session, &session->segment.page->closed, 1);
+    segment_mark_closed(session);
     stop_monitors(session);
     engine_unwatch(session);
     stop_work(session);
@@ -178,6 +177,7 @@ static void tear_down(struct session *session)
     pthread_mutex_destroy(&session->memory.lock);
     pthread_cond_destroy(&session->memory.freed);
     pthread_mutex_destroy(&session->request.lock);
+    notices_close(&session->notices);
     pthread_mutex_destroy(&session->lanes_lock);
 }
 
@@ -196,6 +196,7 @@ static void receive(struct session *session)
         }
         if (tally_zmq.msg_size(&message) == 0 && atomic_exchange(&session->called, false)) {
             tally_zmq.msg_close(&message);
+            session_flush(session);
             schedule_go_on(session);
             continue;
         }
@@ -302,6 +303,7 @@ static void init_locks(struct session *session)
     pthread_mutex_init(&session->replies.lock, NULL);
     pthread_mutex_init(&session->replies.output_lock, NULL);
     pthread_mutex_init(&session->request.lock, NULL);
+    notices_open(&session->notices);
     pthread_mutex_init(&session->wake_lock, NULL);
     pthread_mutex_init(&session->lanes_lock, NULL);
     pthread_mutex_init(&session->events_free.lock, NULL);

@@ -17,6 +17,7 @@
 
 #include "engine/driver.h"
 #include "engine/engine.h"
+#include "engine/notice.h"
 #include "engine/ranges.h"
 #include "engine/table.h"
 #include "engine/waiter.h"
@@ -136,6 +137,9 @@ struct launch {
     uint32_t slot;      /* of its control block, where it is started guarded */
 };
 
+/* Whether a block's end can stop it, whatever the plan makes of that. */
+bool launch_is_stoppable(const struct launch *launch);
+
 /* ---- the parts of a session ---- */
 
 struct segment {
@@ -225,6 +229,7 @@ struct session {
     _Atomic bool client_gone; /* seen by the watcher, whatever else ended the session */
     bool attached; /* engine->lock: segment and memory may be touched by other sessions' threads */
 
+    struct notices notices;
     struct replies replies;
     struct segment segment;
     struct memory memory;
@@ -275,7 +280,9 @@ const struct tally_engine_config *engine_config(const struct tally_engine *engin
 void *engine_zmq(struct tally_engine *engine);
 CUcontext engine_context(const struct tally_engine *engine);
 uint32_t engine_multiprocessors(const struct tally_engine *engine);
-void engine_fault(struct session *session, CUresult error);
+/* text: what made it fail, for people. */
+void engine_fault(struct session *session, CUresult error, const char *text);
+void engine_notice(struct session *session, const char *text);
 void engine_closed(struct session *session); /* the last thing its thread does */
 void engine_attach(struct session *session);
 void engine_detach(struct session *session);
@@ -317,6 +324,8 @@ void session_finish(struct session *session, const struct tally_op *op, CUresult
 /* Looks at any driver result: the sticky ones end all later calls. */
 void session_note(struct session *session, CUresult result);
 void session_output(struct session *session, int fd, const char *text, size_t bytes);
+/* Sends what was printed and not yet sent. The session's thread. */
+void session_flush(struct session *session);
 bool replies_open(struct session *session);
 void replies_close(struct session *session);
 
@@ -367,6 +376,8 @@ void shared_event_put(struct session *session, struct shared_event *event);
 
 bool segment_open(struct session *session, char *error, size_t error_bytes);
 void segment_close(struct session *session);
+/* Tells the client that its session is over, and why. */
+void segment_mark_closed(struct session *session);
 /* Stores done[slot] once the stream got here (stream NULL: now). False: there is no such slot. */
 void segment_mark(struct session *session, struct stream *stream, uint32_t slot, uint32_t sequence);
 bool memory_open(struct session *session, char *error, size_t error_bytes);

@@ -33,6 +33,8 @@ enum tally_counter {
     TALLY_COUNT_REWRITES,    /* modules whose kernels have rewritten forms */
     TALLY_COUNT_REWRITES_REFUSED, /* modules that the driver took only as they came */
     TALLY_COUNT_REWRITES_IMPOSSIBLE, /* modules that hold nothing which could be rewritten */
+    TALLY_COUNT_LAUNCHES_STOPPABLE, /* of best-effort sessions: of kernels that a block's end can stop */
+    TALLY_COUNT_STOPPABLE_NS,       /* their device time, to be held against SCHEDULED_NS */
     TALLY_COUNT_STARTS,           /* times that a launch went to the device: whole, slices, resumptions */
     TALLY_COUNT_PREEMPTIONS,      /* launches stopped before all their blocks had run */
     TALLY_COUNT_WAITED_NS,        /* launches: from their arrival to their first start */

@@ -25,6 +25,12 @@ static void write_all(int fd, const uint8_t *text, size_t bytes)
     }
 }
 
+static void write_text(struct shim_channel *channel, const struct tally_reply *reply, const uint8_t *text, size_t bytes)
+{
+    write_all(reply->kind == TALLY_REPLY_STDOUT ? STDOUT_FILENO : STDERR_FILENO, text, bytes);
+    channel->told |= reply->kind == TALLY_REPLY_STDERR;
+}
+
 static void complete(struct shim_call *call, CUresult result)
 {
     call->result = result;
@@ -62,10 +68,8 @@ static void dispatch(struct shim_channel *channel, const uint8_t *data, size_t s
 {
     struct tally_reply reply;
     bool good = tally_reply_read(data, size, &reply);
-    if (good && reply.kind != TALLY_REPLY_RESULT) {
-        int fd = reply.kind == TALLY_REPLY_STDOUT ? STDOUT_FILENO : STDERR_FILENO;
-        write_all(fd, data + sizeof reply, size - sizeof reply);
-    }
+    if (good && reply.kind != TALLY_REPLY_RESULT)
+        write_text(channel, &reply, data + sizeof reply, size - sizeof reply);
     pthread_mutex_lock(&channel->call_lock);
     if (!good || reply.kind != TALLY_REPLY_RESULT)
         return;
@@ -76,6 +80,25 @@ static void dispatch(struct shim_channel *channel, const uint8_t *data, size_t s
         fill(call, data, size);
         complete(call, (CUresult)reply.result);
     }
+}
+
+#define LAST_WORDS_MS 200
+
+void shim_drain_text(struct shim_channel *channel)
+{
+    bool failed = __atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE) != CUDA_SUCCESS;
+    tally_zmq_set(channel->replies, TALLY_ZMQ_RCVTIMEO, failed && !channel->told ? LAST_WORDS_MS : 0);
+    struct tally_zmq_message message;
+    tally_zmq.msg_init(&message);
+    while (tally_zmq.msg_recv(&message, channel->replies, 0) >= 0) {
+        struct tally_reply reply;
+        const uint8_t *data = tally_zmq.msg_data(&message);
+        size_t size = tally_zmq.msg_size(&message);
+        if (tally_reply_read(data, size, &reply) && reply.kind != TALLY_REPLY_RESULT)
+            write_text(channel, &reply, data + sizeof reply, size - sizeof reply);
+        tally_zmq_set(channel->replies, TALLY_ZMQ_RCVTIMEO, 0);
+    }
+    tally_zmq.msg_close(&message);
 }
 
 /* Receives once. Returns with call_lock held. */

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tell.h"
+
 int shim_channel_device(const struct shim_channel *channel)
 {
     return channel->device;
@@ -47,8 +49,25 @@ CUresult shim_take_async_error(struct shim_channel *channel)
     return (CUresult)atomic_exchange(&channel->async_error, 0);
 }
 
-SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
+static void tell_loss(const struct shim_channel *channel, bool closed)
 {
+    if (atomic_load(&channel->fault) == CUDA_ERROR_DEINITIALIZED)
+        return; /* this process is leaving */
+    char reason[TALLY_END_REASON_BYTES];
+    memcpy(reason, channel->page->reason, sizeof reason);
+    reason[sizeof reason - 1] = 0;
+    if (closed)
+        shim_tell("the session on device %d has ended: %s", channel->device, reason);
+    else
+        shim_tell("the executor of device %d has ended, and this program's session with it; tallyd's log says why. "
+                  "Start the program again",
+                  channel->device);
+}
+
+/* Looks for signs that the executor is gone; true if it is. */
+static bool look_for_loss(struct shim_channel *channel, bool *closed)
+{
+    *closed = __atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE);
     if (atomic_load(&channel->fault))
         return true;
     if (pthread_mutex_trylock(&channel->monitor_lock) == 0) {
@@ -65,11 +84,20 @@ SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
         }
         pthread_mutex_unlock(&channel->monitor_lock);
     }
-    if (__atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE)) {
+    *closed = __atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE);
+    if (*closed) {
         uint32_t sticky = __atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE);
         set_fault(channel, sticky ? (CUresult)sticky : CUDA_ERROR_DEVICE_UNAVAILABLE);
     }
     return atomic_load(&channel->fault) != 0;
+}
+
+SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
+{
+    bool closed, lost = look_for_loss(channel, &closed);
+    if (lost)
+        tell_loss(channel, closed);
+    return lost;
 }
 
 /* ---- sending -------------------------------------------------------------------------------------- */
@@ -225,7 +253,7 @@ static bool lock_soon(pthread_mutex_t *mutex)
 
 bool shim_channel_close(struct shim_channel *channel)
 {
-    bool lost = shim_channel_lost(channel);
+    bool closed, lost = look_for_loss(channel, &closed); /* a program that leaves does not mind any more */
     atomic_store(&channel->fault, CUDA_ERROR_DEINITIALIZED);
     bool all = false;
     if (shim_lock_soon(&channel->send_lock, EXIT_WAIT_MS)) {
@@ -240,6 +268,7 @@ bool shim_channel_close(struct shim_channel *channel)
     if (lock_soon(&channel->call_lock)) {
         if (!channel->led) {
             channel->led = true; /* for good: nobody receives any more */
+            shim_drain_text(channel);
             /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
             tally_zmq.socket_monitor(channel->replies, NULL, 0);
             tally_zmq.close(channel->replies);

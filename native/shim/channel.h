@@ -35,6 +35,7 @@ struct shim_channel {
     struct shim_call *pending;
     bool led; /* a thread is receiving */
     void *replies;
+    bool told; /* text for standard error has come; the leader's */
     _Atomic uint64_t next_call;
 
     pthread_mutex_t monitor_lock;
@@ -61,6 +62,10 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
 
 /* In the region of its device's addresses, if that is known. */
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);
+
+/* Writes out the text that has come and that nobody has waited for; a failed program's last words are awaited for a
+ * moment. By the channel's leader. */
+void shim_drain_text(struct shim_channel *channel);
 
 /* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */
 bool shim_channel_lost(struct shim_channel *channel);

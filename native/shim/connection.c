@@ -14,6 +14,7 @@
 
 #include "channel.h"
 #include "handles.h"
+#include "tell.h"
 #include "visible.h"
 #include "wire/message.h"
 #include "wire/zmq.h"
@@ -22,6 +23,7 @@
 /* An executor may be starting: tallyd says when it gives that up, by default before we do. */
 #define ANSWER_S_MAX 90
 #define LOOK_MS 500 /* so often while there is no answer: is tallyd still there? */
+#define NOTE_S_MAX 2 /* for tallyd to confirm that it knows of an unsupported call */
 
 /* What one process knows of its session. Written under state_lock; `phase`, `generation` and
  * `channels` are read without it. */
@@ -192,8 +194,10 @@ static CUresult connect_control(void)
     char endpoint[sizeof state.control_path + 8];
     find_control_path(state.control_path, sizeof state.control_path);
     snprintf(endpoint, sizeof endpoint, "ipc://%s", state.control_path);
-    if (!somebody_listens(state.control_path) || stat(state.control_path, &state.control_file) != 0)
+    if (!somebody_listens(state.control_path) || stat(state.control_path, &state.control_file) != 0) {
+        shim_tell("no tallyd answers at %s: start `tallyd`, or run the program without Tally", state.control_path);
         return CUDA_ERROR_SYSTEM_NOT_READY;
+    }
     state.zmq = tally_zmq.ctx_new();
     if (!state.zmq)
         return CUDA_ERROR_OPERATING_SYSTEM;
@@ -229,12 +233,18 @@ static time_t now_s(void)
     return now.tv_sec;
 }
 
+/* tallyd's sentence, which is the payload of every reply but a good one. */
+static void tell_refusal(const char *text, size_t bytes)
+{
+    shim_tell("%.*s", (int)bytes, text);
+}
+
 /* One request on the control socket. *size gets the reply's payload size. Under state_lock. */
 static CUresult request(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
-                        size_t *size)
+                        size_t *size, time_t seconds_max)
 {
     uint32_t sequence = ++state.sequence;
-    time_t until_s = now_s() + ANSWER_S_MAX;
+    time_t until_s = now_s() + seconds_max;
     if (tally_control_send(state.control, type, sequence, payload, bytes, 0) != 0)
         return CUDA_ERROR_SYSTEM_NOT_READY;
     for (;;) {
@@ -248,6 +258,8 @@ static CUresult request(uint16_t type, const void *payload, size_t bytes, void *
             continue; /* the late answer to a request that we gave up */
         if (header.status == TALLY_STATUS_OK && header.version != TALLY_PROTOCOL_VERSION)
             return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
+        if (header.status != TALLY_STATUS_OK)
+            tell_refusal(reply, (size_t)got);
         *size = (size_t)got;
         return status_result(header.status);
     }
@@ -280,7 +292,8 @@ static CUresult say_hello(void)
     if (!message)
         return CUDA_ERROR_OUT_OF_MEMORY;
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size);
+    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size,
+                              ANSWER_S_MAX);
     if (!result)
         result = read_hello(message, size);
     free(message);
@@ -302,8 +315,11 @@ CUresult shim_init(void)
     if (ready != CUDA_ERROR_NOT_INITIALIZED)
         return ready;
     pthread_once(&process_once, process_start);
-    if (tally_zmq_load(NULL) != 0)
+    const char *why;
+    if (tally_zmq_load(&why) != 0) {
+        shim_tell("%s; start the program with `tally run`", why);
         return CUDA_ERROR_SYSTEM_NOT_READY;
+    }
     pthread_mutex_lock(&state_lock);
     CUresult result = shim_ready();
     if (result == CUDA_ERROR_NOT_INITIALIZED) {
@@ -326,7 +342,7 @@ static CUresult open_device(int device, struct shim_channel **channel)
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size);
+    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size, ANSWER_S_MAX);
     if (result)
         return result;
     if (size != sizeof reply)
@@ -368,6 +384,19 @@ bool shim_is_device_address(uint64_t address)
     return false;
 }
 
+/* The first call waits for tallyd's word that it has been noted: the program may end at the next moment, and its
+ * session with it. Under state_lock. */
+static void report_unsupported(const struct tally_unsupported *message)
+{
+    char text[256];
+    size_t size;
+    if (message->count == 1)
+        request(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text, &size, NOTE_S_MAX);
+    else
+        tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, 0, message, sizeof *message,
+                           TALLY_ZMQ_DONTWAIT);
+}
+
 CUresult shim_unsupported(const char *symbol, uint64_t *calls)
 {
     uint64_t count = __atomic_add_fetch(calls, 1, __ATOMIC_RELAXED);
@@ -376,8 +405,7 @@ CUresult shim_unsupported(const char *symbol, uint64_t *calls)
         snprintf(message.symbol, sizeof message.symbol, "%s", symbol);
         pthread_mutex_lock(&state_lock);
         if (shim_ready() == CUDA_SUCCESS)
-            tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, ++state.sequence, &message, sizeof message,
-                               TALLY_ZMQ_DONTWAIT);
+            report_unsupported(&message);
         pthread_mutex_unlock(&state_lock);
     }
     return CUDA_ERROR_NOT_SUPPORTED;

@@ -24,7 +24,8 @@ struct shim_channel;
 
 /* ---- process ---------------------------------------------------------------------------------- */
 
-/* HELLO to tallyd. Cheap when done before; safe from any thread; works anew in a forked child.
+/* HELLO to tallyd. Cheap when done before; safe from any thread; works anew in a forked child. What goes wrong
+ * is told on standard error too (tell.h).
  * CUDA_ERROR_SYSTEM_NOT_READY: no daemon answers within two seconds; CUDA_ERROR_NOT_PERMITTED: it refused;
  * CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: another protocol version; CUDA_ERROR_NO_DEVICE: it has none. */
 CUresult shim_init(void);

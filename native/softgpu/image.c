@@ -177,7 +177,8 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
 static const char *explain(CUresult result)
 {
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU)
-        return "softgpu: the image holds no PTX";
+        return "softgpu runs PTX, and this image holds machine code only: have PTX handed to the driver (CuPy: "
+               "CUPY_COMPILE_WITH_PTX=1; nvcc: -gencode arch=compute_80,code=compute_80)";
     if (result == CUDA_ERROR_INVALID_IMAGE && !soft_zstd_known())
         return "softgpu: the image may be packed with zstd, and this machine has no libzstd.so.1";
     return NULL;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "blame.h"
 #include "exec.h"
 #include "tally/address.h"
 #include "tally/cuda.h"
@@ -146,6 +147,7 @@ struct soft_tenant {
     pthread_cond_t idle;
     _Atomic uint64_t busy_ns, blocks, grids;
     pthread_mutex_t output_lock;
+    struct soft_blame blame; /* what its error was */
 };
 
 struct soft_state {

@@ -45,6 +45,7 @@ SOFT_API CUresult softgpuTenantCreate(uint32_t *tenant_id)
         if (result == CUDA_SUCCESS) {
             atomic_store(&tenant->error, CUDA_SUCCESS);
             atomic_store(&tenant->leaving, false);
+            soft_blame_clear(tenant);
             atomic_store(&tenant->busy_ns, 0);
             atomic_store(&tenant->blocks, 0);
             tenant->pinned_base = tenant->pinned_bytes = 0;
@@ -158,6 +159,7 @@ void soft_tenant_clear(struct soft_tenant *tenant)
     free_objects(tenant);
     soft_unlock();
     soft_memory_clear(tenant);
+    soft_blame_clear(tenant);
     atomic_store(&tenant->error, CUDA_SUCCESS);
 }
 

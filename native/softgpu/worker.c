@@ -168,9 +168,12 @@ static CUresult run_part(struct soft_worker *worker, struct soft_op *op, uint64_
     if (!worker)
         return CUDA_ERROR_OUT_OF_MEMORY;
     struct soft_outcome outcome = soft_run_block(worker, &op->launch, part);
-    if (outcome.kind == SOFT_FAULT)
-        return outcome.error != CUDA_SUCCESS ? outcome.error : CUDA_ERROR_LAUNCH_FAILED;
-    return CUDA_SUCCESS;
+    if (outcome.kind != SOFT_FAULT)
+        return CUDA_SUCCESS;
+    if (outcome.error == CUDA_SUCCESS)
+        outcome.error = CUDA_ERROR_LAUNCH_FAILED;
+    soft_blame_kernel(op->stream->tenant, &op->launch, part, &outcome);
+    return outcome.error;
 }
 
 struct stint {

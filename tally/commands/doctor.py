@@ -20,6 +20,8 @@ from tally.client import paths, protocol
 from tally.client.api import connect
 from tally.errors import ConfigError, TallyError
 
+from . import doctor_jobs
+
 SHARED_MEMORY_BYTES_MIN = 1 << 30
 OPEN_FILES_MIN = 4096
 MEMLOCK_BYTES_MIN = 64 << 20
@@ -123,6 +125,7 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
     yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["devices"])
     yield from _cpu(report.get("cpu"))
+    yield from _jobs(report)
     yield from _rewrites(report)
     for symbol, count in report["unsupported"].items():
         times = "once" if count == 1 else f"{count} times"
@@ -139,10 +142,16 @@ def _cpu(cpu: Mapping[str, Any] | None) -> Iterator[Finding]:
         yield Finding("note", "CPU", text)
 
 
+def _jobs(report: Mapping[str, Any]) -> Iterator[Finding]:
+    dry = bool(report.get("dry"))
+    for line in doctor_jobs.lines(report.get("jobs", []), dry):  # an older tallyd does not say
+        yield Finding(*line)
+
+
 def _rewrites(report: Mapping[str, Any]) -> Iterator[Finding]:
     """Best-effort jobs' code that cannot give way within one block, and why."""
     modules, refused = report["modules"], report["rewrites_refused"]
-    impossible = report.get("rewrites_impossible", 0)  # an older tallyd does not say
+    impossible = report.get("rewrites_impossible", 0)
     if refused:
         text = (
             f"{refused} of best-effort jobs' {modules} modules could not be rewritten: "
@@ -155,8 +164,6 @@ def _rewrites(report: Mapping[str, Any]) -> Iterator[Finding]:
             "rewritten: their kernels run whole"
         )
         yield Finding("note", "rewriting", text)
-    if modules and not refused and not impossible:
-        yield _ok("rewriting", f"best-effort jobs loaded {modules} modules, none refused")
     if rewrites := report.get("rewrites"):
         yield from _unwilling(rewrites["notes"], rewrites["more"])
 
@@ -186,7 +193,8 @@ def _executor(executor: Mapping[str, Any]) -> Finding:
 def command(context: click.Context, as_json: bool) -> None:
     """Check this machine and say what is missing and how to get it.
 
-    Also tells which driver calls of programs are unsupported. Exit status 1 if there is a problem.
+    Also tells how much of each job's work can be stopped for a service, which driver calls of
+    programs are unsupported, and what programs were told. Exit status 1 if there is a problem.
     """
     findings = [*_packaged(), *_kernel(), *_driver(), *_daemon(context.obj)]
     if as_json:

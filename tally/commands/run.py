@@ -78,7 +78,8 @@ def command(
 ) -> None:
     """Run COMMAND as a job. Its output, exit status, signals and terminal are as without Tally.
 
-    Processes that it starts belong to the same job.
+    Processes that it starts belong to the same job. One that is refused, or whose kernel fails, is
+    told why in one line on its standard error; TALLY_QUIET=1 in its environment keeps that away.
     """
     if job_class == "high" and weight != 1:
         raise click.UsageError("--weight is for best-effort jobs: high ones never wait for a share")

@@ -161,13 +161,15 @@ def test_unsupported_calls_are_counted(supervised: Supervised) -> None:
     code = (
         "peer.hello(job)\n"
         "for calls in (1, 2, 3): peer.unsupported('cuFancy', calls)\n"
-        "peer.unsupported('not a symbol', 1)\npeer.unsupported('cuOther', 1)\n"
-        "peer.hello(job='nonesuch')"
+        "print(peer.unsupported('9 is no name', 1), peer.unsupported('cu\\x1bOther', 1))\n"
+        "peer.unsupported('cuOther(a flag)', 1)\n"
+        "peer.unsupported('table 00112233-4455-6677 slot 4', 1)"
     )
-    elsewhere(supervised, code, "curious")
+    said = elsewhere(supervised, code, "curious")
+    assert said.count("BAD_MESSAGE") == 2
     with supervised.client() as client:
         counts = client.doctor()["unsupported"]
-    assert counts == {"cuFancy": 3, "cuOther": 1}
+    assert counts == {"cuFancy": 3, "cuOther(a flag)": 1, "table 00112233-4455-6677 slot 4": 1}
 
 
 @pytest.mark.parametrize(

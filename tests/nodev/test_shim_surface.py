@@ -118,6 +118,7 @@ class Hellos(threading.Thread):
                 self.socket.send_multipart([peer, refusal, b"no executor here"])
             elif header.type == protocol.Type.UNSUPPORTED:
                 self.unsupported.append(protocol.unpack_unsupported(payload).symbol)
+                self.socket.send_multipart([peer, frame, b""])
 
 
 @pytest.fixture

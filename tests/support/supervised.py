@@ -151,9 +151,9 @@ class RawPeer:
     def open(self, session: int, device: int = 0) -> tuple[Status, bytes]:
         return self.ask(Type.OPEN, protocol.OPEN.pack(session, device, 0))
 
-    def unsupported(self, symbol: str, calls: int) -> None:
+    def unsupported(self, symbol: str, calls: int) -> tuple[Status, bytes]:
         payload = protocol.UNSUPPORTED.pack(symbol.encode(), calls)
-        self.send(Header(protocol.VERSION, Type.UNSUPPORTED, 0, 0).pack(), payload)
+        return self.ask(Type.UNSUPPORTED, payload)
 
     def __enter__(self) -> RawPeer:
         return self

@@ -39,7 +39,8 @@ struct tally_session_config {
     uint64_t memory_limit_bytes;
     ...;
 };
-enum tally_engine_event_type { TALLY_ENGINE_CLOSED, TALLY_ENGINE_FAULT, TALLY_ENGINE_LOST, ... };
+enum tally_engine_event_type { TALLY_ENGINE_CLOSED, TALLY_ENGINE_FAULT, TALLY_ENGINE_LOST,
+                               TALLY_ENGINE_NOTICE, ... };
 struct tally_engine_event {
     uint32_t type;
     int32_t error;

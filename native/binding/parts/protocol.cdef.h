@@ -97,7 +97,8 @@ struct tally_session_page {
     uint64_t ops_handled;
     uint32_t reserved[10];
     uint32_t done[64];
-    uint8_t pad[3776];
+    char reason[256];
+    uint8_t pad[3520];
 };
 
 enum tally_kind {

@@ -33,6 +33,7 @@
 #define TALLY_DEVICE_ATTRIBUTES 192u
 #define TALLY_FUNCTION_ATTRIBUTES 32u
 #define TALLY_SLOTS_MAX 64u
+#define TALLY_END_REASON_BYTES 256u /* in the session page */
 
 /* ---- control plane ---------------------------------------------------------------------------- */
 
@@ -121,7 +122,8 @@ struct tally_session_page {
     uint64_t ops_handled;  /* ops taken off the socket so far */
     uint32_t reserved[10];
     uint32_t done[TALLY_SLOTS_MAX];
-    uint8_t pad[4096 - 64 - 4 * TALLY_SLOTS_MAX];
+    char reason[TALLY_END_REASON_BYTES]; /* why it is closed; written before `closed` */
+    uint8_t pad[4096 - 64 - 4 * TALLY_SLOTS_MAX - TALLY_END_REASON_BYTES];
 };
 
 /* ---- data plane ------------------------------------------------------------------------------ */

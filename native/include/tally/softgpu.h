@@ -47,6 +47,8 @@ CUresult softgpuTenantStop(uint32_t tenant);
  * nothing itself. The compiler asks softgpuLeaving on the thread that called it: 1 if it should stop waiting. */
 CUresult softgpuTenantLeave(uint32_t tenant);
 int softgpuLeaving(void);
+/* One line on what made the tenant's work fail: error, kernel, block, address. Empty: no kernel did. */
+CUresult softgpuTenantFault(uint32_t tenant, char *text, size_t bytes);
 /* The VA range of the tenant's device memory. */
 CUresult softgpuTenantRegion(uint32_t tenant, uint64_t *base, uint64_t *bytes);
 
