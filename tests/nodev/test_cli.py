@@ -495,7 +495,7 @@ def test_doctor(supervised: Supervised, tmp_path: Path) -> None:
     assert done.returncode == any(f["level"] == "problem" for f in findings.values())
     done = run("tally", "doctor", runtime_dir=tmp_path)
     assert done.returncode == 1
-    assert "start it with `tallyd`" in done.stdout
+    assert "start it with `tallyd`" in " ".join(done.stdout.split())
 
 
 def test_version(supervised: Supervised) -> None:
