@@ -24,14 +24,17 @@ from typing import Any, NoReturn
 import zmq
 
 from tally.client import paths
+from tally.config import default_of, flag
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
 from . import cpus, descriptors
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rewrite import install, interrupt, refusals
+from .executor_rewrite import WORK_MODULE, install, refusals
 from .executor_trace import Recorder
+from .workers import Limits as CodeLimits
+from .workers import Pool
 
 log = logging.getLogger("tallyd.executor")
 
@@ -253,6 +256,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--best-effort-min-percent", type=float)
     parser.add_argument("--watchdog-times", type=int)
     parser.add_argument("--watchdog-seconds-min", type=float)
+    for name in ("code_workers_max", "code_memory_bytes_max", "code_cache_bytes_max"):
+        parser.add_argument(flag(name), type=int, default=default_of(name))
+    name = "code_seconds_max"
+    parser.add_argument(flag(name), type=float, default=default_of(name))
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
@@ -276,7 +283,17 @@ def _refuse_shim() -> None:
         )
 
 
-def _engine_config(options: argparse.Namespace) -> EngineConfig:
+def _pool(options: argparse.Namespace) -> Pool:
+    """The processes that rewrite, and compile for softgpu; the first one is on its way."""
+    limits = CodeLimits(
+        options.code_workers_max, options.code_seconds_max, options.code_memory_bytes_max
+    )
+    pool = Pool([WORK_MODULE], limits)
+    pool.start()
+    return pool
+
+
+def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
     soft = options.device == "soft"
     usual = paths.softgpu_library() if soft else Path("libcuda.so.1")
     driver = options.driver or usual
@@ -286,7 +303,8 @@ def _engine_config(options: argparse.Namespace) -> EngineConfig:
         from .executor_soft import prepare
 
         prepare(str(driver))
-    rewrite, beside = install(options.state / "rewritten" if options.state else None)
+    folder = options.state / "rewritten" if options.state else None
+    rewrite, beside = install(folder, pool, options.code_cache_bytes_max)
     return EngineConfig(
         driver=str(driver),
         runtime_dir=str(options.runtime),
@@ -364,7 +382,8 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         os.environ["TALLY_LIBZMQ"] = str(libzmq)
     _refuse_shim()
     descriptors.raise_limit(options.descriptors_max)
-    engine = Engine(_engine_config(options))
+    pool = _pool(options)
+    engine = Engine(_engine_config(options, pool))
     refused_fd = descriptors.guard()
     _schedule(engine, options)
     info, name, version = engine.device()
@@ -390,7 +409,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         os._exit(EXIT_LOST)  # a driver with a dead context may hang in an orderly end
     if profiles:
         profiles.close()
-    interrupt()
+    pool.close()  # ahead of the engine, which waits for what is being rewritten
     engine.close()
     return 0
 

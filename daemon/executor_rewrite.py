@@ -1,5 +1,4 @@
-"""What the engine calls to get rewritten kernels: the passes of tally.scheduler.ptx, cached on
-disk.
+"""What the engine calls to get rewritten kernels: made by a worker (rewrite_work.py), kept on disk.
 
 The cache is keyed by the image's content and the version of the passes. A file is written under
 another name and renamed, and begins with a hash of the rest: after a crash of the machine its bytes
@@ -11,30 +10,24 @@ and one warning.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import logging
-import os
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tally._native import ffi, lib
-from tally.scheduler.ptx import variables, variants
-from tally.scheduler.ptx.image import ImageError, extract, is_mixed
-from tally.scheduler.ptx.module import RewriteError
+from tally.config import default_of
 
-from .executor_refusals import Note, Refusals, of_error, of_variants
+from .executor_refusals import Note, Refusals
+from .kept_files import KeptFiles
+from .workers import LeftError, Pool, WorkerError
 
 log = logging.getLogger("tallyd.rewrite")
 
 PASSES_VERSION = 6  # raise it with every change of what the passes write
-CACHE_FILES_MAX = 4096
-SCRATCH_SECONDS_MAX = 3600.0  # a file without its final name is older only if its writer was killed
+WORK_MODULE = "tally.daemon.rewrite_work"
 
 
 def seal(text: bytes) -> bytes:
@@ -64,137 +57,89 @@ def split_notes(text: bytes) -> tuple[bytes, list[Note]]:
     return rest, [Note(*map(str, note)) for note in json.loads(line.removeprefix(NOTES))]
 
 
-class InterruptedRewritingError(BaseException):
-    """The executor ends, and does not wait for rewriting that may take long."""
-
-
 class RewriteCache:
     """Rewritten modules by content, under a folder that outlives the process (None: nowhere)."""
 
-    def __init__(self, folder: Path | None):
+    def __init__(
+        self,
+        folder: Path | None,
+        pool: Pool | None = None,
+        bytes_max: int = default_of("code_cache_bytes_max"),
+    ):
         self.refusals = Refusals()
-        self._folder = folder
+        self._pool = pool or Pool([WORK_MODULE])
         self._told = False
-        self._lock = threading.Lock()
-        self._threads: set[int] = set()  # that rewrite
-        self._ending = False
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._remove_scratch(folder)
-            except OSError as error:
-                self._tell(error)
+        self._files = KeptFiles(folder, ".ptx", bytes_max, self._tell) if folder else None
 
-    @staticmethod
-    def _remove_scratch(folder: Path) -> None:
-        for path in folder.iterdir():
-            with contextlib.suppress(OSError):
-                age_s = time.time() - path.stat().st_mtime
-                if path.suffix != ".ptx" and age_s > SCRATCH_SECONDS_MAX:
-                    path.unlink()
-
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, folder: Path, error: OSError) -> None:
         if not self._told:
             self._told = True
-            log.warning("rewritten modules are not kept: %s: %s", self._folder, error.strerror)
+            log.warning("rewritten modules are not kept: %s: %s", folder, error.strerror)
 
-    def interrupt(self) -> None:
-        """Nothing is rewritten any more, also what is being rewritten now."""
-        with self._lock:
-            self._ending = True
-            for thread in self._threads:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread), ctypes.py_object(InterruptedRewritingError)
-                )
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        with self._lock:
-            if self._ending:
-                raise InterruptedRewritingError
-            self._threads.add(thread)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._threads.discard(thread)
+    def _kept(self, digest: str) -> bytes | None:
+        content = self._files.get(f"{digest}-{PASSES_VERSION}") if self._files else None
+        with contextlib.suppress(ValueError, TypeError):
+            if content is not None and (kept := unseal(content)) is not None:
+                text, notes = split_notes(kept)
+                self.refusals.add(digest, notes)
+                return text
+        return None
 
     def rewrite(self, image: bytes) -> bytes | None:
         """PTX with all forms (of these alone, if `beside` says so), or None where the module can
-        only run as it is. Raises InterruptedRewritingError.
+        only run as it is. Raises LeftError.
         """
         digest = hashlib.sha256(image, usedforsecurity=False).hexdigest()
-        path = self._folder / f"{digest}-{PASSES_VERSION}.ptx" if self._folder else None
-        if path is not None:
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                if (kept := unseal(path.read_bytes())) is not None:
-                    text, notes = split_notes(kept)
-                    self.refusals.add(digest, notes)
-                    return text
+        if (text := self._kept(digest)) is not None:
+            return text
         try:
-            with self._interruptible():
-                source = extract(image)
-                made = variants.run(source, alone=None)
-        except (ImageError, RewriteError) as error:
-            log.debug("module %s runs whole: %s", digest[:12], error)
-            self.refusals.add(digest, of_error(error))
+            answer, text = self._pool.run("rewrite", {"module": digest}, image)
+        except WorkerError as error:
+            reason = f"rewriting it {error}"
+            log.warning("module %s runs whole: %s", digest[:12], reason)
+            self.refusals.add(digest, [Note("", "whole", reason)])
             return None
-        except Exception:  # a defect of the passes must not cost the program its module
-            log.exception("module %s cannot be rewritten, and runs whole", digest[:12])
-            self.refusals.add(digest, [Note("", "whole", "a defect of Tally: see tallyd's log")])
-            return None
-        for name, reason in made.refused.items():
-            log.debug("module %s: %s has no sub-grid form: %s", digest[:12], name, reason)
-        text = made.text.encode("utf-8", "surrogateescape")
-        notes = of_variants(made)
+        notes = [Note(*note) for note in answer["notes"]]
         self.refusals.add(digest, notes)
-        if path is not None:
-            self._keep(path, annotate(text, notes))
+        if not answer["made"]:
+            return None
+        if self._files:
+            self._files.put(f"{digest}-{PASSES_VERSION}", seal(annotate(text, notes)))
         return text
 
-    def _keep(self, path: Path, text: bytes) -> None:
+    def beside(self, image: bytes) -> tuple[bool, bytes | None]:
+        """Whether the module's forms may be in a module of their own, made in the background; and
+        the PTX that they will come from, if the image has other code as well. Raises LeftError.
+        """
         try:
-            descriptor, name = tempfile.mkstemp(dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(seal(text))
-                os.replace(name, path)
-            except OSError:
-                os.unlink(name)
-                raise
-            kept = sorted(path.parent.glob("*.ptx"), key=lambda p: p.stat().st_mtime)
-            for old in kept[:-CACHE_FILES_MAX]:
-                old.unlink()
-        except OSError as error:
-            self._tell(error)
+            answer, text = self._pool.run("beside", {}, image)
+        except WorkerError:  # the background is where that is noted
+            return True, None
+        return bool(answer["beside"]), text if answer["mixed"] else None
 
 
-_cache = RewriteCache(None)
+_cache: RewriteCache | None = None
 
 
-def install(folder: Path | None) -> tuple[Any, Any]:
+def install(folder: Path | None, pool: Pool, bytes_max: int) -> tuple[Any, Any]:
     """The native functions for the engine's configuration."""
     global _cache
-    _cache = RewriteCache(folder)
+    _cache = RewriteCache(folder, pool, bytes_max)
     return lib.tally_rewrite, lib.tally_rewrite_beside
-
-
-def interrupt() -> None:
-    """Ahead of the engine's end, which waits for what is being rewritten."""
-    _cache.interrupt()
 
 
 def refusals() -> dict[str, Any]:
     """What the passes could not rewrite so far."""
+    assert _cache is not None
     return _cache.refusals.report()
 
 
 @ffi.def_extern(name="tally_rewrite", error=ffi.NULL)  # type: ignore[untyped-decorator]
 def _tally_rewrite(image: Any, size: int, text_bytes: Any) -> Any:
+    assert _cache is not None
     try:
         text = _cache.rewrite(bytes(ffi.buffer(image, size)))
-    except InterruptedRewritingError:
+    except LeftError:
         return ffi.NULL
     if text is None:
         return ffi.NULL
@@ -210,20 +155,13 @@ def _buffer(text: bytes) -> Any:
     return buffer
 
 
-def beside(image: bytes | memoryview) -> tuple[bool, str | None]:
-    """Whether the module's forms may be in a module of their own, made in the background; and the
-    PTX that they will come from, if the image has other code as well.
-    """
-    try:
-        text = extract(image)
-        return variables.reachable(text) is not None, text if is_mixed(image) else None
-    except ImageError:
-        return True, None  # nothing to rewrite: the background is where that is found and noted
-
-
 @ffi.def_extern(name="tally_rewrite_beside", error=0)  # type: ignore[untyped-decorator]
 def _tally_rewrite_beside(image: Any, size: int, text: Any) -> int:
-    answer, ptx = beside(memoryview(ffi.buffer(image, size)))
+    assert _cache is not None
+    try:
+        answer, ptx = _cache.beside(bytes(ffi.buffer(image, size)))
+    except LeftError:
+        return 1
     if answer and ptx is not None:
-        text[0] = ffi.cast("char *", _buffer(ptx.encode("utf-8", "surrogateescape")))
+        text[0] = ffi.cast("char *", _buffer(ptx))
     return int(answer)

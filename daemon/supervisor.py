@@ -76,6 +76,10 @@ class Supervisor:
             f"--best-effort-min-percent={config.best_effort_min_percent}",
             f"--watchdog-times={config.watchdog_times}",
             f"--watchdog-seconds-min={config.watchdog_seconds_min}",
+            f"--code-workers-max={config.code_workers_max}",
+            f"--code-seconds-max={config.code_seconds_max}",
+            f"--code-memory-bytes-max={config.code_memory_bytes_max}",
+            f"--code-cache-bytes-max={config.code_cache_bytes_max}",
         ]
         if self.devices.kind == "soft":
             options += [

@@ -255,6 +255,29 @@ class Config:
         "How long an executor may take to start; a client that connects meanwhile waits.",
         between(1, 3600),
     )
+    code_workers_max: int = setting(
+        0,
+        "Processes of one executor in which programs' code is rewritten and compiled, for each of "
+        "the two classes; work beyond it waits. 0: one per CPU.",
+        between(0, 256),
+    )
+    code_seconds_max: float = setting(
+        120.0,
+        "CPU time in seconds that rewriting one module, or compiling one kernel for a software "
+        "GPU, may take. A module that takes longer runs whole; a kernel is refused.",
+        between(1, 3600),
+    )
+    code_memory_bytes_max: int = setting(
+        2 << 30,
+        "Memory that the same may take, in bytes.",
+        between(256 << 20, 1 << 40),
+    )
+    code_cache_bytes_max: int = setting(
+        512 << 20,
+        "Bytes on disk of rewritten modules, and as many of code compiled for software GPUs; what "
+        "was not used for longest is dropped.",
+        between(0, 1 << 44),
+    )
     soft_workers: int = setting(
         0,
         "Threads that play a software GPU's multiprocessors; 0: one less than the CPUs that tallyd "
@@ -280,6 +303,11 @@ class Config:
 
 
 FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def default_of(name: str) -> Any:
+    """A setting's default."""
+    return FIELDS[name].default
 
 
 def variable(name: str) -> str:

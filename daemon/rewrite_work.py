@@ -1,0 +1,59 @@
+"""What workers do to modules for the scheduler: the passes of tally.scheduler.ptx."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tally.scheduler.ptx import variables, variants
+from tally.scheduler.ptx.image import ImageError, extract, is_mixed
+from tally.scheduler.ptx.module import RewriteError
+
+from .executor_refusals import NOTES_MAX, Note, of_error, of_variants
+
+log = logging.getLogger("tallyd.rewrite")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def rewrite(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
+    """PTX with all forms (of these alone, if `beside` says so) as the bytes, if `made`; and notes
+    on the kernels that cannot give way.
+    """
+    module = str(head["module"])[:12]
+    try:
+        made = variants.run(extract(image), alone=None)
+    except (ImageError, RewriteError) as error:
+        log.debug("module %s runs whole: %s", module, error)
+        return {"made": False, "notes": of_error(error)[:NOTES_MAX]}, b""
+    except MemoryError:
+        raise
+    except Exception:  # a defect of the passes must not cost the program its module
+        log.exception("module %s cannot be rewritten, and runs whole", module)
+        note = Note("", "whole", "a defect of Tally: see tallyd's log")
+        return {"made": False, "notes": [note]}, b""
+    for name, reason in made.refused.items():
+        log.debug("module %s: %s has no sub-grid form: %s", module, name, reason)
+    return {"made": True, "notes": of_variants(made)[:NOTES_MAX]}, _encode(made.text)
+
+
+def beside(_head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
+    """Whether the module's forms may be in a module of their own, made in the background; and the
+    PTX that they will come from, if the image has other code as well (`mixed`).
+    """
+    try:
+        text = extract(image)
+        answer = variables.reachable(text) is not None
+        return (
+            ({"beside": answer, "mixed": True}, _encode(text))
+            if is_mixed(image)
+            else ({"beside": answer, "mixed": False}, b"")
+        )
+    except ImageError:
+        # Nothing to rewrite: the background is where that is found and noted.
+        return {"beside": True, "mixed": False}, b""
+
+
+WORKS = {"rewrite": rewrite, "beside": beside}
