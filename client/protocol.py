@@ -39,6 +39,7 @@ class Status(IntEnum):
 HEADER = struct.Struct("<IHHIi")
 HELLO = struct.Struct("<II64s128s")
 HELLO_REPLY = struct.Struct("<QIi")
+DEVICE_TOTAL_OFFSET = 256 + 16  # behind the name and the UUID
 DEVICE_INFO_BYTES = 256 + 16 + 8 + 4 + 4 + 16 * 8 + 32 + 192 * 4
 OPEN = struct.Struct("<QII")
 OPEN_REPLY = struct.Struct("<256s256s256sQIIQQ")
@@ -79,6 +80,11 @@ class Unsupported(NamedTuple):
 
     symbol: str
     calls: int  # so far in the process
+
+
+def device_memory_bytes(info: bytes) -> int:
+    """total_bytes of a struct tally_device_info."""
+    return int.from_bytes(info[DEVICE_TOTAL_OFFSET : DEVICE_TOTAL_OFFSET + 8], "little")
 
 
 def unpack_header(frame: bytes) -> Header:

@@ -28,6 +28,7 @@ class JobRecord:
     cwd: str
     started_s: float  # seconds since the epoch
     ended_s: float | None
+    seconds: float  # that it has run, by a clock that is never set
     processes: tuple[int, ...]  # pids, itself included; empty once ended
     sessions: int  # connected client processes
     stats: Mapping[str, Any]  # counters, gauges, histograms: tally.daemon.stats
@@ -49,6 +50,7 @@ class JobRecord:
             cwd=data["cwd"],
             started_s=data["started_s"],
             ended_s=data["ended_s"],
+            seconds=data["seconds"],
             processes=tuple(data["processes"]),
             sessions=data["sessions"],
             stats=data["stats"],

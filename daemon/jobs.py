@@ -7,8 +7,11 @@ What a closed session counted is merged into its job, so that an ended job keeps
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from tally.client.records import CLASSES
 
 from . import job_stats
 
@@ -49,7 +52,8 @@ class Job:
     pid: int
     argv: tuple[str, ...]
     cwd: str
-    started_s: float
+    started_s: float  # of a clock that is never set, as all times here but wall_s
+    wall_s: float = 0.0  # when it started, in seconds since the epoch: for people
     cpu: str = ""  # how it gives way on the CPU: Politeness.place
     ended_s: float | None = None
     root_alive: bool = True
@@ -100,8 +104,9 @@ class Job:
             "weight": self.weight,
         }
 
-    def to_json(self, processes: list[int]) -> dict[str, Any]:
+    def to_json(self, processes: list[int], now_s: float) -> dict[str, Any]:
         """What clients are told about it: JobRecord.from_json."""
+        seconds = (now_s if self.ended_s is None else self.ended_s) - self.started_s
         return {
             "id": self.id,
             "name": self.name,
@@ -113,8 +118,10 @@ class Job:
             "uid": self.uid,
             "argv": list(self.argv),
             "cwd": self.cwd,
-            "started_s": self.started_s,
-            "ended_s": self.ended_s,
+            "started_s": self.wall_s,
+            "ended_s": None if self.ended_s is None else self.wall_s + seconds,
+            "ended_ago_s": None if self.ended_s is None else now_s - self.ended_s,
+            "seconds": seconds,
             "processes": processes,
             "sessions": len(self.sessions),
             "lost_sessions": self.lost_sessions,
@@ -129,6 +136,34 @@ def _add_counts(total: dict[str, int], counts: dict[str, int]) -> None:
             total[symbol] = total.get(symbol, 0) + count
 
 
+@dataclass(slots=True)
+class Totals:
+    """What jobs of one class have counted that are remembered no more; all that were started."""
+
+    jobs: int = 0
+    lost_sessions: int = 0
+    unsupported_calls: int = 0
+    stats: dict[str, Any] = field(default_factory=job_stats.empty)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Jobs that are being forgotten, or looked at in a copy of this."""
+        self.lost_sessions += sum(job.lost_sessions for job in jobs)
+        self.unsupported_calls += sum(sum(job.unsupported().values()) for job in jobs)
+        self.stats = job_stats.merge([self.stats, *(job.stats() for job in jobs)])
+
+    def to_json(self, running: int) -> dict[str, Any]:
+        """As clients see them. Peaks of different jobs are no sum of anything."""
+        gauges = self.stats["gauges"].items()
+        amounts = {name: value for name, value in gauges if job_stats.PEAK not in name}
+        return {
+            "jobs": self.jobs,
+            "running": running,
+            "lost_sessions": self.lost_sessions,
+            "unsupported_calls": self.unsupported_calls,
+            "stats": job_stats.summarize({**self.stats, "gauges": amounts}),
+        }
+
+
 class JobTable:
     """All jobs, running and remembered."""
 
@@ -139,6 +174,7 @@ class JobTable:
         self._token = token
         self._job_count = 0
         self._session_count = 0
+        self._totals = {job_class: Totals() for job_class in CLASSES}
         self.jobs: OrderedDict[str, Job] = OrderedDict()
         self.sessions: dict[int, Session] = {}
 
@@ -154,6 +190,7 @@ class JobTable:
         argv: tuple[str, ...],
         cwd: str,
         now_s: float,
+        wall_s: float = 0.0,
     ) -> Job:
         """A new running job. OverflowError if there are too many."""
         if sum(job.running for job in self.jobs.values()) >= JOBS_MAX:
@@ -170,9 +207,21 @@ class JobTable:
             argv,
             cwd,
             now_s,
+            wall_s,
         )
         self.jobs[job.id] = job
+        self._totals[job_class].jobs += 1
         return job
+
+    def totals(self) -> dict[str, Any]:
+        """By class, over all jobs there ever were: numbers that never fall when jobs leave."""
+        result = {}
+        for job_class, forgotten in self._totals.items():
+            total = replace(forgotten)
+            jobs = [job for job in self.jobs.values() if job.job_class == job_class]
+            total.add(jobs)
+            result[job_class] = total.to_json(sum(job.running for job in jobs))
+        return result
 
     def find(self, job_id: str, uid: int) -> Job:
         """The job that a session of user uid names. UnknownJobError if it may not have it."""
@@ -236,6 +285,7 @@ class JobTable:
         ended = [other for other in self.jobs.values() if not other.running]
         for other in ended[: max(0, len(ended) - self._kept_max)]:
             del self.jobs[other.id]
+            self._totals[other.job_class].add([other])
 
     def validate(self) -> None:
         """Assert what must hold between any two events."""

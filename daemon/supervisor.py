@@ -107,7 +107,9 @@ class Supervisor:
                 child.start()
             if self.config.metrics_address:
                 self.metrics = await MetricsServer.start(
-                    self.config.metrics_address, self._requests.stats
+                    self.config.metrics_address,
+                    self._requests.stats,
+                    self.config.metrics_ended_seconds,
                 )
             background = [loop.create_task(self._announce()), loop.create_task(_feed_watchdog())]
             await self._stop.wait()

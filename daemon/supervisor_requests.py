@@ -43,7 +43,7 @@ class Requests:
 
     def __init__(self, supervisor: Supervisor):
         self._supervisor = supervisor
-        self._started_s = time.time()
+        self._started_s = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
         self._answers: dict[str, Callable[[Peer, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "ping": self._ping,
@@ -94,7 +94,8 @@ class Requests:
         for job in sorted(jobs, key=lambda job: job.started_s):
             roots = {session.pid for session in job.sessions.values()}
             roots |= {job.pid} if job.root_alive else set()
-            result.append(job.to_json(processes.tree(roots) if processes and roots else []))
+            pids = processes.tree(roots) if processes and roots else []
+            result.append(job.to_json(pids, time.monotonic()))
         return result
 
     async def _stats(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
@@ -108,10 +109,11 @@ class Requests:
             "protocol": protocol.VERSION,
             "pid": os.getpid(),
             "time_s": time.time(),
-            "uptime_s": time.time() - self._started_s,
+            "uptime_s": time.monotonic() - self._started_s,
             "policy": self._supervisor.policy,
             "draining": self._supervisor.sessions.draining,
             "devices": [self._device(child) for child in self._supervisor.children],
+            "classes": self._supervisor.sessions.table.totals(),
             "jobs": self._job_list(ended=True),
         }
 
@@ -125,6 +127,10 @@ class Requests:
     def _device(self, child: ExecutorChild) -> dict[str, Any]:
         ready = child.device or {}
         sessions = self._supervisor.sessions.table.sessions.values()
+        open_here = [
+            session.devices[child.index] for session in sessions if child.index in session.devices
+        ]
+        info = ready.get("device_info")
         return {
             "index": child.index,
             "name": ready.get("device_name", ""),
@@ -132,7 +138,11 @@ class Requests:
             "driver_version": ready.get("driver_version", 0),
             "state": child.state,
             "pid": child.pid,
-            "sessions": sum(child.index in session.devices for session in sessions),
+            "sessions": len(open_here),
+            "memory_bytes": protocol.device_memory_bytes(info) if info else 0,
+            "memory_used_bytes": sum(
+                stats.get("gauges", {}).get("memory_bytes", 0) for stats in open_here
+            ),
             "restarts": child.restarts,
             "last_failure": child.last_failure,
             "schedule": self._supervisor.schedules.get(child.index),

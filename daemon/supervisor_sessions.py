@@ -58,13 +58,19 @@ class Sessions:
         if self.draining:
             raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new jobs")
         try:
-            job = self.table.start(uid=peer.uid, pid=peer.pid, now_s=time.time(), **fields)
+            job = self.table.start(
+                uid=peer.uid,
+                pid=peer.pid,
+                now_s=time.monotonic(),
+                wall_s=time.time(),
+                **fields,
+            )
         except OverflowError as error:
             raise ControlError(Status.REFUSED, str(error)) from None
         try:
             self._root_watches[job.id] = ProcessWatch(peer.pid, lambda: self._root_ended(job))
         except OSError:
-            self.table.root_ended(job, time.time())
+            self.table.root_ended(job, time.monotonic())
             raise ControlError(Status.REFUSED, "the process has ended") from None
         job.cpu = self._place(job.pid, "high" if own_nice else job.job_class)
         log.info("job %s: %s (%s, pid %d)", job.id, job.name, job.job_class, job.pid)
@@ -72,7 +78,7 @@ class Sessions:
 
     def _root_ended(self, job: Job) -> None:
         self._root_watches.pop(job.id, None)
-        self.table.root_ended(job, time.time())
+        self.table.root_ended(job, time.monotonic())
 
     def _job_for(self, peer: Peer, hello: protocol.Hello) -> Job:
         """The job that hello names, else the one that the process descends from, else a new one."""
@@ -210,7 +216,7 @@ class Sessions:
             return  # lost with its executor while its open was failing
         if watch := self._watches.pop(session.id, None):
             watch.close()
-        self.table.close_session(session, time.time())
+        self.table.close_session(session, time.monotonic())
         if not self.table.sessions:
             self.empty.set()
 

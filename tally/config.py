@@ -211,6 +211,12 @@ class Config:
         _check_address,
         "none",
     )
+    metrics_ended_seconds: float = setting(
+        300.0,
+        "How many seconds a job that has ended keeps numbers of its own in `/metrics`; after that "
+        "it is counted in its class's sums only, as it always is.",
+        between(0, 86400 * 365),
+    )
     group: str = setting(
         "",
         "Group whose members may connect besides the user that runs tallyd and root; the runtime "

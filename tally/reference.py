@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/cli.md, generated from the code that they describe.
+"""docs/configuration.md, cli.md and metrics.md, generated from the code that they describe.
 
 `python -m tally.reference` writes them, `--check` fails if they are not what it would write.
 """
@@ -117,6 +117,7 @@ def _snapshot_text() -> list[str]:
         "",
         "- `devices`: each, with `index`, `name`, `kind` (cuda or soft),",
         "  `driver_version`, `state` (ready, starting, restarting), `pid`, `sessions`,",
+        "  `memory_bytes`, `memory_used_bytes` (by jobs),",
         "  `restarts`, `last_failure`, and `schedule` (null until its scheduler was asked):",
         "  `policy`, `oversized` (best-effort starts that cannot stop within the bound) and",
         "  `turnaround`, the time from a high launch's arrival until best-effort work has given",
@@ -124,20 +125,86 @@ def _snapshot_text() -> list[str]:
         "  such work, and do not count), `missed` (not measured: too many at once, or",
         "  a job changed its class), `estimated_sum_ns`, and `error_sum_ns` (of the",
         "  differences between estimated and measured);",
+        "- `classes`: for each, over all jobs there ever were, `jobs`, `running`,",
+        "  `lost_sessions`, `unsupported_calls` and `stats`;",
         "- `jobs`: running and remembered ones, with `id`, `name`, `class`, `priority`,",
         "  `weight`, `state` (running, done, or lost: an executor died under it), `pid`, `uid`,",
-        "  `argv`, `cwd`, `started_s`, `ended_s`, `processes`, `sessions`, `lost_sessions`,",
-        "  `unsupported` (calls by symbol) and `stats`.",
+        "  `argv`, `cwd`, `started_s`, `ended_s` (both since the epoch), `seconds` (how long it",
+        "  has run), `ended_ago_s`, `processes`, `sessions`, `lost_sessions`, `unsupported`",
+        "  (calls by symbol) and `stats`.",
         "",
         "`stats` has `counters` (which only grow), `gauges` (amounts now, or peaks) and",
         "`histograms`, each with `count`, `sum_ns`, `max_ns`, `p50_ns`, `p95_ns`, `p99_ns`;",
         "quantiles are right to 12.5%. Names that end in `_ns` are nanoseconds, in `_s` seconds.",
-        "Numbers are added over a job's sessions; of peaks that is an upper bound. The Prometheus",
-        "endpoint has the same as `tally_job_NAME` with the labels job, name and class.",
+        "Numbers are added over a job's sessions; of peaks that is an upper bound. Durations are",
+        "by a clock that is never set; `time_s`, `started_s` and `ended_s` follow the wall clock.",
+        "The Prometheus endpoint has the same ([metrics.md](metrics.md)).",
     ]
 
 
-PAGES = {"configuration.md": configuration, "cli.md": command_line}
+METRICS_HEAD = """\
+# Metrics
+
+tallyd serves Prometheus's text format where `metrics_address` says, at `/metrics`:
+
+```sh
+tallyd --metrics-address 127.0.0.1:9400
+curl -s http://127.0.0.1:9400/metrics
+```
+
+```yaml
+scrape_configs:
+  - job_name: tally
+    static_configs: [{{targets: ['127.0.0.1:9400']}}]
+```
+
+There is no authentication, and job names are shown: keep the address local. A dashboard for
+Grafana is in [grafana.json](grafana.json): import it, and choose the data source.
+
+## Jobs, and sums that never fall
+
+A job has series of its own (`tally_job_...`) while it runs and {seconds} seconds longer
+(`metrics_ended_seconds`): a scrape still sees its last numbers, and a machine of many short jobs
+does not collect series for ever. What any job counted is in the sums of its class
+(`tally_class_...`) from the first moment, and stays there: use those for rates and alerts.
+Counters start at 0 with tallyd.
+
+Counters have `_total` behind the names below. Summaries have the quantiles 0.5, 0.95 and 0.99
+of all samples since the start, right to 12.5%, and `_sum` and `_count`. Names with `_ns` are
+in nanoseconds.
+"""
+STATISTICS_HEAD = """
+## Statistics of jobs and classes
+
+Each as `tally_job_NAME` with the labels job, name and class, and as `tally_class_NAME` with the
+label class (no peaks there). `queue_delay`, `device_time`, `request_latency` and `turnaround` are
+summaries.
+
+| NAME | what it is |
+|---|---|"""
+
+
+def metrics() -> str:
+    """docs/metrics.md: the Prometheus endpoint."""
+    from tally.daemon import metric_families as families
+
+    head = METRICS_HEAD.format(seconds=f"{config.FIELDS['metrics_ended_seconds'].default:g}")
+    lines = [HEAD.format(source="daemon/metric_families.py") + head.rstrip()]
+    for title, texts in (
+        ("tallyd", families.TALLYD_TEXTS),
+        ("Devices", families.DEVICE_TEXTS),
+        ("Scheduler, by device", families.SCHEDULE_TEXTS),
+        ("Classes", families.CLASS_TEXTS),
+        ("Jobs", families.JOB_TEXTS),
+    ):
+        lines += ["", f"## {title}", "", "| metric | labels | what it is |", "|---|---|---|"]
+        lines += [f"| `{t.name}` | {', '.join(t.labels)} | {t.help} |" for t in texts]
+    lines += STATISTICS_HEAD.split("\n")
+    lines += [f"| `{name}` | {text} |" for name, text in families.STATISTICS.items()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line, "metrics.md": metrics}
 
 
 def main() -> int:

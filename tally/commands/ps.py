@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -28,7 +27,6 @@ def command(runtime_dir: Path, show_all: bool) -> None:
     )
     table = render.table(columns, keys=("JOB", "NAME"), cut=("NAME", "COMMAND"))
     for job in jobs:
-        seconds = (job.ended_s or time.time()) - job.started_s
         table.add_row(
             job.id,
             render.plain(job.name),
@@ -37,7 +35,7 @@ def command(runtime_dir: Path, show_all: bool) -> None:
             str(job.weight) if job.job_class == "best-effort" else "-",
             job.state,
             str(job.pid),
-            render.duration(seconds),
+            render.duration(job.seconds),
             str(len(job.processes)),
             str(job.sessions),
             render.plain(" ".join(job.argv)),

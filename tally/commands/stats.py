@@ -122,6 +122,9 @@ def _executor_line(executor: Mapping[str, Any]) -> str:
     text = (
         f"device {executor['index']}: {render.plain(executor['name'] or '-')}, {executor['state']}"
     )
+    if executor["memory_bytes"]:
+        used, size = executor["memory_used_bytes"], executor["memory_bytes"]
+        text += f", {render.size(used)} of {render.size(size)} used"
     if executor["restarts"]:
         text += (
             f", {executor['restarts']} restarts (last: {render.plain(executor['last_failure'])})"

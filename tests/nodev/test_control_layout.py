@@ -31,6 +31,7 @@ CONSTANTS = {
     "TALLY_CONTROL_MAGIC": protocol.MAGIC,
     "TALLY_DEVICES_MAX": protocol.DEVICES_MAX,
     "sizeof(struct tally_device_info)": protocol.DEVICE_INFO_BYTES,
+    "offsetof(struct tally_device_info, total_bytes)": protocol.DEVICE_TOTAL_OFFSET,
     **{f"TALLY_CONTROL_{kind.name}": kind.value for kind in protocol.Type},
     **{f"TALLY_STATUS_{status.name}": status.value for status in protocol.Status},
 }

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from tally.client.protocol import Status
 from tally.config import Config
 from tally.daemon import notify, runtime, supervisor_child
 from tally.daemon.devices import Devices
-from tally.daemon.metrics import render
 from tally.daemon.runtime import RuntimeDir
 from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
 
@@ -129,27 +126,6 @@ def test_executors_end_with_the_supervisor() -> None:
         pid = executor(running).pid
     assert pid is not None
     assert runtime.process_start_ticks(pid) is None
-
-
-def test_metrics_endpoint() -> None:
-    with Supervised(metrics_address="127.0.0.1:0") as running, running.raw() as peer:
-        assert peer.open(session_of(peer.hello(program='odd"name')[1]))[0] is Status.OK
-        wait_until(lambda: running.metrics_port() > 0, 5, "the endpoint listens")
-        address = f"http://127.0.0.1:{running.metrics_port()}"
-        text = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
-        assert 'tally_executor_up{device="0"} 1.0' in text
-        assert "tally_job_launches_total{" in text and 'name="odd\\"name"' in text
-        assert 'tally_device_policy{device="0",policy="tally"} 1.0' in text
-        assert 'tally_device_turnaround_ns{device="0",quantile="0.99"} 29000.0' in text
-        assert 'tally_device_turnaround_ns_count{device="0"} 10.0' in text
-        assert 'tally_device_turnaround_unmet_total{device="0"} 1.0' in text
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{address}/", timeout=5)
-
-
-def test_metrics_of_nothing() -> None:
-    text = render({"devices": [], "jobs": [], "uptime_s": 1.0}).decode()
-    assert "tally_uptime_seconds 1.0" in text
 
 
 # ---- the runtime folder ------------------------------------------------------------------------
