@@ -4,6 +4,7 @@
 #include "tally/protocol.h"
 #include "tally/sched.h"
 #include "tally/plan.h"
+#include "tally/rates.h"
 #include "sim.h"
 #include "engine/engine.h"
 #include "wire/gate.h"

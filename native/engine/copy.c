@@ -4,13 +4,7 @@
 
 #include "engine/guard.h"
 #include "engine/session.h"
-
-/* One end of a copy: where it is for the driver, and how its box lies there. */
-struct end {
-    bool host; /* the executor's address, in slots or a message or pinned memory; else a device address */
-    uint64_t address;
-    uint64_t pitch, slice;
-};
+#include "engine/transfer.h"
 
 /* Bytes from the first to behind the last of a box; false: too large for any memory. */
 static bool box_extent(const struct tally_op_copy *op, uint64_t pitch, uint64_t slice, uint64_t *extent)
@@ -30,12 +24,12 @@ static bool box_is_sound(const struct tally_op_copy *op, uint64_t pitch, uint64_
 }
 
 static CUresult find_end(struct session *session, const struct tally_op_copy *op, uint16_t place, uint64_t where,
-                         uint64_t pitch, uint64_t slice, const struct tally_reader *tail, struct end *end)
+                         uint64_t pitch, uint64_t slice, const struct tally_reader *tail, struct transfer_end *end)
 {
     uint64_t extent;
     if (!box_is_sound(op, pitch, slice) || !box_extent(op, pitch, slice, &extent))
         return CUDA_ERROR_INVALID_VALUE;
-    *end = (struct end){.host = true, .address = where, .pitch = pitch, .slice = slice};
+    *end = (struct transfer_end){.host = true, .address = where, .pitch = pitch, .slice = slice};
     if (place == TALLY_PLACE_INLINE) {
         end->address = (uint64_t)tail->at;
         return extent <= tail->left ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
@@ -52,44 +46,10 @@ static CUresult find_end(struct session *session, const struct tally_op_copy *op
     return range ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-static CUresult copy_line(const struct tally_driver *cu, const struct end *dst, const struct end *src, uint64_t bytes,
-                          CUstream stream)
-{
-    if (dst->host)
-        return cu->cuMemcpyDtoHAsync_v2((void *)dst->address, src->address, bytes, stream);
-    if (src->host)
-        return cu->cuMemcpyHtoDAsync_v2(dst->address, (const void *)src->address, bytes, stream);
-    return cu->cuMemcpyDtoDAsync_v2(dst->address, src->address, bytes, stream);
-}
-
-/* CUDA wants the height of a slice in rows even where there is one slice, and pitches that hold a row. */
-static CUresult copy_box(const struct tally_driver *cu, const struct tally_op_copy *op, const struct end *dst,
-                         const struct end *src, CUstream stream)
-{
-    uint64_t dst_pitch = op->height > 1 || op->depth > 1 ? dst->pitch : op->width;
-    uint64_t src_pitch = op->height > 1 || op->depth > 1 ? src->pitch : op->width;
-    CUDA_MEMCPY3D box = {
-        .srcMemoryType = src->host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .srcHost = src->host ? (const void *)src->address : NULL,
-        .srcDevice = src->host ? 0 : src->address,
-        .srcPitch = src_pitch,
-        .srcHeight = op->depth > 1 ? src->slice / src_pitch : op->height,
-        .dstMemoryType = dst->host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .dstHost = dst->host ? (void *)dst->address : NULL,
-        .dstDevice = dst->host ? 0 : dst->address,
-        .dstPitch = dst_pitch,
-        .dstHeight = op->depth > 1 ? dst->slice / dst_pitch : op->height,
-        .WidthInBytes = op->width,
-        .Height = op->height,
-        .Depth = op->depth,
-    };
-    return cu->cuMemcpy3DAsync_v2(&box, stream);
-}
-
 static CUresult copy(struct session *session, struct stream *stream, const struct tally_op_copy *op,
-                     const struct tally_reader *tail)
+                     const struct tally_reader *tail, uint64_t arrived_ns)
 {
-    struct end dst, src;
+    struct transfer_end dst, src;
     uint64_t bytes;
     if (__builtin_mul_overflow(op->width, op->height, &bytes) || __builtin_mul_overflow(bytes, op->depth, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
@@ -102,13 +62,22 @@ static CUresult copy(struct session *session, struct stream *stream, const struc
         result = stream_enter(session, stream);
     if (result != CUDA_SUCCESS)
         return result;
+    enum tally_transfer_kind kind = dst.host && !src.host   ? TALLY_TRANSFER_TO_HOST
+                                    : src.host && !dst.host ? TALLY_TRANSFER_TO_DEVICE
+                                                            : TALLY_TRANSFER_ON_DEVICE;
     enum tally_counter counter = dst.host   ? TALLY_COUNT_BYTES_TO_HOST
                                  : src.host ? TALLY_COUNT_BYTES_TO_DEVICE
                                             : TALLY_COUNT_BYTES_ON_DEVICE;
     tally_stats_add(&session->stats, counter, bytes);
-    bool line = op->height == 1 && op->depth == 1 && !(dst.host && src.host);
-    return line ? copy_line(&session->driver->cu, &dst, &src, bytes, stream->driver)
-                : copy_box(&session->driver->cu, op, &dst, &src, stream->driver);
+    return transfer_submit(session, stream, &(struct transfer){
+        .kind = kind,
+        .dst = dst,
+        .src = src,
+        .width = op->width,
+        .height = op->height,
+        .depth = op->depth,
+        .arrived_ns = arrived_ns,
+    });
 }
 
 bool op_copy(struct session *session, const struct message *message)
@@ -121,7 +90,7 @@ bool op_copy(struct session *session, const struct message *message)
     if (op.slot_sequence && op.slot >= session->config.slot_count)
         return false;
     struct stream *stream = stream_find(session, op.stream);
-    CUresult result = stream ? copy(session, stream, &op, &tail) : CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = stream ? copy(session, stream, &op, &tail, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE;
     /* The slot comes back even if nothing was copied, or the client would wait for it for ever. */
     if (op.slot_sequence)
         segment_mark(session, result == CUDA_SUCCESS ? stream : NULL, op.slot, op.slot_sequence);
@@ -132,9 +101,9 @@ bool op_copy(struct session *session, const struct message *message)
     return true;
 }
 
-static CUresult fill(struct session *session, struct stream *stream, const struct tally_op_memset *op)
+static CUresult fill(struct session *session, struct stream *stream, const struct tally_op_memset *op,
+                     uint64_t arrived_ns)
 {
-    const struct tally_driver *cu = &session->driver->cu;
     uint64_t row, extent;
     if (op->width == 0 || op->height == 0)
         return CUDA_SUCCESS;
@@ -149,18 +118,16 @@ static CUresult fill(struct session *session, struct stream *stream, const struc
     if (result != CUDA_SUCCESS)
         return result;
     tally_stats_add(&session->stats, TALLY_COUNT_BYTES_SET, row * op->height);
-    bool line = op->height == 1;
-    switch (op->element_bytes) {
-    case 1:
-        return line ? cu->cuMemsetD8Async(op->dst, (uint8_t)op->value, op->width, stream->driver)
-                    : cu->cuMemsetD2D8Async(op->dst, op->pitch, (uint8_t)op->value, op->width, op->height, stream->driver);
-    case 2:
-        return line ? cu->cuMemsetD16Async(op->dst, (uint16_t)op->value, op->width, stream->driver)
-                    : cu->cuMemsetD2D16Async(op->dst, op->pitch, (uint16_t)op->value, op->width, op->height, stream->driver);
-    default:
-        return line ? cu->cuMemsetD32Async(op->dst, op->value, op->width, stream->driver)
-                    : cu->cuMemsetD2D32Async(op->dst, op->pitch, op->value, op->width, op->height, stream->driver);
-    }
+    return transfer_submit(session, stream, &(struct transfer){
+        .kind = TALLY_TRANSFER_FILL,
+        .dst = {.address = op->dst, .pitch = op->pitch},
+        .width = row,
+        .height = op->height,
+        .depth = 1,
+        .value = op->value,
+        .element_bytes = op->element_bytes,
+        .arrived_ns = arrived_ns,
+    });
 }
 
 bool op_memset(struct session *session, const struct message *message)
@@ -170,7 +137,7 @@ bool op_memset(struct session *session, const struct message *message)
         (op.element_bytes != 1 && op.element_bytes != 2 && op.element_bytes != 4))
         return false;
     struct stream *stream = stream_find(session, op.stream);
-    session_finish(session, &op.op, stream ? fill(session, stream, &op) : CUDA_ERROR_INVALID_HANDLE);
+    session_finish(session, &op.op, stream ? fill(session, stream, &op, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE);
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/schedule.h"
 #include "engine/timing.h"
 #include "engine/trace.h"
+#include "engine/transfer.h"
 
 enum attribute_rule attribute_rule(CUlaunchAttributeID id)
 {
@@ -123,6 +124,8 @@ static CUresult start_form(struct session *session, const struct launch *launch,
 CUresult launch_range(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
                       uint32_t hi, uint64_t tag)
 {
+    if (launch->transfer)
+        return transfer_run(session, launch->stream, launch->transfer, lo, hi, tag);
     struct timing_sample *sample = timing_begin(session, launch, tag);
     CUresult result = start_form(session, launch, form, lo, hi);
     timing_end(session, launch, sample, result);

@@ -128,7 +128,10 @@ uint32_t pending_take(struct schedule *s, struct session *session, const struct 
     pending->blocks = launch->blocks;
     pending->signature = launch->signature;
     pending->traced.kind = 0;
-    if (trace_is_on(engine_trace(s->engine)))
+    if (launch->transfer) {
+        pending->bytes = transfer_bytes(launch->transfer);
+        pending->transfer = launch->transfer->kind;
+    } else if (trace_is_on(engine_trace(s->engine)))
         pending->traced = traced(session, QUEUE_OF(launch), launch->signature, launch->arrived_ns);
     return index;
 }
@@ -156,8 +159,9 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
                             .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
                             .signature = what->signature, .session = session,
-                            .stoppable = launch_is_stoppable(what)};
-    if (trace_is_on(engine_trace(s->engine)))
+                            .stoppable = launch_is_stoppable(what),
+                            .transfer = what->transfer != NULL};
+    if (!what->transfer && trace_is_on(engine_trace(s->engine)))
         start->issued_ns = engine_now_ns();
     if (launch != NONE)
         start->serial = s->pendings[launch].serial;
@@ -210,6 +214,11 @@ static void measure(struct schedule *s, const struct pending *pending, const str
                     uint64_t now_ns)
 {
     uint64_t ns = start->times.end_ns - start->times.start_ns;
+    if (pending->bytes) {
+        uint64_t share = (uint64_t)((unsigned __int128)pending->bytes * (start->hi - start->lo) / pending->blocks);
+        tally_rates_measure(&s->rates, pending->transfer, share, start->times.active_ns);
+        return;
+    }
     if (pending->flag_ns && start->times.start_ns <= pending->flag_ns) { /* else there was nothing to stop yet */
         uint64_t stop_ns = cleared_ns(pending, start, now_ns) - pending->flag_ns;
         tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, stop_ns);
@@ -341,7 +350,7 @@ bool schedule_report(struct schedule *s, const struct softgpu_launch_times *time
     pthread_mutex_lock(&s->lock);
     struct start *start = start_of(s, times->tag);
     if (start) {
-        launch = true;
+        launch = !start->transfer;
         *arrived_ns = start->arrived_ns;
         if (start->stoppable)
             tally_stats_add(&start->session->stats, TALLY_COUNT_STOPPABLE_NS, times->active_ns);
@@ -561,6 +570,7 @@ static bool make(struct schedule *s)
     config.session_launches_max = SESSION_LAUNCHES_MAX;
     s->core = tally_sched_create(&config);
     s->plans = tally_plans_create(PLANS_MAX);
+    tally_rates_init(&s->rates);
     s->pendings = calloc(LAUNCHES_MAX, sizeof *s->pendings);
     s->starts = calloc(STARTS_MAX, sizeof *s->starts);
     if (!s->core || !s->plans || !s->pendings || !s->starts)

@@ -5,6 +5,7 @@
 
 #include "engine/schedule.h"
 #include "engine/trace.h"
+#include "engine/transfer.h"
 #include "engine/work.h"
 
 #define LAUNCHES_MAX 16384u
@@ -30,6 +31,8 @@ struct pending {
     bool begun; /* some start of it has gone to the device */
     CUresult error; /* of a start that the device gave up */
     uint32_t reported; /* blocks that earlier, preempted starts ran */
+    uint64_t bytes;    /* of a transfer; 0: it is a kernel's launch */
+    enum tally_transfer_kind transfer;
     uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
     uint32_t todo_count;
     /* From here on a fresh record is not cleared: two thirds of it, in every launch. */
@@ -49,6 +52,7 @@ struct start {
     uint64_t signature;
     struct session *session; /* NULL: free */
     bool stoppable;          /* of a best-effort kernel that has a guarded form */
+    bool transfer;           /* not a kernel's */
     bool early;              /* it ended before the core was told that it began */
     struct softgpu_launch_times times;
 };
@@ -57,6 +61,7 @@ struct schedule {
     struct tally_engine *engine;
     struct tally_sched *core;
     struct tally_plans *plans;
+    struct tally_rates rates;
     pthread_mutex_t lock;
     pthread_cond_t timer_set;
     pthread_t timer;

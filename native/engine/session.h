@@ -121,6 +121,7 @@ struct upload {
  * it lets go. */
 struct launch {
     struct session *session;
+    const struct transfer *transfer; /* a copy or a fill instead of a kernel (transfer.h); or NULL */
     struct function *function;
     struct stream *stream;
     uint32_t grid[3], block[3];

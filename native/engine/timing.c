@@ -146,6 +146,8 @@ struct timing_sample *timing_begin(struct session *session, const struct launch 
 
 void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample, CUresult result)
 {
+    if (!session->timing && session->tenant_made)
+        session->driver->soft.launch_tag(0); /* copies have tags too */
     if (sample && result == CUDA_SUCCESS)
         sample->pending = session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
 }

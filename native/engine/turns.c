@@ -19,6 +19,7 @@ static struct tally_sched_event launch_event(const struct launch *launch, uint32
         .queue = launch->stream->queue,
         .launch = index,
         .blocks = launch->blocks,
+        .transfer = launch->transfer != NULL,
     };
 }
 
@@ -267,6 +268,11 @@ static bool may_be_guarded(const struct session *session, const struct tally_sch
 static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index, struct tally_sched_plan *plan)
 {
     struct session *session = launch->session;
+    if (launch->transfer) {
+        uint64_t bytes = transfer_bytes(launch->transfer), bound_ns = tally_sched_bound(s->core);
+        tally_rates_plan(&s->rates, launch->transfer->kind, bytes, launch->blocks, bound_ns, plan);
+        return;
+    }
     tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
     tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
     bool ready = may_be_guarded(session, plan);

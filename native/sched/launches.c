@@ -47,11 +47,11 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     struct class_sums *sums = sums_of(s, event->session);
     *launch = (struct launch){.used = true, .session = event->session, .queue = event->queue,
                               .blocks = event->blocks, .plan = event->plan, .submitted_ns = s->now_ns,
-                              .sequence = s->sequence++};
+                              .sequence = s->sequence++, .transfer = event->transfer};
     tally_sched_queue_add(s, event->launch);
     if (tally_sched_is_idle(session)) tally_sched_count_busy(s, session->class_, 1);
     session->outstanding++;
-    session->stats.launches++;
+    session->stats.launches += !event->transfer;
     if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
         tally_sched_high_came(s);
         tally_sched_note_arrival(s, event->session);
@@ -158,7 +158,7 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     launch->numbers[launch->starts] = session->class_ == TALLY_SCHED_BEST_EFFORT ? ++s->best_effort_starts : 0;
     launch->ends[launch->starts++] = hi;
     launch->issued = hi;
-    session->stats.starts++;
+    session->stats.starts += !launch->transfer;
     session->starts++;
     sums->starts++;
     queue->starts++;
@@ -269,7 +269,7 @@ static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type) {
     struct tally_sched_instruction *out = tally_sched_emit(s, type);
     out->launch = index;
     out->session = launch->session;
-    if (type == TALLY_SCHED_COMPLETE) s->sessions[launch->session].stats.completed++;
+    if (type == TALLY_SCHED_COMPLETE) s->sessions[launch->session].stats.completed += !launch->transfer;
     tally_sched_retire(s, index);
 }
 

@@ -14,6 +14,7 @@
 struct launch {
     bool used, preempting, preempted, dropped, waiting, flagged;
     bool watched, rescued;               /* preempting: see watchdog.c */
+    bool transfer; /* not a kernel's: others' figures */
     uint32_t session, queue;
     uint32_t next, prev;                 /* in its queue, program order */
     uint32_t waiting_next, waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */

@@ -21,6 +21,7 @@ static bool extent(const struct soft_box *box, uint64_t pitch, uint64_t slice, u
 static CUresult submit(struct soft_call *call, CUstream handle, struct soft_op *op, uint64_t bytes, bool wait)
 {
     struct soft_stream *stream;
+    op->tag = soft_launch_tag();
     soft_lock();
     CUresult result = soft_stream_get(call, handle, &stream);
     if (result != CUDA_SUCCESS || op->total == 0) {

@@ -16,6 +16,11 @@ SOFT_API void softgpuLaunchTag(uint64_t tag)
     launch_tag = tag;
 }
 
+uint64_t soft_launch_tag(void)
+{
+    return launch_tag;
+}
+
 struct shape {
     uint32_t grid[3], block[3], dynamic;
     bool cooperative, has_priority;

@@ -126,6 +126,8 @@ static inline bool soft_patient(const struct soft_context *context)
     return (flags & CU_CTX_SCHED_MASK) == CU_CTX_SCHED_BLOCKING_SYNC;
 }
 
+/* The calling thread's, of softgpuLaunchTag. */
+uint64_t soft_launch_tag(void);
 /* Gives the op to its stream, behind what CUDA's default-stream rules put before it. */
 CUresult soft_submit(struct soft_stream *stream, struct soft_op *op);
 /* Records: the event then means this place. */

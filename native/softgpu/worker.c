@@ -351,7 +351,7 @@ static void *worker_main(void *argument)
 void soft_run_inline(struct soft_op *op)
 {
     op->stints = 1; /* nobody else knows it yet */
-    op->active_since_ns = soft_now_ns();
+    op->start_ns = op->active_since_ns = soft_now_ns();
     struct stint stint = {0, CUDA_SUCCESS};
     uint64_t part = 0;
     do {

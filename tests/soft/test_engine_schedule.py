@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import struct
 import time
 from collections.abc import Iterator
 
 import pytest
-from support.client import PINNED, Client, CudaError, ExecutorProcess, wait_until
+from support.client import Client, CudaError, ExecutorProcess, wait_until
 
 ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719
 BLOCKS = 300
@@ -66,6 +65,19 @@ again:
     mul.wide.u32 %d3, %r0, 4;
     add.u64 %d3, %d1, %d3;
     red.global.add.u32 [%d3], %r2;
+    ret;
+}
+.visible .entry fail_late(.param .u64 flag)
+{
+    .reg .u64 %d0;
+    .reg .u32 %r0;
+    .reg .pred %p0;
+    ld.param.u64 %d0, [flag];
+again:
+    ld.volatile.global.u32 %r0, [%d0];
+    setp.eq.u32 %p0, %r0, 0;
+    @%p0 bra again;
+    trap;
     ret;
 }
 .visible .entry fail()
@@ -164,7 +176,7 @@ def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) 
     )
     assert counters(executor, opened["session"])["rewrites"] == 1
     notes = {note["kernel"]: note for note in executor.request("rewrites")["notes"]}
-    assert notes.keys() == {"spin", "flags"}
+    assert notes.keys() == {"spin", "fail_late", "flags"}
     assert notes["spin"]["runs"] == "in slices" and "polls" in notes["spin"]["reason"]
     assert notes["flags"]["runs"] == "whole" and "system-scope" in notes["flags"]["reason"]
     client.close()
@@ -322,17 +334,20 @@ def test_a_fault_ends_the_wait_for_a_turn(executor: ExecutorProcess) -> None:
         opened = executor.open()
         victim = Client(opened)
         count, data = counting(victim)
-        address, area = victim.host_alloc(1 << 20)
-        device = victim.alloc(1 << 20)
-        (name,) = [n for n in executor.shared_memory() if f"-s{opened['session']}-" in n]
-        area.close()
+        address, area = victim.host_alloc(4096)
+        late, _ = victim.function(victim.load(PTX), "fail_late")
+        victim.launch(late, struct.pack("Q", address), stream=victim.stream(1))
+        wait_for(executor, victim, "starts", 1)
         busy.hold()
-        os.truncate(f"/dev/shm/{name}", 0)
-        victim.raw(victim.copy(dst=device, src=address, src_place=PINNED, width=1 << 20))
         victim.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1))
+        waiting = victim.begin("CTX_SYNC", "tally_op")
+        time.sleep(0.1)
+        assert not victim.poll(waiting)
+        area[0] = 1
         with pytest.raises(CudaError) as error:
-            victim.finish(victim.begin("CTX_SYNC", "tally_op"), timeout_s=5)
-        assert error.value.result == ILLEGAL_ADDRESS
+            victim.finish(waiting, timeout_s=5)
+        assert error.value.result == LAUNCH_FAILED
+        area.close()
         victim.close()
         executor.wait_event("closed", opened["session"])
         busy.release()

@@ -70,7 +70,7 @@ struct tally_sched_event {
     int32_t priority;
     uint32_t policy;
     uint32_t blocks, lo, hi;
-    uint32_t started;
+    uint32_t started, transfer;
     uint64_t job;
     uint64_t gpu_ns;
     uint64_t began_ns;
@@ -268,3 +268,25 @@ uint64_t tally_sim_latencies(const struct tally_sim *sim, uint32_t client, uint6
                              uint64_t *response_ns, uint64_t max);
 const struct tally_sched *tally_sim_sched(const struct tally_sim *sim);
 uint64_t tally_sim_events(const struct tally_sim *sim);
+
+/* native/include/tally/rates.h */
+#define TALLY_TRANSFER_KINDS ...
+#define TALLY_TRANSFER_PIECE_BYTES ...
+enum tally_transfer_kind {
+    TALLY_TRANSFER_TO_DEVICE = 0,
+    TALLY_TRANSFER_TO_HOST = 1,
+    TALLY_TRANSFER_ON_DEVICE = 2,
+    TALLY_TRANSFER_FILL = 3,
+};
+struct tally_rates {
+    uint64_t ps_per_byte[4];
+    bool measured[4];
+};
+void tally_rates_init(struct tally_rates *rates);
+void tally_rates_measure(struct tally_rates *rates, enum tally_transfer_kind kind, uint64_t bytes,
+                         uint64_t ns);
+uint64_t tally_rates_estimate(const struct tally_rates *rates, enum tally_transfer_kind kind,
+                              uint64_t bytes);
+void tally_rates_plan(const struct tally_rates *rates, enum tally_transfer_kind kind,
+                      uint64_t bytes, uint32_t blocks, uint64_t turnaround_ns_max,
+                      struct tally_sched_plan *plan);

@@ -102,6 +102,7 @@ struct tally_sched_event {
     uint32_t policy;
     uint32_t blocks, lo, hi;
     uint32_t started; /* LAUNCH: 1: the owner has put this high launch on the device already */
+    uint32_t transfer; /* LAUNCH: 1: a copy or a fill, which is not among the session's launches and starts */
     uint64_t job;     /* SESSION_OPEN: sessions of one job share its part, and the weight told last; 0: of none */
     uint64_t gpu_ns;  /* FINISHED, PREEMPTED: measured device time; 0: derived from the times of events */
     /* FINISHED, PREEMPTED, where the device tells; 0: unknown. For the turnaround: what began after the high
@@ -159,7 +160,7 @@ struct tally_sched_stats {
 };
 
 struct tally_sched_session_stats {
-    uint64_t launches, completed;
+    uint64_t launches, completed; /* of kernels, and so their starts */
     uint64_t starts, preemptions; /* starts: whole, slices and resumptions */
     uint64_t waited_ns;           /* from LAUNCH to the first start */
     uint64_t gpu_ns;              /* device time; for best-effort: harvested */

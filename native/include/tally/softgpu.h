@@ -64,8 +64,8 @@ CUresult softgpuTenantUsage(uint32_t tenant, uint64_t *busy_ns, uint64_t *blocks
  * let pages vanish: work that touches them then fails. The tenant must be idle. */
 CUresult softgpuTenantSetPinned(uint32_t tenant, uint64_t base, uint64_t bytes);
 
-/* Device time of launches without events: a launch that is made while the calling thread's tag is not 0
- * calls back when its last block has ended, on a worker thread, before the stream goes on. One that is
+/* Device time of launches, copies and fills without events: one that is made while the calling thread's tag is not 0
+ * calls back when its last block has ended, on a worker thread (a short copy: on the calling one), before the stream goes on. One that is
  * dropped because its tenant failed may not call back; instead the failure itself is told, once, with tag 0,
  * on any thread. The callback must be short and must not call cu* or softgpu*.
  * The tag stays until it is set again. */
