@@ -77,9 +77,11 @@ def make_access(e: Emitter, ins: Instruction, operand: Operand, bytes_: int, cou
     ):
         shared = operand.base.variable.space == "shared"
     base = e.read(operand.base, "i64")
-    if shared:  # offsets have 32 bits
-        base = e.b.and_(base, integer("i64", 0xFFFFFFFF))
+    if shared:  # 32 bits, as [register+offset] is together; a base may be "negative"
+        base = e.b.resize(e.b.resize(base, "i32"), "i64", signed=True)
     address = e.b.add(base, integer("i64", operand.offset))
+    if shared:
+        address = e.b.and_(address, integer("i64", 0xFFFFFFFF))
     shape = e.shapes.of(operand)
     step = None if shape is None else shape.stride
     register = operand.base if isinstance(operand.base, Register) else None
