@@ -31,7 +31,7 @@ from tally.scheduler.core import Limits
 from . import cpus, descriptors
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rewrite import WORK_MODULE, install, refusals
+from .executor_rewrite import WORK_MODULE, install, note_refused, refusals
 from .executor_trace import Recorder
 from .workers import Limits as CodeLimits
 from .workers import Pool
@@ -302,7 +302,7 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
     if soft:
         from .executor_soft import prepare
 
-        prepare(str(driver))
+        prepare(str(driver), note_refused)
     folder = options.state / "rewritten" if options.state else None
     rewrite, beside = install(folder, pool, options.code_cache_bytes_max)
     return EngineConfig(

@@ -18,7 +18,7 @@ TEXT_CHARACTERS_MAX = 300
 
 
 class Note(NamedTuple):
-    """kernel: its name; empty: all of the module. runs: whole, or in slices."""
+    """kernel: its name; empty: all of the module. runs: whole, in slices, or not at all."""
 
     kernel: str
     runs: str

@@ -128,6 +128,12 @@ def install(folder: Path | None, pool: Pool, bytes_max: int) -> tuple[Any, Any]:
     return lib.tally_rewrite, lib.tally_rewrite_beside
 
 
+def note_refused(module: str, kernel: str, reason: str) -> None:
+    """A launch of the kernel failed, as it cannot run on this device."""
+    assert _cache is not None
+    _cache.refusals.add(module, [Note(kernel, "not at all", reason)])
+
+
 def refusals() -> dict[str, Any]:
     """What the passes could not rewrite so far."""
     assert _cache is not None

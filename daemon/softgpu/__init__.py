@@ -12,11 +12,11 @@ from typing import Any
 
 from . import abi, apart
 from .cache import ObjectCache
-from .code import Compiler
+from .code import Compiler, Refused
 from .errors import CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_UNKNOWN, PtxError
 from .unpack import DECOMPRESS, make_decompressor
 
-__all__ = ["Compiler", "PtxError", "apart", "install"]
+__all__ = ["Compiler", "PtxError", "Refused", "apart", "install"]
 
 _COMPILE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t,
@@ -56,11 +56,13 @@ def make_callback(compiler: Compiler) -> Any:
     return _COMPILE(compile_)
 
 
-def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
+def install(
+    library: ctypes.CDLL, compiler: Compiler | None = None, refused: Refused = None
+) -> Compiler:
     """Make this compiler the one of a loaded libtally_softgpu.so, and zstandard its decompressor.
 
-    Both stay valid for the life of the process. RuntimeError if the library is another one, or was
-    built with another layout."""
+    refused: told of launches of kernels that cannot run. All stay valid for the life of the
+    process. RuntimeError if the library is another one, or was built with another layout."""
     try:
         library.softgpuAbi.restype = ctypes.c_char_p
         abi.check(library.softgpuAbi().decode())
@@ -68,7 +70,7 @@ def install(library: ctypes.CDLL, compiler: Compiler | None = None) -> Compiler:
         raise RuntimeError(f"{library._name} is not softgpu: it has no softgpuAbi") from None
     library.softgpuLeaving.restype = ctypes.c_int
     apart.watch(library.softgpuLeaving)
-    compiler = compiler or Compiler(ObjectCache())
+    compiler = compiler or Compiler(ObjectCache(), refused)
     compile_, decompress = make_callback(compiler), make_decompressor()
     _installed.append((compile_, decompress, compiler))
     for name, kind, callback in (

@@ -33,6 +33,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _show(module: CompiledModule, kernel: Function, options: argparse.Namespace) -> None:
     variant = abi.VARIANTS.index(options.variant)
+    if why := module.program.refusal(kernel):
+        print(f"{kernel.name}: refused when it is launched: {why}")
+        return
     text = module.program.emit(kernel, variant)
     if options.emit_llvm:
         print(text)

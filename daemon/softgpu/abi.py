@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 HELPERS = ("access", "load", "store", "atom", "barrier", "trap", "yield", "print", "assert",
-           "round", "divide", "clock", "mma", "ldmatrix")  # fmt: skip
+           "round", "divide", "clock", "mma", "ldmatrix", "fragment", "wmma", "mbarrier", "malloc",
+           "free")  # fmt: skip
 
 # Offsets in struct soft_warp.
 FIELDS = {

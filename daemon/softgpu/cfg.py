@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .errors import PtxError
+from .errors import PtxError, UnsupportedError
 from .syntax import Function, Instruction, Label, Register
 from .waiting import has_waiting
 
@@ -19,7 +19,7 @@ RETURN = -1  # the target of an edge that leaves the function
 BLOCKS_MAX = 100_000
 # Where lanes or warps meet; these start a block.
 MEETING = frozenset(
-    ["bar", "barrier", "shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix"]
+    ["bar", "barrier", "shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix", "wmma"]
 )
 
 
@@ -109,7 +109,7 @@ def _raw_blocks(function: Function, meetings: bool) -> list[Block]:
         closed = True
         if item.guard is not None:
             if name == "brx":
-                raise PtxError(item.line, "a predicated brx is not supported")
+                raise UnsupportedError(item.line, "a predicated brx is not supported")
             block.guard, block.guard_negated = item.guard, item.guard_negated
             falls.add(block.index)
         fixes.append((block, names))

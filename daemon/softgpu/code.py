@@ -6,17 +6,20 @@ import ctypes
 import hashlib
 import logging
 import threading
+from collections.abc import Callable
 
 from . import abi
 from .apart import LeftError, apart
 from .cache import ObjectCache
-from .errors import CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_UNKNOWN, PtxError
+from .errors import CUDA_ERROR_CONTEXT_IS_DESTROYED, CUDA_ERROR_UNKNOWN, PtxError, UnsupportedError
 from .jit import jit
 from .program import Program
 from .syntax import Function
 
-COMPILER_VERSION = 4
+COMPILER_VERSION = 6
 EMIT_AT_LOAD_MAX = 20_000  # instructions; larger modules are checked opcode by opcode only
+# Told of launches of kernels that cannot run: the module's digest, the kernel, and why.
+Refused = Callable[[str, str, str], None] | None
 _log = logging.getLogger(__name__)
 _U32, _U64, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
@@ -69,7 +72,8 @@ def code_bytes_of_kernel() -> tuple[int, int]:
 class CompiledModule:
     """One PTX module: parsed and checked when made, its kernels compiled when asked for."""
 
-    def __init__(self, text: str, cache: ObjectCache | None) -> None:
+    def __init__(self, text: str, cache: ObjectCache | None, refused: Refused = None) -> None:
+        self.refused = refused
         self.program = Program(text)
         self.digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         self.cache = cache
@@ -83,6 +87,10 @@ class CompiledModule:
 
     def resolve(self, kernel: Function, variant: int) -> int:
         """Address of a kernel's function for a variant; compiles it on the first call."""
+        if why := self.program.refusal(kernel):
+            if self.refused is not None:
+                self.refused(self.digest, kernel.name, why)
+            raise UnsupportedError(0, why)
         known = self.addresses.get((kernel.name, variant))
         return known if known is not None else apart(lambda: self._resolve(kernel, variant))
 
@@ -112,7 +120,12 @@ class CompiledModule:
         if size > EMIT_AT_LOAD_MAX:
             return
         for kernel in self.kernels:
-            self.program.emit(kernel, 0)
+            if self.program.refusal(kernel):
+                continue
+            try:
+                self.program.emit(kernel, 0)
+            except UnsupportedError as error:
+                kernel.refused = error
 
     # ---- the C side ------------------------------------------------------------------------------
 
@@ -210,8 +223,9 @@ _resolver = _RESOLVE(_resolve)
 class Compiler:
     """PTX to modules; the same text gives the same module."""
 
-    def __init__(self, cache: ObjectCache | None = None) -> None:
+    def __init__(self, cache: ObjectCache | None = None, refused: Refused = None) -> None:
         self.cache = cache
+        self.refused = refused
         self.lock = threading.Lock()
         self.modules: dict[str, CompiledModule] = {}
 
@@ -225,5 +239,5 @@ class Compiler:
         with self.lock:
             module = self.modules.get(key)
             if module is None:
-                module = self.modules[key] = CompiledModule(text, self.cache)
+                module = self.modules[key] = CompiledModule(text, self.cache, self.refused)
             return module

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from .cfg import RETURN, Block, Graph
 from .specials import varies
 from .syntax import Address, Function, Instruction, Operand, Special, Symbol, Vector
+from .table import Trait, has_trait
 from .uses import live_in, reads, registers_of, terminator_reads, writes
 from .waiting import names_members, release_point, waits_for_lanes
 
@@ -28,13 +29,9 @@ ALWAYS_VARYING = frozenset(
         "match",
         "elect",
         "mma",
-        "wmma",
         "ldmatrix",
-        "movmatrix",
-        "alloca",
         "call",
         "fns",
-        "clusterlaunchcontrol",
     ]
 )
 
@@ -107,7 +104,7 @@ class _Analysis:
                         changed = True
 
     def _is_varying(self, ins: Instruction) -> bool:
-        if ins.opcode in ALWAYS_VARYING:
+        if ins.opcode in ALWAYS_VARYING or has_trait(ins, Trait.VARYING):
             return True
         varying = self.result.varying
         if ins.guard is not None and ins.guard.index in varying:
@@ -121,8 +118,6 @@ class _Analysis:
             )
         if (ins.opcode in ("bar", "barrier")) and "red" in ins.mods:
             return False
-        if ins.opcode == "mbarrier":
-            return True
         if any(r.index in varying for r in reads(ins)):
             return True
         return any(self._operand_varies(ins, o) for o in ins.operands[1:])

@@ -33,7 +33,7 @@ def atom(e: Emitter, ins: Instruction) -> None:
 @instruction("red", mods=_MODS, operands=(2, 3))
 def red(e: Emitter, ins: Instruction) -> None:
     if "async" in ins.mods:
-        raise e.error("red.async is not supported")
+        raise e.unsupported("red.async is not supported")
     _atomic(e, ins, None, ins.operands[0], ins.operands[1:])
 
 

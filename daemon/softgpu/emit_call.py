@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import unsupported
 from .ir import Value, integer
 from .param_space import PLANE, area, words
 from .syntax import CallOperands, Function, Instruction, Operand, Register, Symbol, Variable
@@ -25,10 +26,12 @@ def call(e: Emitter, ins: Instruction) -> None:
         _print(e, operands)
     elif name == "__assertfail":
         _assert(e, operands)
+    elif name in ("malloc", "free") and e.program.is_external(name):
+        _heap(e, operands, name)
     else:
         function = e.program.find(name)
         if function is None or function.body is None:
-            raise e.error(f"unresolved external function '{name[:60]}'")
+            raise e.unsupported(unsupported.of_function(name))
         if function.entry:
             raise e.error("a kernel cannot be called")
         _check(e, operands, function)
@@ -217,3 +220,21 @@ def _assert(e: Emitter, operands: CallOperands) -> None:
         "assert", "void",
         f"ptr %w, i32 {e.mask.text}, ptr {message}, ptr {file}, ptr {line}, ptr {function}",
     )  # fmt: skip
+
+
+def _heap(e: Emitter, operands: CallOperands, name: str) -> None:
+    """malloc and free of device code: from a heap of the session's device memory."""
+    b = e.b
+    if len(operands.arguments) != 1 or len(operands.results) != (name == "malloc"):
+        raise e.error(f"{name} takes one argument")
+    argument = _argument(e, operands.arguments[0], 64)
+    if name == "free":
+        e.call_helper("free", "void", f"ptr %w, i32 {e.mask.text}, ptr {argument}")
+        return
+    out = b.alloca("<32 x i64>")
+    e.call_helper("malloc", "void", f"ptr %w, i32 {e.mask.text}, ptr {argument}, ptr {out}")
+    both = b.value("i64", True, f"freeze {b.load('i64', out, 64, True)}")
+    words = b.alloca("[64 x i32]")
+    b.store(b.resize(both, "i32"), words, 64)
+    b.store(b.resize(b.lshr(both, integer("i64", 32)), "i32"), b.offset(words, PLANE), 64)
+    _take_results(e, operands, words)

@@ -45,10 +45,10 @@ def mma(e: Emitter, ins: Instruction) -> None:
     shape = next((m for m in ins.mods if m.startswith("m16")), "")
     layouts = [m for m in ins.mods if m in ("row", "col")]
     if len(kinds) != 4 or not shape or layouts != ["row", "col"] or "satfinite" in ins.mods:
-        raise e.error("this form of mma is not supported")
+        raise e.unsupported("this form of mma is not supported")
     to, left, right, addend = kinds
     if left not in _ELEMENTS or _PER_REGISTER[left] != _PER_REGISTER.get(right, 0):
-        raise e.error("this form of mma is not supported")
+        raise e.unsupported("this form of mma is not supported")
     target, a, b, c = (_parts(o) for o in ins.operands)
     depth = int(shape[shape.index("k") + 1 :])
     registers = depth // (2 * _PER_REGISTER[left])

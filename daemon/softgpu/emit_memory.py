@@ -101,13 +101,20 @@ def create_policy(e: Emitter, ins: Instruction) -> None:
 
 
 @instruction(
-    "cp", mods=f"async {SPACES} {_CACHE} commit_group wait_group wait_all bulk", operands=(0, 5)
+    "cp",
+    mods=f"async {SPACES} {_CACHE} commit_group wait_group wait_all bulk mbarrier arrive noinc",
+    operands=(0, 5),
 )
 def cp_async(e: Emitter, ins: Instruction) -> None:
     """cp.async at once; its groups have nothing left to wait for."""
     if "bulk" in ins.mods or "async" not in ins.mods:
-        raise e.error("only cp.async of up to 16 bytes is supported")
+        raise e.unsupported("only cp.async of up to 16 bytes is supported")
     if not {"commit_group", "wait_group", "wait_all"}.isdisjoint(ins.mods):
+        return
+    if "mbarrier" in ins.mods:
+        from .emit_barrier import arrive_on_copies
+
+        arrive_on_copies(e, ins)
         return
     b = e.b
     size = ins.operands[2]

@@ -15,7 +15,7 @@ from . import abi
 from .cfg import Block, build
 from .collective import hold
 from .divergence import analyse
-from .errors import PtxError
+from .errors import PtxError, UnsupportedError
 from .flow import Flow
 from .ir import Builder, ModuleText, Value, integer, lanes_constant
 from .layout import align_up
@@ -63,11 +63,8 @@ EFFECTS = frozenset(
         "elect",
         "nanosleep",
         "cp",
-        "mbarrier",
         "exit",
         "ldmatrix",
-        "stmatrix",
-        "alloca",
     ]
 )
 
@@ -289,7 +286,7 @@ class Emitter:
     # ---- instructions ----------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction) -> None:
-        from .table import emitter_for
+        from .table import Trait, emitter_for, has_trait
 
         self.ins = ins
         emit = emitter_for(ins)
@@ -304,7 +301,7 @@ class Emitter:
         outer = self.mask
         self.mask = b.and_(outer, b.mask_bits(guard))
         self.guard_lanes = guard
-        if ins.opcode in EFFECTS:
+        if ins.opcode in EFFECTS or has_trait(ins, Trait.EFFECT):
             some = b.icmp("ne", self.mask, integer("i32", 0))
             self._inside(some, lambda: emit(self, ins))
         else:
@@ -341,6 +338,11 @@ class Emitter:
         line = self.ins.line if self.ins else self.function.line
         name = self.ins.full_name if self.ins else self.function.name
         return PtxError(line, f"{name}: {message}")
+
+    def unsupported(self, message: str) -> UnsupportedError:
+        """That the current instruction cannot be compiled, though it is right."""
+        error = self.error(message)
+        return UnsupportedError(error.line, error.message)
 
     # ---- operands --------------------------------------------------------------------------------
 
@@ -424,7 +426,7 @@ class Emitter:
         offset = integer("i64", variable.offset + symbol.offset)
         if variable.space in ("global", "const"):
             if variable.extern:
-                raise self.error(f"unresolved external '{variable.name}'")
+                raise self.unsupported(f"unresolved external '{variable.name}'")
             return b.add(Value("i64", "%globals.i"), offset)
         if variable.space == "shared":
             return integer(

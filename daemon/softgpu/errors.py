@@ -8,6 +8,7 @@ CUDA_ERROR_NO_BINARY_FOR_GPU = 209
 CUDA_ERROR_INVALID_PTX = 218
 CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222
 CUDA_ERROR_CONTEXT_IS_DESTROYED = 709
+CUDA_ERROR_NOT_SUPPORTED = 801
 CUDA_ERROR_UNKNOWN = 999
 
 
@@ -19,3 +20,11 @@ class PtxError(Exception):
         self.line = line
         self.message = message
         self.result = result
+
+
+class UnsupportedError(PtxError):
+    """PTX that a GPU takes and this compiler does not: it refuses the kernels that reach it, when
+    they are launched, and not their module."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(line, message, CUDA_ERROR_NOT_SUPPORTED)

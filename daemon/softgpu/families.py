@@ -2,6 +2,7 @@
 
 from . import (
     emit_atomic,
+    emit_barrier,
     emit_call,
     emit_control,
     emit_convert,
@@ -13,10 +14,12 @@ from . import (
     emit_memory,
     emit_move,
     emit_warp,
+    emit_wmma,
 )
 
 __all__ = [
     "emit_atomic",
+    "emit_barrier",
     "emit_call",
     "emit_control",
     "emit_convert",
@@ -28,4 +31,5 @@ __all__ = [
     "emit_memory",
     "emit_move",
     "emit_warp",
+    "emit_wmma",
 ]

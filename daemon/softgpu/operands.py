@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from .errors import PtxError
+from .errors import PtxError, UnsupportedError
 from .syntax import Address, Immediate, Operand, Pair, Sink, Special, Symbol, Vector
 
 _SPECIALS = re.compile(
@@ -133,7 +133,7 @@ def _signed(value: int) -> int:
 
 def _address(text: str, resolve: Resolver, line: int) -> Operand:
     if "," in text:  # a texture or tensor coordinate
-        raise PtxError(line, f"address '[{text[:60]}]' is not supported")
+        raise UnsupportedError(line, f"address '[{text[:60]}]' is not supported")
     match = _ADDRESS.match(text)
     if not match:
         raise PtxError(line, f"malformed address '[{text[:60]}]'")

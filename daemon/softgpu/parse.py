@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 from ...scheduler.ptx.reader import Kind, ReadError, Statement, read
-from .errors import CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_UNSUPPORTED_PTX_VERSION, PtxError
+from .errors import (
+    CUDA_ERROR_INVALID_IMAGE,
+    CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+    PtxError,
+    UnsupportedError,
+)
 from .operands import is_name, literal, parse_operand, split
 from .syntax import (
     CallOperands,
@@ -19,6 +24,7 @@ from .syntax import (
     Symbol,
     Variable,
 )
+from .table import check_known
 from .types import TYPES
 from .uses import CARRY_READERS
 
@@ -162,7 +168,7 @@ class _Parser:
                     raise PtxError(s.line, "vector variables are not supported")
                 type_ = word
             elif word in ("texref", "samplerref", "surfref"):
-                raise PtxError(s.line, f".{word} is not supported")
+                type_ = "b64"  # opaque: instructions that use it are refused
             else:
                 raise PtxError(s.line, f"unknown directive '.{word[:60]}'")
         if not space or not type_ or type_ not in TYPES:
@@ -292,7 +298,7 @@ class _Body:
             elif s.kind is Kind.DIRECTIVE:
                 self._directive(s)
             elif s.kind is Kind.INSTRUCTION:
-                self.items.append(self._instruction(s))
+                self._add_instruction(s)
             else:
                 raise PtxError(s.line, f"unexpected '{s.text[:40]}' in a function")
         self.function.body = self.items
@@ -426,6 +432,12 @@ class _Body:
 
     # ---- instructions ----------------------------------------------------------------------------
 
+    def _add_instruction(self, s: Statement) -> None:
+        try:
+            self.items.append(self._instruction(s))
+        except UnsupportedError as error:
+            self.function.refused = self.function.refused or error
+
     def _instruction(self, s: Statement) -> Instruction:
         text = s.bare[:-1].strip()
         guard: Register | None = None
@@ -442,6 +454,7 @@ class _Body:
             raise PtxError(s.line, f"malformed instruction '{text[:60]}'")
         opcode = match.group(1)
         mods = tuple(match.group(2).replace("::", "__").split(".")[1:])
+        check_known(s.line, opcode, ".".join((opcode, *mods)))
         rest = text[match.end() :].strip()
         if opcode == "call":
             call = self._call(rest, s.line)

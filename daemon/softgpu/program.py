@@ -7,18 +7,18 @@ import re
 from . import abi
 from .cfg import build
 from .emitter import Emitter
-from .errors import PtxError
+from .errors import PtxError, UnsupportedError
 from .ir import ModuleText
 from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
 from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
-from .table import check_instruction
+from .table import Trait, check_instruction, has_trait
 from .waiting import has_waiting, reads_workspace, spins
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.
-BUILTINS = frozenset(("vprintf", "__assertfail"))
+BUILTINS = frozenset(("vprintf", "__assertfail", "malloc", "free"))
 HANDLE_BASE = 0x5AFE0000
 HANDLE_STEP = 16
 REACHED_MAX = 2000
@@ -41,7 +41,22 @@ class Program:
         for function in self.functions:
             for item in function.body or []:
                 if isinstance(item, Instruction):
-                    check_instruction(item)
+                    self._check(function, item)
+
+    @staticmethod
+    def _check(function: Function, item: Instruction) -> None:
+        try:
+            check_instruction(item)
+        except UnsupportedError as error:
+            function.refused = function.refused or error
+
+    def refusal(self, kernel: Function) -> str:
+        """Why the kernel cannot run here, or nothing."""
+        for function in self.reached(kernel):
+            if function.refused is not None:
+                inside = "" if function is kernel else f" (in '{function.name[:60]}')"
+                return f"{function.refused}{inside}"
+        return ""
 
     # ---- functions -------------------------------------------------------------------------------
 
@@ -51,6 +66,10 @@ class Program:
 
     def find(self, name: str) -> Function | None:
         return self.module.functions.get(self.module.aliases.get(name, name))
+
+    def is_external(self, name: str) -> bool:
+        function = self.find(name)
+        return function is None or function.body is None
 
     def function_handle(self, name: str) -> int:
         """What a pointer to the function holds; not an address, and never one of the device's."""
@@ -154,7 +173,7 @@ class Program:
                 if isinstance(item, Instruction) and (
                     item.opcode in ("barrier", "nanosleep")
                     or (item.opcode == "bar" and "warp" not in item.mods)
-                    or item.opcode == "mbarrier"
+                    or has_trait(item, Trait.WAITS)
                 ):
                     return True
             if has_waiting(function) and spins(build(function)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .errors import UnsupportedError
 from .types import PtxType
 
 
@@ -142,6 +143,7 @@ class Function:
     variables: list[Variable] = field(default_factory=list)
     tables: dict[str, list[str]] = field(default_factory=dict)  # .branchtargets and .calltargets
     prototypes: dict[str, Function] = field(default_factory=dict)
+    refused: UnsupportedError | None = None  # what in it cannot be compiled
 
 
 @dataclass(slots=True, eq=False)

@@ -8,9 +8,11 @@ is loaded, by name and line.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Flag, auto
 from typing import TYPE_CHECKING
 
-from .errors import PtxError
+from . import unsupported
+from .errors import PtxError, UnsupportedError
 from .types import TYPES
 
 if TYPE_CHECKING:
@@ -22,8 +24,25 @@ Emit = Callable[["Emitter", "Instruction"], None]
 _TABLE: dict[str, tuple[Emit, frozenset[str], tuple[int, int]]] = {}
 
 
+class Trait(Flag):
+    """What the analyses ask of an instruction; older families still stand in lists of theirs."""
+
+    NONE = 0
+    EFFECT = auto()  # does something even where its results are not used
+    VARYING = auto()  # its results differ between lanes, whatever the operands
+    MEETS = auto()  # all lanes of the warp run it together
+    WAITS = auto()  # warps of a block may wait for one another with it
+
+
+_TRAITS: dict[str, Trait] = {}
+
+
 def instruction(
-    *names: str, mods: str = "", types: bool = True, operands: tuple[int, int] = (0, 9)
+    *names: str,
+    mods: str = "",
+    types: bool = True,
+    operands: tuple[int, int] = (0, 9),
+    traits: Trait = Trait.NONE,
 ) -> Callable[[Emit], Emit]:
     """Register an emitter; `types`: all type suffixes are modifiers too; `operands`: how few and
     many."""
@@ -32,9 +51,14 @@ def instruction(
     def register(emit: Emit) -> Emit:
         for name in names:
             _TABLE[name] = (emit, allowed, operands)
+            _TRAITS[name] = traits
         return emit
 
     return register
+
+
+def has_trait(ins: Instruction, trait: Trait) -> bool:
+    return trait in _TRAITS.get(ins.opcode, Trait.NONE)
 
 
 def emitter_for(ins: Instruction) -> Emit:
@@ -42,20 +66,30 @@ def emitter_for(ins: Instruction) -> Emit:
 
 
 def check_instruction(ins: Instruction) -> None:
-    """Raise PtxError if the instruction is one that this compiler does not know."""
+    """Raise PtxError if the instruction is one that this compiler does not know: UnsupportedError
+    if PTX has it."""
     from . import families  # noqa: F401  (fills the table)
 
     found = _TABLE.get(ins.opcode)
     if found is None:
-        raise PtxError(ins.line, f"unknown or unsupported instruction '{ins.full_name}'")
+        check_known(ins.line, ins.opcode, ins.full_name)
+        raise PtxError(ins.line, f"unknown instruction '{ins.full_name}'")
     for mod in ins.mods:
         if mod not in found[1]:
-            raise PtxError(
-                ins.line, f"unknown or unsupported modifier '.{mod}' in '{ins.full_name}'"
-            )
+            if mod in unsupported.MODIFIERS or any(mod in entry[1] for entry in _TABLE.values()):
+                raise UnsupportedError(
+                    ins.line, f"unsupported modifier '.{mod}' in '{ins.full_name}'"
+                )
+            raise PtxError(ins.line, f"unknown modifier '.{mod}' in '{ins.full_name}'")
     few, many = found[2]
     if not few <= len(ins.operands) <= many:
         raise PtxError(ins.line, f"'{ins.full_name}' with {len(ins.operands)} operands")
+
+
+def check_known(line: int, opcode: str, full_name: str) -> None:
+    """Raise UnsupportedError for what PTX has and the table does not, whatever its operands."""
+    if opcode not in _TABLE and opcode in unsupported.OPCODES:
+        raise UnsupportedError(line, f"unsupported instruction '{full_name}'")
 
 
 def opcodes() -> list[str]:

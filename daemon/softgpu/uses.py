@@ -33,9 +33,7 @@ NO_RESULT = frozenset(
         "pmevent",
         "setmaxnreg",
         "griddepcontrol",
-        "mbarrier_void",
         "cp",
-        "stmatrix",
     ]
 )
 
@@ -62,10 +60,6 @@ def has_result(ins: Instruction) -> bool:
     """Whether the first operand is written."""
     if ins.opcode == "bar" or ins.opcode == "barrier":
         return "red" in ins.mods
-    if ins.opcode == "mbarrier":
-        return ins.mods[0] not in ("init", "inval", "expect_tx", "complete_tx") and bool(
-            ins.operands
-        )
     return ins.opcode not in NO_RESULT
 
 

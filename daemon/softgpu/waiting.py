@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .cfg import Block, Graph
 
 _NAMES_MEMBERS = frozenset(("shfl", "vote", "match", "redux", "elect"))
-_MEETS = _NAMES_MEMBERS | {"mma", "ldmatrix"}
+_MEETS = _NAMES_MEMBERS | {"mma", "ldmatrix", "wmma"}
 
 
 def sees_others(ins: Instruction) -> bool:
@@ -27,6 +27,8 @@ def sees_others(ins: Instruction) -> bool:
     if ins.opcode == "atom":
         reads_only = ins.operands[-1] == Immediate(0) and bool({"add", "or"} & set(ins.mods))
         return "cas" in ins.mods or "exch" in ins.mods or reads_only
+    if ins.opcode == "mbarrier":
+        return bool({"test_wait", "try_wait"} & set(ins.mods))
     return ins.opcode == "nanosleep" or polls.is_strong_load(ins.opcode, ins.mods)
 
 

@@ -10,6 +10,8 @@ const void *const soft_helpers[] = {
     (const void *)soft_help_yield,  (const void *)soft_help_print, (const void *)soft_help_assert,
     (const void *)soft_help_round,  (const void *)soft_help_divide, (const void *)soft_help_clock,
     (const void *)soft_help_mma,    (const void *)soft_help_ldmatrix,
+    (const void *)soft_help_fragment, (const void *)soft_help_wmma, (const void *)soft_help_mbarrier,
+    (const void *)soft_help_malloc, (const void *)soft_help_free,
 };
 
 _Noreturn void soft_help_trap(struct soft_warp *warp, uint32_t error) { soft_raise(warp->worker, (CUresult)error, 0); }

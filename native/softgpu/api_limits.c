@@ -1,5 +1,5 @@
 /* What a context says of itself: device, flags, limits, configuration. */
-#include "soft.h"
+#include "heap.h"
 
 SOFT_API CUresult cuCtxGetDevice(CUdevice *device)
 {
@@ -67,6 +67,8 @@ SOFT_API CUresult cuCtxSetLimit(CUlimit limit, size_t value)
         return result;
     if ((int)limit < 0 || limit >= CU_LIMIT_MAX)
         return CUDA_ERROR_UNSUPPORTED_LIMIT;
+    if (limit == CU_LIMIT_MALLOC_HEAP_SIZE && soft_heap_used(soft_tenant_current()))
+        return CUDA_ERROR_INVALID_VALUE; /* to be set before the first kernel that uses it */
     soft_lock();
     context->limits[limit] = value;
     soft_unlock();

@@ -151,5 +151,13 @@ uint64_t soft_help_clock(uint32_t what);
 void soft_help_mma(uint32_t code, const uint32_t *a, const uint32_t *b, const uint32_t *c, uint32_t *d);
 void soft_help_ldmatrix(struct soft_warp *warp, const uint64_t *address, uint32_t *out, uint32_t count,
                         uint32_t transposed, uint32_t space);
+void soft_help_fragment(struct soft_warp *warp, uint32_t shape, uint32_t how, uint64_t address, uint32_t stride,
+                        uint32_t *words);
+void soft_help_wmma(uint32_t kinds, uint32_t shape, const uint32_t *a, const uint32_t *b, const uint32_t *c,
+                    uint32_t *d);
+void soft_help_mbarrier(struct soft_warp *warp, uint32_t mask, uint32_t code, const uint64_t *address,
+                        const uint64_t *operand, uint64_t *out);
+void soft_help_malloc(struct soft_warp *warp, uint32_t mask, const uint64_t *bytes, uint64_t *out);
+void soft_help_free(struct soft_warp *warp, uint32_t mask, const uint64_t *address);
 
 #endif

@@ -100,6 +100,10 @@ void soft_worker_interrupt(struct soft_worker *worker);
 /* Given by the upper side: the block that the calling worker runs waits for other blocks, or goes
  * on. While it waits, another worker takes its place. */
 void soft_block_waits(bool waits);
+/* Given by the upper side, to worker threads: device memory for kernels' malloc, 0 where none is left;
+ * false: it is not allocated. */
+uint64_t soft_heap_alloc(uint32_t tenant, uint64_t bytes);
+bool soft_heap_free(uint32_t tenant, uint64_t address);
 /* Given by the upper side: hands text of printf (1) and assert (2) to the tenant's sink. */
 void soft_emit(uint32_t tenant, int fd, const char *text, size_t bytes);
 

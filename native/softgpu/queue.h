@@ -148,6 +148,8 @@ void soft_pump(struct soft_stream *stream);
 
 /* worker.c */
 CUresult soft_device_start(struct soft_device *device);
+/* Of the calling worker thread. */
+struct soft_device *soft_worker_device(void);
 /* How many blocks of that size one worker and its spares hold at once. */
 uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes);
 void soft_make_ready(struct soft_op *op);

@@ -148,6 +148,7 @@ struct soft_tenant {
     _Atomic uint64_t busy_ns, blocks, grids;
     pthread_mutex_t output_lock;
     struct soft_blame blame; /* what its error was */
+    struct soft_heap *heap; /* of its kernels; NULL: none used malloc yet */
 };
 
 struct soft_state {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "module.h"
+#include "heap.h"
 #include "queue.h"
 
 #define INTERRUPT_AGAIN_NS 5000000
@@ -160,6 +161,7 @@ void soft_tenant_clear(struct soft_tenant *tenant)
     soft_unlock();
     soft_memory_clear(tenant);
     soft_blame_clear(tenant);
+    soft_heap_forget(tenant);
     atomic_store(&tenant->error, CUDA_SUCCESS);
 }
 

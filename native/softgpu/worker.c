@@ -422,6 +422,11 @@ void soft_block_waits(bool waits)
     soft_unlock();
 }
 
+struct soft_device *soft_worker_device(void)
+{
+    return own_slot->device;
+}
+
 uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes)
 {
     uint64_t blocks = SOFT_RESIDENT_THREADS_MAX / (threads ? threads : 1);
