@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tally.workloads import backend
+from tally.workloads import backend, weights
 from tally.workloads.latency import Summary, summarize
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def make_classifier(
     options: argparse.Namespace,
 ) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
     """The model behind tinygrad's JIT, loaded and warm."""
-    from tinygrad import Tensor, TinyJit, nn
+    from tinygrad import Tensor, TinyJit
 
     from tally.workloads import digits
 
     Tensor.manual_seed(options.seed)
     model = digits.MODELS[options.model](options.width)
     if options.weights:
-        nn.state.load_state_dict(model, nn.state.safe_load(str(options.weights)), verbose=False)
+        weights.load(model, options.weights)
     forward = TinyJit(lambda images: model(images).realize())
 
     def classify(images: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tally.workloads import backend
+from tally.workloads import backend, weights
 
 if TYPE_CHECKING:
     from tinygrad import Tensor
@@ -138,7 +138,7 @@ def train(model: Mlp | ConvNet, data: Digits, options: argparse.Namespace) -> tu
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     device = backend.prepare(options.device)
-    from tinygrad import Tensor, nn
+    from tinygrad import Tensor
 
     from tally.workloads import digits
 
@@ -161,8 +161,7 @@ def main(argv: list[str] | None = None) -> int:
         test_accuracy=digits.accuracy(model, data.test_images, data.test_labels),
     )
     if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        nn.state.safe_save(nn.state.get_state_dict(model), str(options.save))
+        weights.save(model, options.save)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(asdict(outcome), indent=2) + "\n")

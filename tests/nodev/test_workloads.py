@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -12,7 +14,7 @@ from rich.console import Console
 from support import hostile
 
 from tally.client import protocol
-from tally.workloads import backend, serve_digits
+from tally.workloads import backend, serve_digits, weights
 from tally.workloads.bench import __main__ as bench
 from tally.workloads.bench.result import Figure, Spread, compare
 from tally.workloads.latency import summarize
@@ -43,6 +45,37 @@ def test_arrivals_are_poisson_and_seeded() -> None:
 def test_latency_counts_from_the_arrival() -> None:
     served = serve_digits.Served(arrival_ms=10, start_ms=30, end_ms=35, right=True)
     assert (served.latency_ms, served.service_ms) == (25, 5)
+
+
+def test_weights_are_safetensors(tmp_path: Path) -> None:
+    """As the format has it: a length, JSON padded to 8 bytes, then the arrays' bytes."""
+    arrays = {
+        "layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,  # not contiguous
+        "layer.bias": np.array([7], np.float32),
+        "empty": np.zeros((0, 4), np.float32),
+    }
+    path = tmp_path / "new" / "w.safetensors"
+    weights.write(path, arrays)
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    assert begin % 8 == 0
+    header = json.loads(data[8:begin])
+    assert header["layer.weight"] == {"dtype": "F32", "shape": [3, 2], "data_offsets": [0, 24]}
+    assert header["layer.bias"] == {"dtype": "F32", "shape": [1], "data_offsets": [24, 28]}
+    assert data[begin:] == np.array([0, 3, 1, 4, 2, 5, 7], np.float32).tobytes()
+    read = weights.read(path)
+    assert read.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert np.array_equal(read[name], array)
+        assert read[name].flags.writeable  # as tinygrad wants them
+
+
+def test_weights_of_another_type_or_no_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        weights.write(tmp_path / "w", {"half": np.zeros(3, np.float16)})
+    (tmp_path / "w").write_bytes(b"not weights at all")
+    with pytest.raises(ValueError):
+        weights.read(tmp_path / "w")
 
 
 def test_targets() -> None:
