@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import click
 
+from tally import signals
 from tally.client import politeness
 from tally.client.api import connect
 from tally.client.records import (
@@ -95,9 +95,7 @@ def command(
             own_nice=nice is not None,
         )
         environment = client.environment(job["id"])
-    # Python ignores these two from its start, and exec would pass that on to the command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    signals.restore()
     politeness.become(job_class, nice, bool(job.get("in_cpu_group")))
     try:
         os.execve(program, list(command), environment)

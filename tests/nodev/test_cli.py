@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -340,15 +339,67 @@ def test_run_passes_signals_on(supervised: Supervised) -> None:
     assert killed.returncode == -signal.SIGKILL
 
 
+# What a starter may have done to signals; exec passes all of it on.
+STARTS = {
+    "as they are": "",
+    "ignored": (
+        "for n in {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}:"
+        " signal.signal(n, signal.SIG_IGN)\n"
+    ),
+    "all ignored": (
+        "for n in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *PYTHONS}:"
+        " signal.signal(n, signal.SIG_IGN)\n"
+    ),
+    "blocked": "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n",
+    "pending": (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGRTMIN})\n"
+        "signal.raise_signal(signal.SIGUSR1); signal.raise_signal(signal.SIGRTMIN)\n"
+    ),
+}
+
+
 @needs_shim
-def test_run_leaves_ignored_signals_as_they_were(supervised: Supervised) -> None:
-    """Python ignores SIGPIPE; the command must not inherit that."""
+@pytest.mark.parametrize("start", STARTS)
+def test_run_leaves_signals_as_they_were(supervised: Supervised, start: str) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ; the command must not inherit that."""
+    code = (
+        "import os, signal, sys\n"
+        "PYTHONS = {signal.SIGPIPE, signal.SIGXFSZ}\n"
+        "for n in PYTHONS: signal.signal(n, signal.SIG_DFL)\n"
+        f"{STARTS[start]}os.execvp(sys.argv[1], sys.argv[1:])"
+    )
     # Not SigQ: that counts what is queued for all processes of this user.
     masks = ["grep", "-E", "^(SigPnd|ShdPnd|SigBlk|SigIgn|SigCgt)", "/proc/self/status"]
-    plain = subprocess.run(masks, capture_output=True, check=True)
-    under = subprocess.run(tally_run(supervised, *masks), capture_output=True, check=True)
-    assert under.stdout == plain.stdout
-    assert plain.stdout.count(b"\n") == 5
+
+    def seen(argv: list[str]) -> bytes:
+        command = [sys.executable, "-c", code, *argv]
+        # With pass_fds no Python uses posix_spawn(): what that does is the next test's.
+        done = subprocess.run(command, capture_output=True, check=True, pass_fds=(0,))
+        return done.stdout
+
+    plain = seen(masks)
+    assert seen(tally_run(supervised, *masks)) == plain
+    assert plain.count(b"\n") == 5
+
+
+@needs_shim
+def test_run_clears_what_posix_spawn_leaves_ignored(supervised: Supervised) -> None:
+    """glibc's own signals, which it leaves ignored; Python 3.13 starts programs that way."""
+    masks = ["grep", "^SigIgn", "/proc/self/status"]
+    reader, writer = os.pipe()
+    argv = tally_run(supervised, *masks)
+    pid = os.posix_spawn(
+        argv[0],
+        argv,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_CLOSE, reader)],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+    )
+    os.close(writer)
+    with open(reader, "rb") as output:
+        under = output.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert under == subprocess.run(masks, capture_output=True, check=True).stdout
 
 
 @needs_shim
@@ -412,21 +463,24 @@ def test_children_belong_to_the_job(supervised: Supervised) -> None:
 
 @needs_shim
 def test_run_starts_fast(supervised: Supervised) -> None:
-    """Less than 0.3 s on top of the command's own time. The best counts, as others take turns."""
+    """Less than 0.3 s of work before the command's own. What it waits for is one reply.
+
+    In CPU time, and the best of some: what else the machine does must not decide.
+    """
 
     def seconds(argv: list[str]) -> float:
-        began = time.monotonic()
-        subprocess.run(argv, check=True)
-        return time.monotonic() - began
+        process = subprocess.Popen(argv)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return used.ru_utime + used.ru_stime
 
-    added = plain = under = float("inf")
+    best = float("inf")
     for _ in range(30):
-        plain = min(plain, seconds(["true"]))
-        under = min(under, seconds(tally_run(supervised, "true")))
-        added = under - plain
-        if added < 0.3:
+        best = min(best, seconds(tally_run(supervised, "true")))
+        if best < 0.3:
             break
-    assert added < 0.3
+    assert best < 0.3
 
 
 def test_run_imports_nothing_heavy() -> None:
