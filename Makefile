@@ -1,10 +1,30 @@
-# The commands of docs and CI. Each makes what it needs in .venv: only Python 3.11+, a C compiler and
-# make have to be there before.
+# The commands of docs and CI. Each makes what it needs in an environment of its own: only Python 3.11+,
+# a C compiler, make and git have to be there before (.ci/needs.py says so).
 
-PYTHON ?= python3
+# `make PYTHON=python3.13 ...` keeps that Python's environment apart, in .venv-3.13.
+ifdef PYTHON
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV ?= .venv-$(VERSION)
+else
+PYTHON := python3
 VENV ?= .venv
+endif
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# An environment that is named for another Python than it has would answer for the wrong one.
+HAS := $(shell sed -n 's/^version *= *\([0-9]*\.[0-9]*\).*/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
+ifneq ($(and $(VERSION),$(HAS)),)
+ifneq ($(VERSION),$(HAS))
+$(error $(VENV) has Python $(HAS), not $(VERSION): name another one with VENV=, or remove it)
+endif
+endif
+# What an installation says goes to a file; one line of ours says what it does.
+STEP := .ci/step $(VENV)/install.log
+EXTRA_workloads := what demo and bench run (1 GB of disk)
+EXTRA_test := what the tests build with and run (3 GB of disk)
+EXTRA_dev := what the tests and lint run (3 GB of disk)
+# More options of the demo: `make demo DEMO_FLAGS=--quick`.
+DEMO_FLAGS ?=
 # Messages that the fuzzer sends in `make fuzz`; it prints a seed that replays a run.
 FUZZ_MESSAGES ?= 1000000
 SANITIZERS ?= address,undefined thread
@@ -18,25 +38,29 @@ REPLACED := $(shell grep -qs '"editable": *true' $(EDITABLE) || echo replaced)
 
 .PHONY: replaced help demo test bench gpu-check lint format docs compat sanitize fuzz wheel clean
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	@$(PYTHON) .ci/needs.py
+	@mkdir -p $(VENV)
+	@$(STEP) 'make a Python environment in $(VENV)' $(PYTHON) -m venv $(VENV)
 
 # Build tools live in the same environment: an isolated build would fetch them anew for each change.
 $(VENV)/stamp-tools: $(BIN)/python
-	$(BIN)/pip install --quiet 'scikit-build-core>=0.11' 'cffi>=2.1' 'cmake>=3.25' ninja
+	@$(STEP) 'install pip and build tools' $(BIN)/python -m pip install --upgrade \
+	    pip 'scikit-build-core>=0.11' 'cffi>=2.1' 'cmake>=3.25' ninja
 	@touch $@
 
 $(VENV)/stamp-%: $(VENV)/stamp-tools $(NATIVE) $(REPLACED)
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[$*]'
+	@$(STEP) 'build Tally, and install it with $(EXTRA_$*)' \
+	    $(BIN)/python -m pip install --no-build-isolation --editable '.[$*]'
 	@touch $@
 
 demo: $(VENV)/stamp-workloads ## train and serve side by side; a table and a plot
-	$(BIN)/python -m tally.workloads.demo
+	$(BIN)/python -m tally.workloads.demo $(DEMO_FLAGS)
 
 test: $(VENV)/stamp-test ## every test that needs no GPU
 	$(PYTEST) tests/nodev tests/soft
@@ -73,7 +97,7 @@ fuzz: $(VENV)/stamp-test ## the long run of the fuzzer of both sockets (nightly)
 	cd tests && $(abspath $(BIN))/python -m support.fuzz --messages $(FUZZ_MESSAGES)
 
 wheel: $(VENV)/stamp-tools ## a wheel in dist/
-	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@$(STEP) 'build a wheel in dist/' $(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
 
 clean: ## remove what was built, but not .venv
 	rm -rf build dist out
