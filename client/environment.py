@@ -22,6 +22,14 @@ def _prepended(value: str, old: str | None) -> str:
     return old if old.split(":")[0] == value else f"{value}:{old}"
 
 
+def _preloaded(shim: str, old: str | None) -> str:
+    """The shim behind what is preloaded already: hooks of `cu` functions that the program is to
+    meet first find the driver's own with RTLD_NEXT, as they do natively.
+    """
+    others = [path for path in (old or "").replace(" ", ":").split(":") if path and path != shim]
+    return ":".join([*others, shim])
+
+
 def run_environment(
     environ: Mapping[str, str], job: str, runtime_dir: Path, libzmq: Path | None = None
 ) -> dict[str, str]:
@@ -42,7 +50,7 @@ def run_environment(
     result = dict(environ)
     # Preloading is what dlopen("libcuda.so.1") meets first; the search path serves programs that
     # link the driver; Triton looks for a libcuda.so in a folder.
-    result["LD_PRELOAD"] = _prepended(str(shim), environ.get("LD_PRELOAD"))
+    result["LD_PRELOAD"] = _preloaded(str(shim), environ.get("LD_PRELOAD"))
     result["LD_LIBRARY_PATH"] = _prepended(str(shim.parent), environ.get("LD_LIBRARY_PATH"))
     result["TRITON_LIBCUDA_PATH"] = str(shim.parent)
     result.setdefault("TALLY_LIBZMQ", str(libzmq))

@@ -233,7 +233,7 @@ def test_executors_do_not_see_the_shim(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("tally.client.paths.shim", lambda: shim)
     before = {"PATH": "/bin", "LD_LIBRARY_PATH": "/theirs", "LD_PRELOAD": "/their.so"}
     inside = run_environment(before, "1-a", tmp_path, Path("/libzmq.so.5"))
-    assert inside["LD_PRELOAD"] == f"{shim}:/their.so"
+    assert inside["LD_PRELOAD"] == f"/their.so:{shim}"
     assert inside["LD_LIBRARY_PATH"] == f"{shim.parent}:/theirs"
     assert inside["TRITON_LIBCUDA_PATH"] == str(shim.parent)
     twice = run_environment(inside, "2-a", tmp_path, Path("/libzmq.so.5"))
