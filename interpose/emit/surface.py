@@ -17,12 +17,26 @@ EXPORTS_HEAD = f"""\
 
 #include "../connection.h"
 #include "../context.h"
+#include "../shelter.h"
 #include "calls.h"
 #include "custom.h"
 
 #define EXPORT __attribute__((visibility("default")))
 /* Before cuInit every function but the few that need none fails, whatever its arguments. */
-#define NEED_INIT do {{ CUresult ready = shim_initialized(); if (ready) return ready; }} while (0)
+#define NEED_INIT \\
+    do {{ \\
+        CUresult ready = shim_initialized(); \\
+        if (ready) \\
+            return ready; \\
+    }} while (0)
+/* Around what exchanges messages: see shelter.h. */
+#define SHELTERED(call) \\
+    do {{ \\
+        struct shim_cancel cancel = shim_cancel_hold(); \\
+        CUresult result = call; \\
+        shim_cancel_release(cancel); \\
+        return result; \\
+    }} while (0)
 """
 
 
@@ -42,7 +56,11 @@ def _wrapper(handlings: Handlings, function: Function) -> str:
         head += "NEED_INIT; "
     if handling.kind == "widen":
         return head + _widened(handlings.table, function, handling) + " }"
-    return head + f"return {_callee(handling)}({_arguments(handlings, function)}); }}"
+    call = f"{_callee(handling)}({_arguments(handlings, function)})"
+    target = handlings.of(handlings.table.stems()[handling.target]) if handling.target else handling
+    if target.kind == "local":
+        return head + f"return {call}; }}"
+    return head + f"SHELTERED({call}); }}"
 
 
 def _callee(handling: Handling) -> str:

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -102,23 +103,41 @@ SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
+/* 0, or the errno that keeps the message from the queue. */
+static inline int try_send(struct shim_channel *channel, struct tally_zmq_message *message)
+{
+    shim_lock_take(&channel->send_lock);
+    int error = tally_zmq.msg_send(message, channel->ops, TALLY_ZMQ_DONTWAIT) >= 0 ? 0 : tally_zmq.error();
+    shim_lock_give(&channel->send_lock);
+    return error;
+}
+
+/* The queue is full. That is flow control, unless nobody is there. A thread waits outside of libzmq and without a
+ * lock, so that a signal handler may jump out of it; and not for long at once, for another thread's attempt may
+ * have taken the sign of new room. */
+static SHIM_RARE void wait_for_room(struct shim_channel *channel, int *waited_ms)
+{
+    struct pollfd room = {.fd = channel->ops_fd, .events = POLLIN};
+    if (poll(&room, 1, SHIM_ROOM_MS) == 0 && (*waited_ms += SHIM_ROOM_MS) >= SHIM_WATCH_MS) {
+        *waited_ms = 0;
+        shim_channel_lost(channel);
+    }
+}
+
 CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *message)
 {
     CUresult result = CUDA_SUCCESS;
-    shim_lock_take(&channel->send_lock);
+    int waited_ms = 0;
     while (!(result = (CUresult)atomic_load_explicit(&channel->fault, memory_order_relaxed))) {
-        if (tally_zmq.msg_send(message, channel->ops, 0) >= 0)
-            break;
-        /* EAGAIN: the queue stayed full for SHIM_WATCH_MS. That is flow control, unless nobody is there. */
-        int error = tally_zmq.error();
+        int error = try_send(channel, message);
+        if (!error)
+            return CUDA_SUCCESS;
         if (error == EAGAIN)
-            shim_channel_lost(channel);
+            wait_for_room(channel, &waited_ms);
         else if (error != EINTR)
             set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
     }
-    shim_lock_give(&channel->send_lock);
-    if (result)
-        tally_zmq.msg_close(message);
+    tally_zmq.msg_close(message);
     return result;
 }
 
@@ -170,6 +189,13 @@ static CUresult map_segment(struct shim_channel *channel, const struct tally_ope
     return known ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
 }
 
+/* What poll() can look at in the socket's stead. */
+static bool find_fd(void *socket, int *fd)
+{
+    size_t bytes = sizeof *fd;
+    return tally_zmq.getsockopt(socket, TALLY_ZMQ_FD, fd, &bytes) == 0;
+}
+
 static bool open_replies(struct shim_channel *channel, void *zmq, const char *endpoint)
 {
     channel->replies = tally_zmq.socket(zmq, TALLY_ZMQ_PULL);
@@ -177,12 +203,12 @@ static bool open_replies(struct shim_channel *channel, void *zmq, const char *en
     if (!channel->replies || !channel->monitor)
         return false;
     tally_zmq_set(channel->replies, TALLY_ZMQ_LINGER, 0);
-    tally_zmq_set(channel->replies, TALLY_ZMQ_RCVTIMEO, SHIM_WATCH_MS);
     tally_zmq_set(channel->monitor, TALLY_ZMQ_LINGER, 0);
     char name[64];
     snprintf(name, sizeof name, "inproc://tally-monitor-%d", channel->device);
     return tally_zmq.socket_monitor(channel->replies, name, TALLY_ZMQ_EVENT_DISCONNECTED) == 0 &&
-           tally_zmq.connect(channel->monitor, name) == 0 && tally_zmq.connect(channel->replies, endpoint) == 0;
+           tally_zmq.connect(channel->monitor, name) == 0 && tally_zmq.connect(channel->replies, endpoint) == 0 &&
+           find_fd(channel->replies, &channel->replies_fd);
 }
 
 static bool open_ops(struct shim_channel *channel, void *zmq, const char *endpoint)
@@ -192,8 +218,7 @@ static bool open_ops(struct shim_channel *channel, void *zmq, const char *endpoi
         return false;
     tally_zmq_set(channel->ops, TALLY_ZMQ_LINGER, SHIM_LINGER_MS);
     tally_zmq_set(channel->ops, TALLY_ZMQ_SNDHWM, SHIM_OPS_QUEUED_MAX);
-    tally_zmq_set(channel->ops, TALLY_ZMQ_SNDTIMEO, SHIM_WATCH_MS);
-    return tally_zmq.connect(channel->ops, endpoint) == 0;
+    return tally_zmq.connect(channel->ops, endpoint) == 0 && find_fd(channel->ops, &channel->ops_fd);
 }
 
 static void release(struct shim_channel *channel)
@@ -223,10 +248,10 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const s
     channel->generation = generation;
     channel->region_base = open_reply->device_region_base;
     channel->region_bytes = open_reply->device_region_base ? open_reply->device_region_bytes : 0;
-    pthread_mutex_init(&channel->call_lock, NULL);
+    channel->last_text = &channel->texts;
+    pthread_mutex_init(&channel->receive_lock, NULL);
     pthread_mutex_init(&channel->monitor_lock, NULL);
     pthread_mutex_init(&channel->slot_lock, NULL);
-    pthread_cond_init(&channel->call_wake, NULL);
     pthread_cond_init(&channel->slot_wake, NULL);
     CUresult result = map_segment(channel, open_reply);
     if (!result && (!open_replies(channel, zmq, open_reply->replies) || !open_ops(channel, zmq, open_reply->ops)))
@@ -265,19 +290,15 @@ bool shim_channel_close(struct shim_channel *channel)
         all = true;
         shim_lock_give(&channel->send_lock);
     }
-    if (lock_soon(&channel->call_lock)) {
-        if (!channel->led) {
-            channel->led = true; /* for good: nobody receives any more */
-            shim_drain_text(channel);
-            /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
-            tally_zmq.socket_monitor(channel->replies, NULL, 0);
-            tally_zmq.close(channel->replies);
-            pthread_mutex_lock(&channel->monitor_lock);
-            tally_zmq.close(channel->monitor);
-            pthread_mutex_unlock(&channel->call_lock);
-            return all; /* monitor_lock stays taken: the socket is gone */
-        }
-        pthread_mutex_unlock(&channel->call_lock);
+    uintptr_t leader = atomic_load(&channel->leader);
+    if ((!leader || leader == (uintptr_t)pthread_self()) && lock_soon(&channel->receive_lock)) {
+        shim_drain_text(channel);
+        /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
+        tally_zmq.socket_monitor(channel->replies, NULL, 0);
+        tally_zmq.close(channel->replies);
+        pthread_mutex_lock(&channel->monitor_lock);
+        tally_zmq.close(channel->monitor);
+        return all; /* receive_lock and monitor_lock stay taken: the sockets are gone */
     }
     return false;
 }

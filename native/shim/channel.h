@@ -8,9 +8,11 @@
 #include "connection.h"
 #include "lock.h"
 #include "wire/message.h"
+#include "wire/zmq.h"
 
 /* How long a blocked thread sleeps before it looks whether the executor still lives. */
 #define SHIM_WATCH_MS 100
+#define SHIM_ROOM_MS 5 /* ... when it waits for room in the queue of ops */
 #define SHIM_LINGER_MS 200
 /* Ops in libzmq's queue before a sender blocks: enough to keep the executor fed over a scheduling hiccup. */
 #define SHIM_OPS_QUEUED_MAX 1000
@@ -30,13 +32,19 @@ struct shim_channel {
     struct shim_lock send_lock; /* the ops socket */
     void *ops;
 
-    pthread_mutex_t call_lock; /* the fields below; the replies socket belongs to the leader */
-    pthread_cond_t call_wake;
-    struct shim_call *pending;
-    bool led; /* a thread is receiving */
-    void *replies;
-    bool told; /* text for standard error has come; the leader's */
+    int ops_fd; /* readable when the ops socket may have room again */
+
+    struct shim_lock call_lock; /* the fields below; held for a moment, with signals blocked */
+    struct shim_pending *pending;
+    struct shim_text *texts, **last_text; /* what kernels printed, until a thread of the program writes it */
+    bool told; /* text for standard error has come */
     _Atomic uint64_t next_call;
+
+    pthread_mutex_t receive_lock; /* the replies socket; with signals blocked */
+    void *replies;
+    int replies_fd;           /* readable when something has come */
+    _Atomic uintptr_t leader; /* the thread that looks after replies_fd, a hint (calls.c); 0: none */
+    _Atomic uint32_t beat;    /* grows while the leader is alive */
 
     pthread_mutex_t monitor_lock;
     void *monitor; /* PAIR: connection events of the replies socket */
@@ -64,7 +72,7 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);
 
 /* Writes out the text that has come and that nobody has waited for; a failed program's last words are awaited for a
- * moment. By the channel's leader. */
+ * moment. For whoever holds receive_lock. */
 void shim_drain_text(struct shim_channel *channel);
 
 /* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */

@@ -14,6 +14,7 @@
 
 #include "channel.h"
 #include "handles.h"
+#include "shelter.h"
 #include "tell.h"
 #include "visible.h"
 #include "wire/message.h"
@@ -47,6 +48,20 @@ static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
 static void (*fork_hooks[SHIM_FORK_HOOKS_MAX])(void);
 static atomic_int fork_hook_count;
+
+/* What happens under the lock talks to tallyd: no thread may be cancelled in the middle of it. */
+static struct shim_cancel lock_state(void)
+{
+    struct shim_cancel cancel = shim_cancel_hold();
+    pthread_mutex_lock(&state_lock);
+    return cancel;
+}
+
+static void unlock_state(struct shim_cancel cancel)
+{
+    pthread_mutex_unlock(&state_lock);
+    shim_cancel_release(cancel);
+}
 
 CUresult shim_ready(void)
 {
@@ -320,7 +335,7 @@ CUresult shim_init(void)
         shim_tell("%s; start the program with `tally run`", why);
         return CUDA_ERROR_SYSTEM_NOT_READY;
     }
-    pthread_mutex_lock(&state_lock);
+    struct shim_cancel cancel = lock_state();
     CUresult result = shim_ready();
     if (result == CUDA_ERROR_NOT_INITIALIZED) {
         result = connect_control();
@@ -331,7 +346,7 @@ CUresult shim_init(void)
         else
             atomic_store_explicit(&state.phase, PHASE_READY, memory_order_release);
     }
-    pthread_mutex_unlock(&state_lock);
+    unlock_state(cancel);
     return result;
 }
 
@@ -361,7 +376,7 @@ CUresult shim_channel_open(int device, struct shim_channel **channel)
         return result;
     if (device < 0 || device >= shim_device_count())
         return CUDA_ERROR_INVALID_DEVICE;
-    pthread_mutex_lock(&state_lock);
+    struct shim_cancel cancel = lock_state();
     result = shim_ready();
     if (!result && !state.channels[device]) {
         struct shim_channel *opened = NULL;
@@ -370,7 +385,7 @@ CUresult shim_channel_open(int device, struct shim_channel **channel)
     }
     if (!result)
         *channel = state.channels[device];
-    pthread_mutex_unlock(&state_lock);
+    unlock_state(cancel);
     return result;
 }
 
@@ -403,10 +418,10 @@ CUresult shim_unsupported(const char *symbol, uint64_t *calls)
     if ((count & (count - 1)) == 0 && shim_ready() == CUDA_SUCCESS) {
         struct tally_unsupported message = {.count = count};
         snprintf(message.symbol, sizeof message.symbol, "%s", symbol);
-        pthread_mutex_lock(&state_lock);
+        struct shim_cancel cancel = lock_state();
         if (shim_ready() == CUDA_SUCCESS)
             report_unsupported(&message);
-        pthread_mutex_unlock(&state_lock);
+        unlock_state(cancel);
     }
     return CUDA_ERROR_NOT_SUPPORTED;
 }

@@ -82,17 +82,15 @@ CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *messa
 
 /* ---- calls ------------------------------------------------------------------------------------ */
 
-/* One call under way. Lives on the caller's stack from shim_call_begin to shim_call_end. */
+/* One call under way, from shim_call_begin to shim_call_end; what the receiver of replies knows of it is `pending`. */
 struct shim_call {
-    uint64_t id;
+    struct shim_pending *pending;
     void *reply; /* gets at most reply_bytes bytes; the rest of it is zeroed */
     size_t reply_bytes;
     void *tail; /* bytes beyond reply_bytes, malloc'ed, if keep_tail; the caller's to free */
     size_t tail_bytes;
     bool keep_tail;
-    bool done;
-    CUresult result;
-    struct shim_call *next;
+    bool leavable; /* the caller holds nothing: its thread may be cancelled while it waits */
 };
 
 /* Sends `op` as a call. On an error nothing is pending and shim_call_end must not be called. */

@@ -4,12 +4,26 @@
 
 #include "../connection.h"
 #include "../context.h"
+#include "../shelter.h"
 #include "calls.h"
 #include "custom.h"
 
 #define EXPORT __attribute__((visibility("default")))
 /* Before cuInit every function but the few that need none fails, whatever its arguments. */
-#define NEED_INIT do { CUresult ready = shim_initialized(); if (ready) return ready; } while (0)
+#define NEED_INIT \
+    do { \
+        CUresult ready = shim_initialized(); \
+        if (ready) \
+            return ready; \
+    } while (0)
+/* Around what exchanges messages: see shelter.h. */
+#define SHELTERED(call) \
+    do { \
+        struct shim_cancel cancel = shim_cancel_hold(); \
+        CUresult result = call; \
+        shim_cancel_release(cancel); \
+        return result; \
+    } while (0)
 
 EXPORT CUresult cuArray3DCreate(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR_v1 *pAllocateArray) { static uint64_t calls; return shim_unsupported("cuArray3DCreate", &calls); }
 EXPORT CUresult cuArray3DCreate_v2(CUarray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pAllocateArray) { static uint64_t calls; return shim_unsupported("cuArray3DCreate_v2", &calls); }
@@ -67,8 +81,8 @@ EXPORT CUresult cuCtxSetCurrent(CUcontext ctx) { NEED_INIT; return shim_cuCtxSet
 EXPORT CUresult cuCtxSetFlags(unsigned int flags) { NEED_INIT; return shim_cuCtxSetFlags(flags); }
 EXPORT CUresult cuCtxSetLimit(CUlimit limit, size_t value) { NEED_INIT; return shim_cuCtxSetLimit(limit, value); }
 EXPORT CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) { NEED_INIT; return shim_cuCtxSetSharedMemConfig(config); }
-EXPORT CUresult cuCtxSynchronize(void) { NEED_INIT; return shim_cuCtxSynchronize(); }
-EXPORT CUresult cuCtxSynchronize_v2(CUcontext ctx) { NEED_INIT; return shim_cuCtxSynchronize_v2(ctx); }
+EXPORT CUresult cuCtxSynchronize(void) { NEED_INIT; SHELTERED(shim_cuCtxSynchronize()); }
+EXPORT CUresult cuCtxSynchronize_v2(CUcontext ctx) { NEED_INIT; SHELTERED(shim_cuCtxSynchronize_v2(ctx)); }
 EXPORT CUresult cuCtxWaitEvent(CUcontext hCtx, CUevent hEvent) { static uint64_t calls; return shim_unsupported("cuCtxWaitEvent", &calls); }
 EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory extMem) { static uint64_t calls; return shim_unsupported("cuDestroyExternalMemory", &calls); }
 EXPORT CUresult cuDestroyExternalSemaphore(CUexternalSemaphore extSem) { static uint64_t calls; return shim_unsupported("cuDestroyExternalSemaphore", &calls); }
@@ -112,17 +126,17 @@ EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice dev) { NEED_INIT;
 EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) { NEED_INIT; return shim_cuDeviceTotalMem_v2(bytes, dev); }
 EXPORT CUresult cuDeviceUnregisterAsyncNotification(CUdevice device, CUasyncCallbackHandle callback) { static uint64_t calls; return shim_unsupported("cuDeviceUnregisterAsyncNotification", &calls); }
 EXPORT CUresult cuDriverGetVersion(int *driverVersion) { return shim_cuDriverGetVersion(driverVersion); }
-EXPORT CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags) { NEED_INIT; return shim_cuEventCreate(phEvent, Flags); }
-EXPORT CUresult cuEventDestroy(CUevent hEvent) { NEED_INIT; return shim_cuEventDestroy_v2(hEvent); }
-EXPORT CUresult cuEventDestroy_v2(CUevent hEvent) { NEED_INIT; return shim_cuEventDestroy_v2(hEvent); }
-EXPORT CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
-EXPORT CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; return shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd); }
-EXPORT CUresult cuEventQuery(CUevent hEvent) { NEED_INIT; return shim_cuEventQuery(hEvent); }
-EXPORT CUresult cuEventRecord(CUevent hEvent, CUstream hStream) { NEED_INIT; return shim_cuEventRecord(false, hEvent, hStream); }
-EXPORT CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; return shim_cuEventRecordWithFlags(false, hEvent, hStream, flags); }
-EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; return shim_cuEventRecordWithFlags(true, hEvent, hStream, flags); }
-EXPORT CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream) { NEED_INIT; return shim_cuEventRecord(true, hEvent, hStream); }
-EXPORT CUresult cuEventSynchronize(CUevent hEvent) { NEED_INIT; return shim_cuEventSynchronize(hEvent); }
+EXPORT CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuEventCreate(phEvent, Flags)); }
+EXPORT CUresult cuEventDestroy(CUevent hEvent) { NEED_INIT; SHELTERED(shim_cuEventDestroy_v2(hEvent)); }
+EXPORT CUresult cuEventDestroy_v2(CUevent hEvent) { NEED_INIT; SHELTERED(shim_cuEventDestroy_v2(hEvent)); }
+EXPORT CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; SHELTERED(shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd)); }
+EXPORT CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd) { NEED_INIT; SHELTERED(shim_cuEventElapsedTime_v2(pMilliseconds, hStart, hEnd)); }
+EXPORT CUresult cuEventQuery(CUevent hEvent) { NEED_INIT; SHELTERED(shim_cuEventQuery(hEvent)); }
+EXPORT CUresult cuEventRecord(CUevent hEvent, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuEventRecord(false, hEvent, hStream)); }
+EXPORT CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuEventRecordWithFlags(false, hEvent, hStream, flags)); }
+EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent hEvent, CUstream hStream, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuEventRecordWithFlags(true, hEvent, hStream, flags)); }
+EXPORT CUresult cuEventRecord_ptsz(CUevent hEvent, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuEventRecord(true, hEvent, hStream)); }
+EXPORT CUresult cuEventSynchronize(CUevent hEvent) { NEED_INIT; SHELTERED(shim_cuEventSynchronize(hEvent)); }
 EXPORT CUresult cuExternalMemoryGetMappedBuffer(CUdeviceptr *devPtr, CUexternalMemory extMem, const CUDA_EXTERNAL_MEMORY_BUFFER_DESC *bufferDesc) { static uint64_t calls; return shim_unsupported("cuExternalMemoryGetMappedBuffer", &calls); }
 EXPORT CUresult cuExternalMemoryGetMappedMipmappedArray(CUmipmappedArray *mipmap, CUexternalMemory extMem, const CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC *mipmapDesc) { static uint64_t calls; return shim_unsupported("cuExternalMemoryGetMappedMipmappedArray", &calls); }
 EXPORT CUresult cuFlushGPUDirectRDMAWrites(CUflushGPUDirectRDMAWritesTarget target, CUflushGPUDirectRDMAWritesScope scope) { static uint64_t calls; return shim_unsupported("cuFlushGPUDirectRDMAWrites", &calls); }
@@ -132,10 +146,10 @@ EXPORT CUresult cuFuncGetName(const char **name, CUfunction hfunc) { NEED_INIT; 
 EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { NEED_INIT; return shim_cuFuncGetParamInfo(func, paramIndex, paramOffset, paramSize); }
 EXPORT CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function) { NEED_INIT; return shim_cuFuncIsLoaded(state, function); }
 EXPORT CUresult cuFuncLoad(CUfunction function) { NEED_INIT; return shim_cuFuncLoad(function); }
-EXPORT CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) { NEED_INIT; return shim_cuFuncSetAttribute(hfunc, attrib, value); }
+EXPORT CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) { NEED_INIT; SHELTERED(shim_cuFuncSetAttribute(hfunc, attrib, value)); }
 EXPORT CUresult cuFuncSetBlockShape(CUfunction hfunc, int x, int y, int z) { static uint64_t calls; return shim_unsupported("cuFuncSetBlockShape", &calls); }
-EXPORT CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) { NEED_INIT; return shim_cuFuncSetCacheConfig(hfunc, config); }
-EXPORT CUresult cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) { NEED_INIT; return shim_cuFuncSetSharedMemConfig(hfunc, config); }
+EXPORT CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) { NEED_INIT; SHELTERED(shim_cuFuncSetCacheConfig(hfunc, config)); }
+EXPORT CUresult cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config) { NEED_INIT; SHELTERED(shim_cuFuncSetSharedMemConfig(hfunc, config)); }
 EXPORT CUresult cuFuncSetSharedSize(CUfunction hfunc, unsigned int bytes) { static uint64_t calls; return shim_unsupported("cuFuncSetSharedSize", &calls); }
 EXPORT CUresult cuGetErrorName(CUresult error, const char **pStr) { return shim_cuGetErrorName(error, pStr); }
 EXPORT CUresult cuGetErrorString(CUresult error, const char **pStr) { return shim_cuGetErrorString(error, pStr); }
@@ -266,30 +280,30 @@ EXPORT CUresult cuKernelGetFunction(CUfunction *pFunc, CUkernel kernel) { NEED_I
 EXPORT CUresult cuKernelGetLibrary(CUlibrary *pLib, CUkernel kernel) { NEED_INIT; return shim_cuKernelGetLibrary(pLib, kernel); }
 EXPORT CUresult cuKernelGetName(const char **name, CUkernel hfunc) { NEED_INIT; return shim_cuKernelGetName(name, hfunc); }
 EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t *paramOffset, size_t *paramSize) { NEED_INIT; return shim_cuKernelGetParamInfo(kernel, paramIndex, paramOffset, paramSize); }
-EXPORT CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel, CUdevice dev) { NEED_INIT; return shim_cuKernelSetAttribute(attrib, val, kernel, dev); }
-EXPORT CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev) { NEED_INIT; return shim_cuKernelSetCacheConfig(kernel, config, dev); }
+EXPORT CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel, CUdevice dev) { NEED_INIT; SHELTERED(shim_cuKernelSetAttribute(attrib, val, kernel, dev)); }
+EXPORT CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev) { NEED_INIT; SHELTERED(shim_cuKernelSetCacheConfig(kernel, config, dev)); }
 EXPORT CUresult cuLaunch(CUfunction f) { static uint64_t calls; return shim_unsupported("cuLaunch", &calls); }
-EXPORT CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; return shim_cuLaunchCooperativeKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
+EXPORT CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; SHELTERED(shim_cuLaunchCooperativeKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams)); }
 EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launchParamsList, unsigned int numDevices, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuLaunchCooperativeKernelMultiDevice", &calls); }
-EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; return shim_cuLaunchCooperativeKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams); }
+EXPORT CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) { NEED_INIT; SHELTERED(shim_cuLaunchCooperativeKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams)); }
 EXPORT CUresult cuLaunchGrid(CUfunction f, int grid_width, int grid_height) { static uint64_t calls; return shim_unsupported("cuLaunchGrid", &calls); }
 EXPORT CUresult cuLaunchGridAsync(CUfunction f, int grid_width, int grid_height, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuLaunchGridAsync", &calls); }
 EXPORT CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData) { static uint64_t calls; return shim_unsupported("cuLaunchHostFunc", &calls); }
 EXPORT CUresult cuLaunchHostFunc_ptsz(CUstream hStream, CUhostFn fn, void *userData) { static uint64_t calls; return shim_unsupported("cuLaunchHostFunc", &calls); }
-EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernelEx(false, config, f, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernelEx(true, config, f, kernelParams, extra); }
-EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; return shim_cuLaunchKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra); }
-EXPORT CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib) { NEED_INIT; return shim_cuLibraryEnumerateKernels(kernels, numKernels, lib); }
-EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { NEED_INIT; return shim_cuLibraryGetGlobal(dptr, bytes, library, name); }
-EXPORT CUresult cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name) { NEED_INIT; return shim_cuLibraryGetKernel(pKernel, library, name); }
-EXPORT CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib) { NEED_INIT; return shim_cuLibraryGetKernelCount(count, lib); }
+EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; SHELTERED(shim_cuLaunchKernel(false, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra)); }
+EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; SHELTERED(shim_cuLaunchKernelEx(false, config, f, kernelParams, extra)); }
+EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) { NEED_INIT; SHELTERED(shim_cuLaunchKernelEx(true, config, f, kernelParams, extra)); }
+EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) { NEED_INIT; SHELTERED(shim_cuLaunchKernel(true, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra)); }
+EXPORT CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib) { NEED_INIT; SHELTERED(shim_cuLibraryEnumerateKernels(kernels, numKernels, lib)); }
+EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { NEED_INIT; SHELTERED(shim_cuLibraryGetGlobal(dptr, bytes, library, name)); }
+EXPORT CUresult cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name) { NEED_INIT; SHELTERED(shim_cuLibraryGetKernel(pKernel, library, name)); }
+EXPORT CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib) { NEED_INIT; SHELTERED(shim_cuLibraryGetKernelCount(count, lib)); }
 EXPORT CUresult cuLibraryGetManaged(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name) { static uint64_t calls; return shim_unsupported("cuLibraryGetManaged", &calls); }
-EXPORT CUresult cuLibraryGetModule(CUmodule *pMod, CUlibrary library) { NEED_INIT; return shim_cuLibraryGetModule(pMod, library); }
+EXPORT CUresult cuLibraryGetModule(CUmodule *pMod, CUlibrary library) { NEED_INIT; SHELTERED(shim_cuLibraryGetModule(pMod, library)); }
 EXPORT CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char *symbol) { static uint64_t calls; return shim_unsupported("cuLibraryGetUnifiedFunction", &calls); }
-EXPORT CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; return shim_cuLibraryLoadData(library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
-EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; return shim_cuLibraryLoadFromFile(library, fileName, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions); }
-EXPORT CUresult cuLibraryUnload(CUlibrary library) { NEED_INIT; return shim_cuLibraryUnload(library); }
+EXPORT CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; SHELTERED(shim_cuLibraryLoadData(library, code, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions)); }
+EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions, void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions, void **libraryOptionValues, unsigned int numLibraryOptions) { NEED_INIT; SHELTERED(shim_cuLibraryLoadFromFile(library, fileName, jitOptions, jitOptionsValues, numJitOptions, libraryOptions, libraryOptionValues, numLibraryOptions)); }
+EXPORT CUresult cuLibraryUnload(CUlibrary library) { NEED_INIT; SHELTERED(shim_cuLibraryUnload(library)); }
 EXPORT CUresult cuLinkAddData(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddData", &calls); }
 EXPORT CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddData_v2", &calls); }
 EXPORT CUresult cuLinkAddFile(CUlinkState state, CUjitInputType type, const char *path, unsigned int numOptions, CUjit_option *options, void **optionValues) { static uint64_t calls; return shim_unsupported("cuLinkAddFile", &calls); }
@@ -313,11 +327,11 @@ EXPORT CUresult cuMemAllocAsync_ptsz(CUdeviceptr *dptr, size_t bytesize, CUstrea
 EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemAllocFromPoolAsync", &calls); }
 EXPORT CUresult cuMemAllocFromPoolAsync_ptsz(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemAllocFromPoolAsync", &calls); }
 EXPORT CUresult cuMemAllocHost(void **pp, unsigned int bytesize) { NEED_INIT; return shim_cuMemAllocHost_v2(pp, bytesize); }
-EXPORT CUresult cuMemAllocHost_v2(void **pp, size_t bytesize) { NEED_INIT; return shim_cuMemAllocHost_v2(pp, bytesize); }
+EXPORT CUresult cuMemAllocHost_v2(void **pp, size_t bytesize) { NEED_INIT; SHELTERED(shim_cuMemAllocHost_v2(pp, bytesize)); }
 EXPORT CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuMemAllocManaged", &calls); }
 EXPORT CUresult cuMemAllocPitch(CUdeviceptr_v1 *dptr, unsigned int *pPitch, unsigned int WidthInBytes, unsigned int Height, unsigned int ElementSizeBytes) { static uint64_t calls; return shim_unsupported("cuMemAllocPitch", &calls); }
-EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes) { NEED_INIT; return shim_cuMemAllocPitch_v2(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes); }
-EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) { NEED_INIT; return shim_cuMemAlloc_v2(dptr, bytesize); }
+EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes) { NEED_INIT; SHELTERED(shim_cuMemAllocPitch_v2(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes)); }
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize) { NEED_INIT; SHELTERED(shim_cuMemAlloc_v2(dptr, bytesize)); }
 EXPORT CUresult cuMemBatchDecompressAsync(CUmemDecompressParams *paramsArray, size_t count, unsigned int flags, size_t *errorIndex, CUstream stream) { static uint64_t calls; return shim_unsupported("cuMemBatchDecompressAsync", &calls); }
 EXPORT CUresult cuMemBatchDecompressAsync_ptsz(CUmemDecompressParams *paramsArray, size_t count, unsigned int flags, size_t *errorIndex, CUstream stream) { static uint64_t calls; return shim_unsupported("cuMemBatchDecompressAsync", &calls); }
 EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size, const CUmemAllocationProp *prop, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemCreate", &calls); }
@@ -329,8 +343,8 @@ EXPORT CUresult cuMemExportToShareableHandle(void *shareableHandle, CUmemGeneric
 EXPORT CUresult cuMemFree(CUdeviceptr_v1 dptr) { static uint64_t calls; return shim_unsupported("cuMemFree", &calls); }
 EXPORT CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemFreeAsync", &calls); }
 EXPORT CUresult cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemFreeAsync", &calls); }
-EXPORT CUresult cuMemFreeHost(void *p) { NEED_INIT; return shim_cuMemFreeHost(p); }
-EXPORT CUresult cuMemFree_v2(CUdeviceptr dptr) { NEED_INIT; return shim_cuMemFree_v2(dptr); }
+EXPORT CUresult cuMemFreeHost(void *p) { NEED_INIT; SHELTERED(shim_cuMemFreeHost(p)); }
+EXPORT CUresult cuMemFree_v2(CUdeviceptr dptr) { NEED_INIT; SHELTERED(shim_cuMemFree_v2(dptr)); }
 EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location, CUdeviceptr ptr) { static uint64_t calls; return shim_unsupported("cuMemGetAccess", &calls); }
 EXPORT CUresult cuMemGetAddressRange(CUdeviceptr_v1 *pbase, unsigned int *psize, CUdeviceptr_v1 dptr) { static uint64_t calls; return shim_unsupported("cuMemGetAddressRange", &calls); }
 EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr) { NEED_INIT; return shim_cuMemGetAddressRange_v2(pbase, psize, dptr); }
@@ -339,15 +353,15 @@ EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop
 EXPORT CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location, CUmemAllocationType type) { static uint64_t calls; return shim_unsupported("cuMemGetDefaultMemPool", &calls); }
 EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr dptr, size_t size, CUmemRangeHandleType handleType, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemGetHandleForAddressRange", &calls); }
 EXPORT CUresult cuMemGetInfo(unsigned int *free, unsigned int *total) { NEED_INIT; size_t wide_free = 0; size_t wide_total = 0; CUresult status = shim_cuMemGetInfo_v2(free != NULL ? &wide_free : NULL, total != NULL ? &wide_total : NULL); if (status != CUDA_SUCCESS) return status; *free = wide_free > UINT_MAX ? UINT_MAX : (unsigned int)wide_free; *total = wide_total > UINT_MAX ? UINT_MAX : (unsigned int)wide_total; return CUDA_SUCCESS; }
-EXPORT CUresult cuMemGetInfo_v2(size_t *free, size_t *total) { NEED_INIT; return shim_cuMemGetInfo_v2(free, total); }
+EXPORT CUresult cuMemGetInfo_v2(size_t *free, size_t *total) { NEED_INIT; SHELTERED(shim_cuMemGetInfo_v2(free, total)); }
 EXPORT CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type) { static uint64_t calls; return shim_unsupported("cuMemGetMemPool", &calls); }
-EXPORT CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostAlloc(pp, bytesize, Flags); }
+EXPORT CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuMemHostAlloc(pp, bytesize, Flags)); }
 EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr_v1 *pdptr, void *p, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuMemHostGetDevicePointer", &calls); }
 EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int Flags) { NEED_INIT; return shim_cuMemHostGetDevicePointer_v2(pdptr, p, Flags); }
 EXPORT CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p) { NEED_INIT; return shim_cuMemHostGetFlags(pFlags, p); }
-EXPORT CUresult cuMemHostRegister(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
-EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; return shim_cuMemHostRegister_v2(p, bytesize, Flags); }
-EXPORT CUresult cuMemHostUnregister(void *p) { NEED_INIT; return shim_cuMemHostUnregister(p); }
+EXPORT CUresult cuMemHostRegister(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuMemHostRegister_v2(p, bytesize, Flags)); }
+EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuMemHostRegister_v2(p, bytesize, Flags)); }
+EXPORT CUresult cuMemHostUnregister(void *p) { NEED_INIT; SHELTERED(shim_cuMemHostUnregister(p)); }
 EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *osHandle, CUmemAllocationHandleType shHandleType) { static uint64_t calls; return shim_unsupported("cuMemImportFromShareableHandle", &calls); }
 EXPORT CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMemMap", &calls); }
 EXPORT CUresult cuMemMapArrayAsync(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemMapArrayAsync", &calls); }
@@ -376,20 +390,20 @@ EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle
 EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc *desc, size_t count) { static uint64_t calls; return shim_unsupported("cuMemSetAccess", &calls); }
 EXPORT CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool) { static uint64_t calls; return shim_unsupported("cuMemSetMemPool", &calls); }
 EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) { static uint64_t calls; return shim_unsupported("cuMemUnmap", &calls); }
-EXPORT CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; return shim_cuMemcpy(false, dst, src, ByteCount); }
+EXPORT CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpy(false, dst, src, ByteCount)); }
 EXPORT CUresult cuMemcpy2D(const CUDA_MEMCPY2D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy2D", &calls); }
 EXPORT CUresult cuMemcpy2DAsync(const CUDA_MEMCPY2D_v1 *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy2DAsync", &calls); }
-EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy2DAsync_v2(false, pCopy, hStream); }
-EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy2DAsync_v2(true, pCopy, hStream); }
+EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpy2DAsync_v2(false, pCopy, hStream)); }
+EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D *pCopy, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpy2DAsync_v2(true, pCopy, hStream)); }
 EXPORT CUresult cuMemcpy2DUnaligned(const CUDA_MEMCPY2D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy2DUnaligned", &calls); }
-EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2DUnaligned_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2DUnaligned_v2(true, pCopy); }
-EXPORT CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2D_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy2D_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; return shim_cuMemcpy2D_v2(true, pCopy); }
+EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy2DUnaligned_v2(false, pCopy)); }
+EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy2DUnaligned_v2(true, pCopy)); }
+EXPORT CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy2D_v2(false, pCopy)); }
+EXPORT CUresult cuMemcpy2D_v2_ptds(const CUDA_MEMCPY2D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy2D_v2(true, pCopy)); }
 EXPORT CUresult cuMemcpy3D(const CUDA_MEMCPY3D_v1 *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy3D", &calls); }
 EXPORT CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D_v1 *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DAsync", &calls); }
-EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy3DAsync_v2(false, pCopy, hStream); }
-EXPORT CUresult cuMemcpy3DAsync_v2_ptsz(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; return shim_cuMemcpy3DAsync_v2(true, pCopy, hStream); }
+EXPORT CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpy3DAsync_v2(false, pCopy, hStream)); }
+EXPORT CUresult cuMemcpy3DAsync_v2_ptsz(const CUDA_MEMCPY3D *pCopy, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpy3DAsync_v2(true, pCopy, hStream)); }
 EXPORT CUresult cuMemcpy3DBatchAsync(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, size_t *failIdx, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync", &calls); }
 EXPORT CUresult cuMemcpy3DBatchAsync_ptsz(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, size_t *failIdx, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync", &calls); }
 EXPORT CUresult cuMemcpy3DBatchAsync_v2(size_t numOps, CUDA_MEMCPY3D_BATCH_OP *opList, unsigned long long flags, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DBatchAsync_v2", &calls); }
@@ -398,10 +412,10 @@ EXPORT CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER *pCopy) { static uint64_
 EXPORT CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeerAsync", &calls); }
 EXPORT CUresult cuMemcpy3DPeerAsync_ptsz(const CUDA_MEMCPY3D_PEER *pCopy, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeerAsync", &calls); }
 EXPORT CUresult cuMemcpy3DPeer_ptds(const CUDA_MEMCPY3D_PEER *pCopy) { static uint64_t calls; return shim_unsupported("cuMemcpy3DPeer", &calls); }
-EXPORT CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; return shim_cuMemcpy3D_v2(false, pCopy); }
-EXPORT CUresult cuMemcpy3D_v2_ptds(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; return shim_cuMemcpy3D_v2(true, pCopy); }
-EXPORT CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyAsync(false, dst, src, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyAsync_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyAsync(true, dst, src, ByteCount, hStream); }
+EXPORT CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy3D_v2(false, pCopy)); }
+EXPORT CUresult cuMemcpy3D_v2_ptds(const CUDA_MEMCPY3D *pCopy) { NEED_INIT; SHELTERED(shim_cuMemcpy3D_v2(true, pCopy)); }
+EXPORT CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyAsync(false, dst, src, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyAsync_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyAsync(true, dst, src, ByteCount, hStream)); }
 EXPORT CUresult cuMemcpyAtoA(CUarray dstArray, unsigned int dstOffset, CUarray srcArray, unsigned int srcOffset, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA", &calls); }
 EXPORT CUresult cuMemcpyAtoA_v2(CUarray dstArray, size_t dstOffset, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoA_v2_ptds(CUarray dstArray, size_t dstOffset, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoA_v2", &calls); }
@@ -414,25 +428,25 @@ EXPORT CUresult cuMemcpyAtoHAsync_v2(void *dstHost, CUarray srcArray, size_t src
 EXPORT CUresult cuMemcpyAtoHAsync_v2_ptsz(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoHAsync_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoH_v2(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoH_v2", &calls); }
 EXPORT CUresult cuMemcpyAtoH_v2_ptds(void *dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyAtoH_v2", &calls); }
-EXPORT CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync_v2(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
-EXPORT CUresult cuMemcpyBatchAsync_v2_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; return shim_cuMemcpyBatchAsync_v2(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream); }
+EXPORT CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyBatchAsync(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream)); }
+EXPORT CUresult cuMemcpyBatchAsync_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyBatchAsync(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, failIdx, hStream)); }
+EXPORT CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyBatchAsync_v2(false, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream)); }
+EXPORT CUresult cuMemcpyBatchAsync_v2_ptsz(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count, CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyBatchAsync_v2(true, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, hStream)); }
 EXPORT CUresult cuMemcpyDtoA(CUarray dstArray, unsigned int dstOffset, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA", &calls); }
 EXPORT CUresult cuMemcpyDtoA_v2(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyDtoA_v2_ptds(CUarray dstArray, size_t dstOffset, CUdeviceptr srcDevice, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyDtoD(CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoD", &calls); }
 EXPORT CUresult cuMemcpyDtoDAsync(CUdeviceptr_v1 dstDevice, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoDAsync", &calls); }
-EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoDAsync_v2(false, dstDevice, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoDAsync_v2(true, dstDevice, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoD_v2(false, dstDevice, srcDevice, ByteCount); }
-EXPORT CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoD_v2(true, dstDevice, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoDAsync_v2(false, dstDevice, srcDevice, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoDAsync_v2(true, dstDevice, srcDevice, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoD_v2(false, dstDevice, srcDevice, ByteCount)); }
+EXPORT CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoD_v2(true, dstDevice, srcDevice, ByteCount)); }
 EXPORT CUresult cuMemcpyDtoH(void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoH", &calls); }
 EXPORT CUresult cuMemcpyDtoHAsync(void *dstHost, CUdeviceptr_v1 srcDevice, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyDtoHAsync", &calls); }
-EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoHAsync_v2(false, dstHost, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoHAsync_v2_ptsz(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyDtoHAsync_v2(true, dstHost, srcDevice, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyDtoH_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoH_v2(false, dstHost, srcDevice, ByteCount); }
-EXPORT CUresult cuMemcpyDtoH_v2_ptds(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyDtoH_v2(true, dstHost, srcDevice, ByteCount); }
+EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoHAsync_v2(false, dstHost, srcDevice, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyDtoHAsync_v2_ptsz(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoHAsync_v2(true, dstHost, srcDevice, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyDtoH_v2(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoH_v2(false, dstHost, srcDevice, ByteCount)); }
+EXPORT CUresult cuMemcpyDtoH_v2_ptds(void *dstHost, CUdeviceptr srcDevice, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyDtoH_v2(true, dstHost, srcDevice, ByteCount)); }
 EXPORT CUresult cuMemcpyHtoA(CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoA", &calls); }
 EXPORT CUresult cuMemcpyHtoAAsync(CUarray dstArray, unsigned int dstOffset, const void *srcHost, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoAAsync", &calls); }
 EXPORT CUresult cuMemcpyHtoAAsync_v2(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoAAsync_v2", &calls); }
@@ -441,76 +455,76 @@ EXPORT CUresult cuMemcpyHtoA_v2(CUarray dstArray, size_t dstOffset, const void *
 EXPORT CUresult cuMemcpyHtoA_v2_ptds(CUarray dstArray, size_t dstOffset, const void *srcHost, size_t ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoA_v2", &calls); }
 EXPORT CUresult cuMemcpyHtoD(CUdeviceptr_v1 dstDevice, const void *srcHost, unsigned int ByteCount) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoD", &calls); }
 EXPORT CUresult cuMemcpyHtoDAsync(CUdeviceptr_v1 dstDevice, const void *srcHost, unsigned int ByteCount, CUstream hStream) { static uint64_t calls; return shim_unsupported("cuMemcpyHtoDAsync", &calls); }
-EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyHtoDAsync_v2(false, dstDevice, srcHost, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyHtoDAsync_v2(true, dstDevice, srcHost, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyHtoD_v2(false, dstDevice, srcHost, ByteCount); }
-EXPORT CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyHtoD_v2(true, dstDevice, srcHost, ByteCount); }
-EXPORT CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyPeer(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
-EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyPeerAsync(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; return shim_cuMemcpyPeerAsync(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream); }
-EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; return shim_cuMemcpyPeer(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount); }
-EXPORT CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; return shim_cuMemcpy(true, dst, src, ByteCount); }
+EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyHtoDAsync_v2(false, dstDevice, srcHost, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyHtoDAsync_v2(true, dstDevice, srcHost, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyHtoD_v2(false, dstDevice, srcHost, ByteCount)); }
+EXPORT CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyHtoD_v2(true, dstDevice, srcHost, ByteCount)); }
+EXPORT CUresult cuMemcpyPeer(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyPeer(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount)); }
+EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyPeerAsync(false, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemcpyPeerAsync(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount, hStream)); }
+EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpyPeer(true, dstDevice, dstContext, srcDevice, srcContext, ByteCount)); }
+EXPORT CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t ByteCount) { NEED_INIT; SHELTERED(shim_cuMemcpy(true, dst, src, ByteCount)); }
 EXPORT CUresult cuMemsetD16(CUdeviceptr_v1 dstDevice, unsigned short us, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD16", &calls); }
-EXPORT CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD16Async(false, dstDevice, us, N, hStream); }
-EXPORT CUresult cuMemsetD16Async_ptsz(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD16Async(true, dstDevice, us, N, hStream); }
-EXPORT CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; return shim_cuMemsetD16_v2(false, dstDevice, us, N); }
-EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; return shim_cuMemsetD16_v2(true, dstDevice, us, N); }
+EXPORT CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD16Async(false, dstDevice, us, N, hStream)); }
+EXPORT CUresult cuMemsetD16Async_ptsz(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD16Async(true, dstDevice, us, N, hStream)); }
+EXPORT CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD16_v2(false, dstDevice, us, N)); }
+EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr dstDevice, unsigned short us, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD16_v2(true, dstDevice, us, N)); }
 EXPORT CUresult cuMemsetD2D16(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned short us, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D16", &calls); }
-EXPORT CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D16Async(false, dstDevice, dstPitch, us, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D16Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D16Async(true, dstDevice, dstPitch, us, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D16_v2(false, dstDevice, dstPitch, us, Width, Height); }
-EXPORT CUresult cuMemsetD2D16_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D16_v2(true, dstDevice, dstPitch, us, Width, Height); }
+EXPORT CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D16Async(false, dstDevice, dstPitch, us, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D16Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D16Async(true, dstDevice, dstPitch, us, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D16_v2(false, dstDevice, dstPitch, us, Width, Height)); }
+EXPORT CUresult cuMemsetD2D16_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D16_v2(true, dstDevice, dstPitch, us, Width, Height)); }
 EXPORT CUresult cuMemsetD2D32(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned int ui, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D32", &calls); }
-EXPORT CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D32Async(false, dstDevice, dstPitch, ui, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D32Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D32Async(true, dstDevice, dstPitch, ui, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D32_v2(false, dstDevice, dstPitch, ui, Width, Height); }
-EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D32_v2(true, dstDevice, dstPitch, ui, Width, Height); }
+EXPORT CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D32Async(false, dstDevice, dstPitch, ui, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D32Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D32Async(true, dstDevice, dstPitch, ui, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D32_v2(false, dstDevice, dstPitch, ui, Width, Height)); }
+EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D32_v2(true, dstDevice, dstPitch, ui, Width, Height)); }
 EXPORT CUresult cuMemsetD2D8(CUdeviceptr_v1 dstDevice, unsigned int dstPitch, unsigned char uc, unsigned int Width, unsigned int Height) { static uint64_t calls; return shim_unsupported("cuMemsetD2D8", &calls); }
-EXPORT CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D8Async(false, dstDevice, dstPitch, uc, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D8Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; return shim_cuMemsetD2D8Async(true, dstDevice, dstPitch, uc, Width, Height, hStream); }
-EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D8_v2(false, dstDevice, dstPitch, uc, Width, Height); }
-EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; return shim_cuMemsetD2D8_v2(true, dstDevice, dstPitch, uc, Width, Height); }
+EXPORT CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D8Async(false, dstDevice, dstPitch, uc, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D8Async_ptsz(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD2D8Async(true, dstDevice, dstPitch, uc, Width, Height, hStream)); }
+EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D8_v2(false, dstDevice, dstPitch, uc, Width, Height)); }
+EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width, size_t Height) { NEED_INIT; SHELTERED(shim_cuMemsetD2D8_v2(true, dstDevice, dstPitch, uc, Width, Height)); }
 EXPORT CUresult cuMemsetD32(CUdeviceptr_v1 dstDevice, unsigned int ui, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD32", &calls); }
-EXPORT CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD32Async(false, dstDevice, ui, N, hStream); }
-EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD32Async(true, dstDevice, ui, N, hStream); }
-EXPORT CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; return shim_cuMemsetD32_v2(false, dstDevice, ui, N); }
-EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; return shim_cuMemsetD32_v2(true, dstDevice, ui, N); }
+EXPORT CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD32Async(false, dstDevice, ui, N, hStream)); }
+EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD32Async(true, dstDevice, ui, N, hStream)); }
+EXPORT CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD32_v2(false, dstDevice, ui, N)); }
+EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr dstDevice, unsigned int ui, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD32_v2(true, dstDevice, ui, N)); }
 EXPORT CUresult cuMemsetD8(CUdeviceptr_v1 dstDevice, unsigned char uc, unsigned int N) { static uint64_t calls; return shim_unsupported("cuMemsetD8", &calls); }
-EXPORT CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD8Async(false, dstDevice, uc, N, hStream); }
-EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; return shim_cuMemsetD8Async(true, dstDevice, uc, N, hStream); }
-EXPORT CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; return shim_cuMemsetD8_v2(false, dstDevice, uc, N); }
-EXPORT CUresult cuMemsetD8_v2_ptds(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; return shim_cuMemsetD8_v2(true, dstDevice, uc, N); }
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD8Async(false, dstDevice, uc, N, hStream)); }
+EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream) { NEED_INIT; SHELTERED(shim_cuMemsetD8Async(true, dstDevice, uc, N, hStream)); }
+EXPORT CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD8_v2(false, dstDevice, uc, N)); }
+EXPORT CUresult cuMemsetD8_v2_ptds(CUdeviceptr dstDevice, unsigned char uc, size_t N) { NEED_INIT; SHELTERED(shim_cuMemsetD8_v2(true, dstDevice, uc, N)); }
 EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray *pHandle, const CUDA_ARRAY3D_DESCRIPTOR *pMipmappedArrayDesc, unsigned int numMipmapLevels) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayCreate", &calls); }
 EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray hMipmappedArray) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayDestroy", &calls); }
 EXPORT CUresult cuMipmappedArrayGetLevel(CUarray *pLevelArray, CUmipmappedArray hMipmappedArray, unsigned int level) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetLevel", &calls); }
 EXPORT CUresult cuMipmappedArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS *memoryRequirements, CUmipmappedArray mipmap, CUdevice device) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetMemoryRequirements", &calls); }
 EXPORT CUresult cuMipmappedArrayGetSparseProperties(CUDA_ARRAY_SPARSE_PROPERTIES *sparseProperties, CUmipmappedArray mipmap) { static uint64_t calls; return shim_unsupported("cuMipmappedArrayGetSparseProperties", &calls); }
-EXPORT CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod) { NEED_INIT; return shim_cuModuleEnumerateFunctions(functions, numFunctions, mod); }
-EXPORT CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name) { NEED_INIT; return shim_cuModuleGetFunction(hfunc, hmod, name); }
-EXPORT CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod) { NEED_INIT; return shim_cuModuleGetFunctionCount(count, mod); }
+EXPORT CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod) { NEED_INIT; SHELTERED(shim_cuModuleEnumerateFunctions(functions, numFunctions, mod)); }
+EXPORT CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name) { NEED_INIT; SHELTERED(shim_cuModuleGetFunction(hfunc, hmod, name)); }
+EXPORT CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod) { NEED_INIT; SHELTERED(shim_cuModuleGetFunctionCount(count, mod)); }
 EXPORT CUresult cuModuleGetGlobal(CUdeviceptr_v1 *dptr, unsigned int *bytes, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetGlobal", &calls); }
-EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name) { NEED_INIT; return shim_cuModuleGetGlobal_v2(dptr, bytes, hmod, name); }
+EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name) { NEED_INIT; SHELTERED(shim_cuModuleGetGlobal_v2(dptr, bytes, hmod, name)); }
 EXPORT CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) { NEED_INIT; return shim_cuModuleGetLoadingMode(mode); }
 EXPORT CUresult cuModuleGetSurfRef(CUsurfref *pSurfRef, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetSurfRef", &calls); }
 EXPORT CUresult cuModuleGetTexRef(CUtexref *pTexRef, CUmodule hmod, const char *name) { static uint64_t calls; return shim_unsupported("cuModuleGetTexRef", &calls); }
-EXPORT CUresult cuModuleLoad(CUmodule *module, const char *fname) { NEED_INIT; return shim_cuModuleLoad(module, fname); }
-EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) { NEED_INIT; return shim_cuModuleLoadData(module, image); }
-EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options, void **optionValues) { NEED_INIT; return shim_cuModuleLoadDataEx(module, image, numOptions, options, optionValues); }
-EXPORT CUresult cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin) { NEED_INIT; return shim_cuModuleLoadFatBinary(module, fatCubin); }
-EXPORT CUresult cuModuleUnload(CUmodule hmod) { NEED_INIT; return shim_cuModuleUnload(hmod); }
+EXPORT CUresult cuModuleLoad(CUmodule *module, const char *fname) { NEED_INIT; SHELTERED(shim_cuModuleLoad(module, fname)); }
+EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) { NEED_INIT; SHELTERED(shim_cuModuleLoadData(module, image)); }
+EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options, void **optionValues) { NEED_INIT; SHELTERED(shim_cuModuleLoadDataEx(module, image, numOptions, options, optionValues)); }
+EXPORT CUresult cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin) { NEED_INIT; SHELTERED(shim_cuModuleLoadFatBinary(module, fatCubin)); }
+EXPORT CUresult cuModuleUnload(CUmodule hmod) { NEED_INIT; SHELTERED(shim_cuModuleUnload(hmod)); }
 EXPORT CUresult cuMulticastAddDevice(CUmemGenericAllocationHandle mcHandle, CUdevice dev) { static uint64_t calls; return shim_unsupported("cuMulticastAddDevice", &calls); }
 EXPORT CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMulticastBindAddr", &calls); }
 EXPORT CUresult cuMulticastBindMem(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags) { static uint64_t calls; return shim_unsupported("cuMulticastBindMem", &calls); }
 EXPORT CUresult cuMulticastCreate(CUmemGenericAllocationHandle *mcHandle, const CUmulticastObjectProp *prop) { static uint64_t calls; return shim_unsupported("cuMulticastCreate", &calls); }
 EXPORT CUresult cuMulticastGetGranularity(size_t *granularity, const CUmulticastObjectProp *prop, CUmulticastGranularity_flags option) { static uint64_t calls; return shim_unsupported("cuMulticastGetGranularity", &calls); }
 EXPORT CUresult cuMulticastUnbind(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, size_t size) { static uint64_t calls; return shim_unsupported("cuMulticastUnbind", &calls); }
-EXPORT CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize) { NEED_INIT; return wire_cuOccupancyAvailableDynamicSMemPerBlock(dynamicSmemSize, func, numBlocks, blockSize); }
-EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize) { NEED_INIT; return wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(numBlocks, func, blockSize, dynamicSMemSize); }
-EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags) { NEED_INIT; return wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(numBlocks, func, blockSize, dynamicSMemSize, flags); }
-EXPORT CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; return wire_cuOccupancyMaxActiveClusters(numClusters, func, config); }
+EXPORT CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunction func, int numBlocks, int blockSize) { NEED_INIT; SHELTERED(wire_cuOccupancyAvailableDynamicSMemPerBlock(dynamicSmemSize, func, numBlocks, blockSize)); }
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize) { NEED_INIT; SHELTERED(wire_cuOccupancyMaxActiveBlocksPerMultiprocessor(numBlocks, func, blockSize, dynamicSMemSize)); }
+EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func, int blockSize, size_t dynamicSMemSize, unsigned int flags) { NEED_INIT; SHELTERED(wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(numBlocks, func, blockSize, dynamicSMemSize, flags)); }
+EXPORT CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; SHELTERED(wire_cuOccupancyMaxActiveClusters(numClusters, func, config)); }
 EXPORT CUresult cuOccupancyMaxPotentialBlockSize(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit) { NEED_INIT; return shim_cuOccupancyMaxPotentialBlockSize(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit); }
 EXPORT CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func, CUoccupancyB2DSize blockSizeToDynamicSMemSize, size_t dynamicSMemSize, int blockSizeLimit, unsigned int flags) { NEED_INIT; return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit, flags); }
-EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; return wire_cuOccupancyMaxPotentialClusterSize(clusterSize, func, config); }
+EXPORT CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func, const CUlaunchConfig *config) { NEED_INIT; SHELTERED(wire_cuOccupancyMaxPotentialClusterSize(clusterSize, func, config)); }
 EXPORT CUresult cuParamSetSize(CUfunction hfunc, unsigned int numbytes) { static uint64_t calls; return shim_unsupported("cuParamSetSize", &calls); }
 EXPORT CUresult cuParamSetTexRef(CUfunction hfunc, int texunit, CUtexref hTexRef) { static uint64_t calls; return shim_unsupported("cuParamSetTexRef", &calls); }
 EXPORT CUresult cuParamSetf(CUfunction hfunc, int offset, float value) { static uint64_t calls; return shim_unsupported("cuParamSetf", &calls); }
@@ -538,16 +552,16 @@ EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream hStream, CUgraph hGrap
 EXPORT CUresult cuStreamBeginCapture_ptsz(CUstream hStream) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture", &calls); }
 EXPORT CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture_v2", &calls); }
 EXPORT CUresult cuStreamBeginCapture_v2_ptsz(CUstream hStream, CUstreamCaptureMode mode) { static uint64_t calls; return shim_unsupported("cuStreamBeginCapture_v2", &calls); }
-EXPORT CUresult cuStreamCopyAttributes(CUstream dstStream, CUstream srcStream) { NEED_INIT; return wire_cuStreamCopyAttributes(false, dstStream, srcStream); }
-EXPORT CUresult cuStreamCopyAttributes_ptsz(CUstream dst, CUstream src) { NEED_INIT; return wire_cuStreamCopyAttributes(true, dst, src); }
-EXPORT CUresult cuStreamCreate(CUstream *phStream, unsigned int Flags) { NEED_INIT; return shim_cuStreamCreate(phStream, Flags); }
-EXPORT CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority) { NEED_INIT; return shim_cuStreamCreateWithPriority(phStream, flags, priority); }
-EXPORT CUresult cuStreamDestroy(CUstream hStream) { NEED_INIT; return shim_cuStreamDestroy_v2(hStream); }
-EXPORT CUresult cuStreamDestroy_v2(CUstream hStream) { NEED_INIT; return shim_cuStreamDestroy_v2(hStream); }
+EXPORT CUresult cuStreamCopyAttributes(CUstream dstStream, CUstream srcStream) { NEED_INIT; SHELTERED(wire_cuStreamCopyAttributes(false, dstStream, srcStream)); }
+EXPORT CUresult cuStreamCopyAttributes_ptsz(CUstream dst, CUstream src) { NEED_INIT; SHELTERED(wire_cuStreamCopyAttributes(true, dst, src)); }
+EXPORT CUresult cuStreamCreate(CUstream *phStream, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuStreamCreate(phStream, Flags)); }
+EXPORT CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority) { NEED_INIT; SHELTERED(shim_cuStreamCreateWithPriority(phStream, flags, priority)); }
+EXPORT CUresult cuStreamDestroy(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamDestroy_v2(hStream)); }
+EXPORT CUresult cuStreamDestroy_v2(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamDestroy_v2(hStream)); }
 EXPORT CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph) { static uint64_t calls; return shim_unsupported("cuStreamEndCapture", &calls); }
 EXPORT CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph) { static uint64_t calls; return shim_unsupported("cuStreamEndCapture", &calls); }
-EXPORT CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value) { NEED_INIT; return wire_cuStreamGetAttribute(false, hStream, attr, value); }
-EXPORT CUresult cuStreamGetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value_out) { NEED_INIT; return wire_cuStreamGetAttribute(true, hStream, attr, value_out); }
+EXPORT CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value) { NEED_INIT; SHELTERED(wire_cuStreamGetAttribute(false, hStream, attr, value)); }
+EXPORT CUresult cuStreamGetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value_out) { NEED_INIT; SHELTERED(wire_cuStreamGetAttribute(true, hStream, attr, value_out)); }
 EXPORT CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo(false, hStream, captureStatus_out, id_out); }
 EXPORT CUresult cuStreamGetCaptureInfo_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo(true, hStream, captureStatus_out, id_out); }
 EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, cuuint64_t *id_out, CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out) { NEED_INIT; return shim_cuStreamGetCaptureInfo_v2(false, hStream, captureStatus_out, id_out, graph_out, dependencies_out, numDependencies_out); }
@@ -569,43 +583,43 @@ EXPORT CUresult cuStreamGetPriority(CUstream hStream, int *priority) { NEED_INIT
 EXPORT CUresult cuStreamGetPriority_ptsz(CUstream hStream, int *priority) { NEED_INIT; return shim_cuStreamGetPriority(true, hStream, priority); }
 EXPORT CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) { NEED_INIT; return shim_cuStreamIsCapturing(false, hStream, captureStatus); }
 EXPORT CUresult cuStreamIsCapturing_ptsz(CUstream hStream, CUstreamCaptureStatus *captureStatus) { NEED_INIT; return shim_cuStreamIsCapturing(true, hStream, captureStatus); }
-EXPORT CUresult cuStreamQuery(CUstream hStream) { NEED_INIT; return shim_cuStreamQuery(false, hStream); }
-EXPORT CUresult cuStreamQuery_ptsz(CUstream hStream) { NEED_INIT; return shim_cuStreamQuery(true, hStream); }
-EXPORT CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param) { NEED_INIT; return wire_cuStreamSetAttribute(false, hStream, attr, param); }
-EXPORT CUresult cuStreamSetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *value) { NEED_INIT; return wire_cuStreamSetAttribute(true, hStream, attr, value); }
-EXPORT CUresult cuStreamSynchronize(CUstream hStream) { NEED_INIT; return shim_cuStreamSynchronize(false, hStream); }
-EXPORT CUresult cuStreamSynchronize_ptsz(CUstream hStream) { NEED_INIT; return shim_cuStreamSynchronize(true, hStream); }
+EXPORT CUresult cuStreamQuery(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamQuery(false, hStream)); }
+EXPORT CUresult cuStreamQuery_ptsz(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamQuery(true, hStream)); }
+EXPORT CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *param) { NEED_INIT; SHELTERED(wire_cuStreamSetAttribute(false, hStream, attr, param)); }
+EXPORT CUresult cuStreamSetAttribute_ptsz(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *value) { NEED_INIT; SHELTERED(wire_cuStreamSetAttribute(true, hStream, attr, value)); }
+EXPORT CUresult cuStreamSynchronize(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamSynchronize(false, hStream)); }
+EXPORT CUresult cuStreamSynchronize_ptsz(CUstream hStream) { NEED_INIT; SHELTERED(shim_cuStreamSynchronize(true, hStream)); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies(CUstream hStream, CUgraphNode *dependencies, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_ptsz(CUstream hStream, CUgraphNode *dependencies, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_v2(CUstream hStream, CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies_v2", &calls); }
 EXPORT CUresult cuStreamUpdateCaptureDependencies_v2_ptsz(CUstream hStream, CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, unsigned int flags) { static uint64_t calls; return shim_unsupported("cuStreamUpdateCaptureDependencies_v2", &calls); }
-EXPORT CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; return shim_cuStreamWaitEvent(false, hStream, hEvent, Flags); }
-EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; return shim_cuStreamWaitEvent(true, hStream, hEvent, Flags); }
-EXPORT CUresult cuStreamWaitValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWaitValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags); }
-EXPORT CUresult cuStreamWriteValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; return shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags); }
+EXPORT CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitEvent(false, hStream, hEvent, Flags)); }
+EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream hStream, CUevent hEvent, unsigned int Flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitEvent(true, hStream, hEvent, Flags)); }
+EXPORT CUresult cuStreamWaitValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue32_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue32_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue64_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWaitValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWaitValue64_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue32(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue32_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue32_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue32_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint32_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue32_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue64(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue64_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue64_v2(false, stream, addr, value, flags)); }
+EXPORT CUresult cuStreamWriteValue64_v2_ptsz(CUstream stream, CUdeviceptr addr, cuuint64_t value, unsigned int flags) { NEED_INIT; SHELTERED(shim_cuStreamWriteValue64_v2(true, stream, addr, value, flags)); }
 EXPORT CUresult cuSurfObjectCreate(CUsurfObject *pSurfObject, const CUDA_RESOURCE_DESC *pResDesc) { static uint64_t calls; return shim_unsupported("cuSurfObjectCreate", &calls); }
 EXPORT CUresult cuSurfObjectDestroy(CUsurfObject surfObject) { static uint64_t calls; return shim_unsupported("cuSurfObjectDestroy", &calls); }
 EXPORT CUresult cuSurfObjectGetResourceDesc(CUDA_RESOURCE_DESC *pResDesc, CUsurfObject surfObject) { static uint64_t calls; return shim_unsupported("cuSurfObjectGetResourceDesc", &calls); }
 EXPORT CUresult cuSurfRefGetArray(CUarray *phArray, CUsurfref hSurfRef) { static uint64_t calls; return shim_unsupported("cuSurfRefGetArray", &calls); }
 EXPORT CUresult cuSurfRefSetArray(CUsurfref hSurfRef, CUarray hArray, unsigned int Flags) { static uint64_t calls; return shim_unsupported("cuSurfRefSetArray", &calls); }
-EXPORT CUresult cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeIm2col(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCorner, pixelBoxUpperCorner, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeIm2colWide(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCornerWidth, pixelBoxUpperCornerWidth, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, mode, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; return wire_cuTensorMapEncodeTiled(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, boxDim, elementStrides, interleave, swizzle, l2Promotion, oobFill); }
-EXPORT CUresult cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress) { NEED_INIT; return wire_cuTensorMapReplaceAddress(tensorMap, globalAddress); }
+EXPORT CUresult cuTensorMapEncodeIm2col(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const int *pixelBoxLowerCorner, const int *pixelBoxUpperCorner, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; SHELTERED(wire_cuTensorMapEncodeIm2col(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCorner, pixelBoxUpperCorner, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, swizzle, l2Promotion, oobFill)); }
+EXPORT CUresult cuTensorMapEncodeIm2colWide(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, int pixelBoxLowerCornerWidth, int pixelBoxUpperCornerWidth, cuuint32_t channelsPerPixel, cuuint32_t pixelsPerColumn, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapIm2ColWideMode mode, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; SHELTERED(wire_cuTensorMapEncodeIm2colWide(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, pixelBoxLowerCornerWidth, pixelBoxUpperCornerWidth, channelsPerPixel, pixelsPerColumn, elementStrides, interleave, mode, swizzle, l2Promotion, oobFill)); }
+EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap *tensorMap, CUtensorMapDataType tensorDataType, cuuint32_t tensorRank, void *globalAddress, const cuuint64_t *globalDim, const cuuint64_t *globalStrides, const cuuint32_t *boxDim, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion l2Promotion, CUtensorMapFloatOOBfill oobFill) { NEED_INIT; SHELTERED(wire_cuTensorMapEncodeTiled(tensorMap, tensorDataType, tensorRank, globalAddress, globalDim, globalStrides, boxDim, elementStrides, interleave, swizzle, l2Promotion, oobFill)); }
+EXPORT CUresult cuTensorMapReplaceAddress(CUtensorMap *tensorMap, void *globalAddress) { NEED_INIT; SHELTERED(wire_cuTensorMapReplaceAddress(tensorMap, globalAddress)); }
 EXPORT CUresult cuTexObjectCreate(CUtexObject *pTexObject, const CUDA_RESOURCE_DESC *pResDesc, const CUDA_TEXTURE_DESC *pTexDesc, const CUDA_RESOURCE_VIEW_DESC *pResViewDesc) { static uint64_t calls; return shim_unsupported("cuTexObjectCreate", &calls); }
 EXPORT CUresult cuTexObjectDestroy(CUtexObject texObject) { static uint64_t calls; return shim_unsupported("cuTexObjectDestroy", &calls); }
 EXPORT CUresult cuTexObjectGetResourceDesc(CUDA_RESOURCE_DESC *pResDesc, CUtexObject texObject) { static uint64_t calls; return shim_unsupported("cuTexObjectGetResourceDesc", &calls); }
