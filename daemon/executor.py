@@ -31,7 +31,7 @@ from tally.scheduler.core import Limits
 from . import cpus, descriptors
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rewrite import WORK_MODULE, install, note_refused, refusals
+from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
 from .executor_trace import Recorder
 from .workers import Limits as CodeLimits
 from .workers import Pool
@@ -386,6 +386,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     engine = Engine(_engine_config(options, pool))
     refused_fd = descriptors.guard()
     _schedule(engine, options)
+    know_device(engine.compute_capability())
     info, name, version = engine.device()
     # What dry launches take says nothing, and would spoil the plans of the device's next real run.
     keep = options.state and not options.soft_dry

@@ -20,6 +20,7 @@ from .job_stats import quantile_ns
 ERROR_BYTES = 512
 SESSIONS_MAX = 128
 PLANS_BATCH = 1024
+COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 
 
@@ -139,6 +140,13 @@ class Engine:
         info = ffi.new("struct tally_device_info *")
         lib.tally_engine_device(self._engine, info, ffi.new("int32_t *"))
         return int(info.attributes[MULTIPROCESSOR_COUNT])
+
+    def compute_capability(self) -> int:
+        """The device's, 90 for 9.0."""
+        info = ffi.new("struct tally_device_info *")
+        lib.tally_engine_device(self._engine, info, ffi.new("int32_t *"))
+        major, minor = (info.attributes[index] for index in COMPUTE_CAPABILITY)
+        return int(10 * major + minor)
 
     def times_reported(self) -> bool:
         """Whether the driver itself tells when launches ran."""

@@ -67,6 +67,7 @@ class RewriteCache:
         bytes_max: int = default_of("code_cache_bytes_max"),
     ):
         self.refusals = Refusals()
+        self.architecture = 0  # the device's compute capability, 90 for 9.0; 0: not known
         self._pool = pool or Pool([WORK_MODULE])
         self._told = False
         self._files = KeptFiles(folder, ".ptx", bytes_max, self._tell) if folder else None
@@ -76,8 +77,12 @@ class RewriteCache:
             self._told = True
             log.warning("rewritten modules are not kept: %s: %s", folder, error.strerror)
 
+    def _name(self, digest: str) -> str:
+        """Of the file: which of an image's PTX is used depends on the device."""
+        return f"{digest}-{PASSES_VERSION}-{self.architecture}"
+
     def _kept(self, digest: str) -> bytes | None:
-        content = self._files.get(f"{digest}-{PASSES_VERSION}") if self._files else None
+        content = self._files.get(self._name(digest)) if self._files else None
         with contextlib.suppress(ValueError, TypeError):
             if content is not None and (kept := unseal(content)) is not None:
                 text, notes = split_notes(kept)
@@ -92,8 +97,9 @@ class RewriteCache:
         digest = hashlib.sha256(image, usedforsecurity=False).hexdigest()
         if (text := self._kept(digest)) is not None:
             return text
+        head = {"module": digest, "architecture": self.architecture}
         try:
-            answer, text = self._pool.run("rewrite", {"module": digest}, image)
+            answer, text = self._pool.run("rewrite", head, image)
         except WorkerError as error:
             reason = f"rewriting it {error}"
             log.warning("module %s runs whole: %s", digest[:12], reason)
@@ -104,7 +110,7 @@ class RewriteCache:
         if not answer["made"]:
             return None
         if self._files:
-            self._files.put(f"{digest}-{PASSES_VERSION}", seal(annotate(text, notes)))
+            self._files.put(self._name(digest), seal(annotate(text, notes)))
         return text
 
     def beside(self, image: bytes) -> tuple[bool, bytes | None]:
@@ -112,7 +118,7 @@ class RewriteCache:
         the PTX that they will come from, if the image has other code as well. Raises LeftError.
         """
         try:
-            answer, text = self._pool.run("beside", {}, image)
+            answer, text = self._pool.run("beside", {"architecture": self.architecture}, image)
         except WorkerError:  # the background is where that is noted
             return True, None
         return bool(answer["beside"]), text if answer["mixed"] else None
@@ -126,6 +132,12 @@ def install(folder: Path | None, pool: Pool, bytes_max: int) -> tuple[Any, Any]:
     global _cache
     _cache = RewriteCache(folder, pool, bytes_max)
     return lib.tally_rewrite, lib.tally_rewrite_beside
+
+
+def know_device(architecture: int) -> None:
+    """What images are rewritten for, once the engine has its device."""
+    assert _cache is not None
+    _cache.architecture = architecture
 
 
 def note_refused(module: str, kernel: str, reason: str) -> None:

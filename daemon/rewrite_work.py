@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from tally.scheduler.ptx import variables, variants
-from tally.scheduler.ptx.image import ImageError, extract, is_mixed
+from tally.scheduler.ptx.image import ARCHITECTURE_MAX, ImageError, extract, is_mixed
 from tally.scheduler.ptx.module import RewriteError
 
 from .executor_refusals import NOTES_MAX, Note, of_error, of_variants
@@ -18,13 +18,17 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _extract(head: dict[str, Any], image: bytes) -> str:
+    return extract(image, int(head["architecture"] or ARCHITECTURE_MAX))
+
+
 def rewrite(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
     """PTX with all forms (of these alone, if `beside` says so) as the bytes, if `made`; and notes
     on the kernels that cannot give way.
     """
     module = str(head["module"])[:12]
     try:
-        made = variants.run(extract(image), alone=None)
+        made = variants.run(_extract(head, image), alone=None)
     except (ImageError, RewriteError) as error:
         log.debug("module %s runs whole: %s", module, error)
         return {"made": False, "notes": of_error(error)[:NOTES_MAX]}, b""
@@ -39,19 +43,19 @@ def rewrite(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
     return {"made": True, "notes": of_variants(made)[:NOTES_MAX]}, _encode(made.text)
 
 
-def beside(_head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
+def beside(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
     """Whether the module's forms may be in a module of their own, made in the background; and the
     PTX that they will come from, if the image has other code as well (`mixed`).
     """
     try:
-        text = extract(image)
+        text = _extract(head, image)
         answer = variables.reachable(text) is not None
         return (
             ({"beside": answer, "mixed": True}, _encode(text))
             if is_mixed(image)
             else ({"beside": answer, "mixed": False}, b"")
         )
-    except ImageError:
+    except (ImageError, RewriteError):
         # Nothing to rewrite: the background is where that is found and noted.
         return {"beside": True, "mixed": False}, b""
 

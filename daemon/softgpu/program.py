@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from tally.scheduler.ptx.link import link, split
+from tally.scheduler.ptx.module import RewriteError
+
 from . import abi
 from .cfg import build
 from .emitter import Emitter
@@ -24,11 +27,19 @@ HANDLE_STEP = 16
 REACHED_MAX = 2000
 
 
+def _linked(text: str) -> str:
+    """One module's text. softgpu's driver hands those that are to be linked over as one text."""
+    try:
+        return link(split(text))
+    except RewriteError as error:
+        raise PtxError(0, str(error)) from None
+
+
 class Program:
     """One PTX module."""
 
     def __init__(self, text: str) -> None:
-        self.module = parse(text)
+        self.module = parse(_linked(text))
         self.functions = list(self.module.functions.values())
         self.handles = {f.name: HANDLE_BASE + i * HANDLE_STEP for i, f in enumerate(self.functions)}
         statics = [v for f in self.functions for v in f.variables if v.space in ("global", "const")]

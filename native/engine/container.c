@@ -3,9 +3,9 @@
 #include "engine/container.h"
 
 #include <elf.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define WRAPPER_MAGIC 0x466243b1u
 #define FATBIN_MAGIC 0xba55ed50u
 
 struct fatbin {
@@ -55,13 +55,53 @@ static bool elf_is_whole(const uint8_t *bytes, size_t count)
     return true;
 }
 
+static bool bundle_is_whole(const uint8_t *bytes, size_t count)
+{
+    uint32_t fatbins = tally_bundle_count(bytes, count);
+    bool whole = fatbins > 0;
+    for (uint32_t i = 0; i < fatbins && whole; i++) {
+        size_t size;
+        const uint8_t *fatbin = tally_bundle_at(bytes, count, i, &size);
+        uint32_t magic = 0;
+        memcpy(&magic, fatbin, size < sizeof magic ? size : sizeof magic);
+        whole = magic == FATBIN_MAGIC && fatbin_is_whole(fatbin, size);
+    }
+    return whole;
+}
+
+bool container_wrap(const uint8_t *bytes, size_t count, struct container_wrapper *wrapper)
+{
+    size_t size;
+    *wrapper = (struct container_wrapper){.image = bytes};
+    if (!tally_is_bundle(bytes, count))
+        return true;
+    uint32_t fatbins = tally_bundle_count(bytes, count);
+    wrapper->list = calloc(fatbins, sizeof *wrapper->list); /* one fewer than there are, and a NULL */
+    if (!wrapper->list)
+        return false;
+    for (uint32_t i = 1; i < fatbins; i++)
+        wrapper->list[i - 1] = tally_bundle_at(bytes, count, i, &size);
+    wrapper->head = (struct tally_fatbin_wrapper){.magic = TALLY_FATBIN_WRAPPER_MAGIC, .version = 2,
+                                                  .data = tally_bundle_at(bytes, count, 0, &size),
+                                                  .fatbins = wrapper->list};
+    wrapper->image = &wrapper->head;
+    return true;
+}
+
+void container_unwrap(struct container_wrapper *wrapper)
+{
+    free(wrapper->list);
+}
+
 bool container_is_whole(const uint8_t *bytes, size_t count)
 {
     uint32_t magic = 0;
     memcpy(&magic, bytes, count < sizeof magic ? count : sizeof magic);
+    if (tally_is_bundle(bytes, count))
+        return bundle_is_whole(bytes, count);
     if (magic == FATBIN_MAGIC)
         return fatbin_is_whole(bytes, count);
     if (count >= SELFMAG && memcmp(bytes, ELFMAG, SELFMAG) == 0)
         return elf_is_whole(bytes, count);
-    return magic != WRAPPER_MAGIC; /* text ends at its NUL */
+    return magic != TALLY_FATBIN_WRAPPER_MAGIC; /* text ends at its NUL */
 }

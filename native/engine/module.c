@@ -112,19 +112,33 @@ static CUresult load_bytes(struct session *session, CUmodule *module, const void
     return session->driver->cu.cuModuleLoadDataEx(module, bytes, 2, options, values);
 }
 
+/* The image as it came; of a bundle the driver is given the whole. */
+static CUresult load_original(struct session *session, CUmodule *module, const struct image *image, char *log,
+                              size_t log_bytes)
+{
+    struct container_wrapper wrapper;
+    if (!container_wrap(image->bytes, image->count, &wrapper))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = load_bytes(session, module, wrapper.image, log, log_bytes);
+    container_unwrap(&wrapper);
+    return result;
+}
+
 /* Rewritten forms of its kernels follow in a module of their own. */
 static CUresult load_ahead(struct session *session, struct image *image, const void *code, struct module *module,
                            char *log, size_t log_bytes)
 {
     struct rewriter *rewriter = engine_rewriter(session->engine);
-    CUresult result = load_bytes(session, &module->driver, code, log, log_bytes);
+    bool original = code == image->bytes;
+    CUresult result = original ? load_original(session, &module->driver, image, log, log_bytes)
+                               : load_bytes(session, &module->driver, code, log, log_bytes);
     if (result == CUDA_SUCCESS) {
         if ((module->forms = rewriter_add(rewriter, session, image, module->driver)))
             rewriter_wait(rewriter, module->forms, FORMS_WAIT_NS);
-    } else if (code != image->bytes) { /* such as PTX that is too new for the driver, beside machine code */
+    } else if (!original) { /* such as PTX that is too new for the driver, beside machine code */
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
         memset(log, 0, log_bytes);
-        result = load_bytes(session, &module->driver, image->bytes, log, log_bytes);
+        result = load_original(session, &module->driver, image, log, log_bytes);
     }
     return result;
 }
@@ -154,7 +168,7 @@ static CUresult load_rewritten(struct session *session, struct image *image, str
     if (text)
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
     memset(log, 0, log_bytes);
-    return load_bytes(session, &module->driver, image->bytes, log, log_bytes);
+    return load_original(session, &module->driver, image, log, log_bytes);
 }
 
 static CUresult load_image(struct session *session, struct image *image, uint64_t handle, char *log,

@@ -2,25 +2,20 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "mappings.h"
+#include "wire/bundle.h"
 
-#define WRAPPER_MAGIC 0x466243b1u
 #define FATBIN_MAGIC 0xBA55ED50u
 /* Nothing real is larger; above it a length field is garbage. */
 #define IMAGE_BYTES_MAX ((size_t)4 << 30)
 /* How much of a file is held against memory at either end. Read-only sections are what the file says
  * unless somebody rewrote one of them. */
 #define COMPARED_BYTES 4096
-
-struct wrapper {
-    uint32_t magic, version;
-    uint64_t data;
-    uint64_t filename_or_fatbins;
-};
 
 struct fatbin {
     uint32_t magic;
@@ -114,18 +109,64 @@ static size_t bare_bytes(const void *at, size_t available)
     return bytes ? bytes : shim_text_bytes(at, available);
 }
 
+/* The wrapper's fatbins, what is linked already first; their number, or 0 where one is none. */
+static uint32_t find_fatbins(const struct tally_fatbin_wrapper *wrapper, const void **fatbins, size_t *bytes)
+{
+    struct shim_mapping mapping;
+    size_t available, listed;
+    if (!shim_mapping_find(wrapper->fatbins, &mapping, &listed))
+        return 0;
+    listed /= sizeof *wrapper->fatbins;
+    fatbins[0] = wrapper->data;
+    for (uint32_t i = 0; i < TALLY_BUNDLE_FATBINS_MAX; i++) {
+        bytes[i] = shim_mapping_find(fatbins[i], &mapping, &available) ? shim_fatbin_bytes(fatbins[i], available) : 0;
+        if (bytes[i] == 0 || i == listed)
+            return 0;
+        if (!wrapper->fatbins[i])
+            return i + 1;
+        fatbins[i + 1] = wrapper->fatbins[i];
+    }
+    return 0;
+}
+
+static CUresult find_bundle(const struct tally_fatbin_wrapper *wrapper, struct shim_image *image)
+{
+    const void **fatbins = calloc(TALLY_BUNDLE_FATBINS_MAX + 1, sizeof *fatbins);
+    size_t *bytes = calloc(TALLY_BUNDLE_FATBINS_MAX + 1, sizeof *bytes);
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (fatbins && bytes) {
+        uint32_t count = find_fatbins(wrapper, fatbins, bytes);
+        *image = (struct shim_image){.owned = true};
+        if (count == 0)
+            result = CUDA_ERROR_INVALID_IMAGE;
+        else if ((image->data = tally_bundle_make(fatbins, bytes, count, &image->bytes)))
+            result = CUDA_SUCCESS;
+    }
+    free(fatbins);
+    free(bytes);
+    return result;
+}
+
+void shim_image_drop(struct shim_image *image)
+{
+    if (image->owned)
+        free((void *)image->data);
+}
+
 CUresult shim_image_find(const void *pointer, struct shim_image *image)
 {
     struct shim_mapping mapping;
     size_t available;
     if (!shim_mapping_find(pointer, &mapping, &available))
         return CUDA_ERROR_INVALID_IMAGE;
-    if (magic_at(pointer, available) == WRAPPER_MAGIC) {
-        struct wrapper wrapper;
+    if (magic_at(pointer, available) == TALLY_FATBIN_WRAPPER_MAGIC) {
+        struct tally_fatbin_wrapper wrapper;
         if (available < sizeof wrapper)
             return CUDA_ERROR_INVALID_IMAGE;
         memcpy(&wrapper, pointer, sizeof wrapper);
-        pointer = (const void *)(uintptr_t)wrapper.data;
+        if (wrapper.version == 2 && wrapper.fatbins)
+            return find_bundle(&wrapper, image);
+        pointer = wrapper.data;
         if ((wrapper.version != 1 && wrapper.version != 2) || !shim_mapping_find(pointer, &mapping, &available))
             return CUDA_ERROR_INVALID_IMAGE;
     }

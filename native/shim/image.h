@@ -20,11 +20,14 @@ struct shim_image {
     const uint8_t *data;
     size_t bytes;
     bool lasting; /* stays there while the module lives: the program has promised it */
+    bool owned;   /* made here: shim_image_drop frees it */
 };
 
-/* Finds the image that a program means by a pointer: wrapper, fatbin, ELF or text. Reads only memory that
- * is mapped. CUDA_ERROR_INVALID_IMAGE for anything else. */
+/* Finds the image that a program means by a pointer: wrapper, fatbin, ELF or text. A wrapper of fatbins that are
+ * to be linked (nvcc -rdc=true) becomes a bundle of them (wire/bundle.h). Reads only memory that is mapped.
+ * CUDA_ERROR_INVALID_IMAGE for anything else, CUDA_ERROR_OUT_OF_MEMORY. */
 CUresult shim_image_find(const void *pointer, struct shim_image *image);
+void shim_image_drop(struct shim_image *image);
 
 /* The file that a range of memory is a private, unwritable mapping of. */
 struct shim_image_file {

@@ -41,6 +41,7 @@ static uint32_t device_bit(const struct shim_channel *channel)
 static bool keep_image(struct shim_module *module, const struct shim_image *image)
 {
     module->image = *image;
+    module->image.owned = false; /* the copy is freed with the module */
     if (image->lasting)
         return true;
     uint8_t *copy = malloc(image->bytes);

@@ -86,10 +86,12 @@ static CUresult load_found(const void *pointer, bool library, bool lasting, stru
     CUresult result = shim_image_find(pointer, &image);
     if (result)
         return result;
-    image.lasting = lasting;
+    image.lasting = lasting && !image.owned;
     struct shim_image_file file;
-    bool in_file = shim_image_in_file(&image, &file);
-    return shim_module_load(&image, in_file ? &file : NULL, library, &jit->log, out);
+    bool in_file = !image.owned && shim_image_in_file(&image, &file);
+    result = shim_module_load(&image, in_file ? &file : NULL, library, &jit->log, out);
+    shim_image_drop(&image);
+    return result;
 }
 
 static CUresult load_memory(const void *pointer, bool library, bool lasting, struct jit *jit, struct shim_module **out)

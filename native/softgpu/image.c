@@ -2,11 +2,13 @@
  * whoever passes it has checked that they lie within the bytes that it has. */
 #include "image.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WRAPPER_MAGIC 0x466243b1u
 #define FATBIN_MAGIC 0xba55ed50u
+#define FATBINS_MAX 65536u
 #define ENTRY_PTX 1u
 #define ENTRY_ELF 2u
 #define FLAG_LZ4 0x2000u
@@ -16,7 +18,8 @@
 
 struct wrapper {
     uint32_t magic, version;
-    const void *data, *more;
+    const void *data;
+    const void *const *fatbins; /* version 2: to be linked; the last one is NULL */
 };
 struct fatbin {
     uint32_t magic;
@@ -62,8 +65,19 @@ struct pick {
     bool found;
 };
 
-/* Exact or lower architectures first, the highest of them; else the lowest above. */
-static bool better(const struct pick *old, uint32_t arch)
+/* PTX is compiled for its own architecture and later ones: the highest that is not above the device's. Of what
+ * is above it the lowest is remembered, to be named. */
+static bool better_ptx(struct soft_image *image, const struct pick *old, uint32_t arch)
+{
+    if (arch <= ARCH)
+        return !old->found || arch > old->entry.arch;
+    if (image->refused_arch == 0 || arch < image->refused_arch)
+        image->refused_arch = arch;
+    return false;
+}
+
+/* Dry mode: exact or lower architectures first, the highest of them; else the lowest above. */
+static bool better_elf(const struct pick *old, uint32_t arch)
 {
     if (!old->found)
         return true;
@@ -73,7 +87,7 @@ static bool better(const struct pick *old, uint32_t arch)
     return have > ARCH && arch < have;
 }
 
-static CUresult scan(const uint8_t *data, struct pick *ptx, struct pick *elf)
+static CUresult scan(const uint8_t *data, struct soft_image *image, struct pick *ptx, struct pick *elf)
 {
     struct fatbin header;
     memcpy(&header, data, sizeof header);
@@ -87,9 +101,11 @@ static CUresult scan(const uint8_t *data, struct pick *ptx, struct pick *elf)
         uint64_t bytes = (uint64_t)entry.header_bytes + entry.payload_bytes;
         if (entry.header_bytes < sizeof entry || bytes > left)
             return CUDA_ERROR_INVALID_IMAGE;
-        struct pick *pick = entry.kind == ENTRY_PTX ? ptx : entry.kind == ENTRY_ELF ? elf : NULL;
-        if (pick && better(pick, entry.arch))
-            *pick = (struct pick){entry, at + entry.header_bytes, true};
+        struct pick pick = {entry, at + entry.header_bytes, true};
+        if (entry.kind == ENTRY_PTX && better_ptx(image, ptx, entry.arch))
+            *ptx = pick;
+        else if (entry.kind == ENTRY_ELF && better_elf(elf, entry.arch))
+            *elf = pick;
         at += bytes;
         left -= bytes;
     }
@@ -99,7 +115,7 @@ static CUresult scan(const uint8_t *data, struct pick *ptx, struct pick *elf)
 static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
 {
     struct pick ptx = {.found = false}, elf = {.found = false};
-    CUresult result = scan(data, &ptx, &elf);
+    CUresult result = scan(data, image, &ptx, &elf);
     if (result != CUDA_SUCCESS)
         return result;
     bool dry = soft.dry && elf.found; /* machine code says at once what PTX would have to be parsed for */
@@ -119,6 +135,60 @@ static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
             return CUDA_ERROR_INVALID_IMAGE;
     }
     return CUDA_SUCCESS;
+}
+
+/* One module behind the others; *arch becomes the highest of them. */
+static CUresult append_ptx(struct soft_image *image, const struct pick *ptx)
+{
+    size_t bytes;
+    char *text = (char *)unpack(&ptx->entry, ptx->payload, &bytes);
+    if (!text)
+        return CUDA_ERROR_INVALID_IMAGE;
+    bytes = strnlen(text, bytes);
+    char *all = bytes > PAYLOAD_MAX - image->ptx_bytes ? NULL : realloc(image->ptx, image->ptx_bytes + bytes + 2);
+    if (all) {
+        memcpy(all + image->ptx_bytes, text, bytes);
+        memcpy(all + image->ptx_bytes + bytes, "\n", 2);
+        image->ptx = all;
+        image->ptx_bytes += bytes + 1;
+        if (ptx->entry.arch > image->ptx_arch)
+            image->ptx_arch = ptx->entry.arch;
+    }
+    free(text);
+    return all ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+/* What is not linked yet: the PTX of each fatbin that has any for this device. The device runtime's own library
+ * is among them, as machine code and as PTX for the newest devices. */
+static CUresult open_list(const void *const *fatbins, struct soft_image *image)
+{
+    for (uint32_t i = 0; fatbins[i]; i++) {
+        struct pick ptx = {.found = false}, elf = {.found = false};
+        uint32_t magic = 0;
+        memcpy(&magic, fatbins[i], sizeof magic);
+        if (magic != FATBIN_MAGIC || i == FATBINS_MAX)
+            return CUDA_ERROR_INVALID_IMAGE;
+        CUresult result = scan(fatbins[i], image, &ptx, &elf);
+        if (result == CUDA_SUCCESS && ptx.found)
+            result = append_ptx(image, &ptx);
+        if (result != CUDA_SUCCESS)
+            return result;
+    }
+    return image->ptx ? CUDA_SUCCESS : CUDA_ERROR_NO_BINARY_FOR_GPU;
+}
+
+static CUresult open_wrapper(const void *data, struct soft_image *image)
+{
+    struct wrapper wrapper;
+    memcpy(&wrapper, data, sizeof wrapper);
+    if (wrapper.version < 1 || wrapper.version > 2 || !wrapper.data)
+        return CUDA_ERROR_INVALID_IMAGE;
+    uint32_t magic;
+    memcpy(&magic, wrapper.data, sizeof magic);
+    CUresult result = magic == FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
+    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU && wrapper.version == 2 && wrapper.fatbins)
+        result = open_list(wrapper.fatbins, image);
+    return result;
 }
 
 static uint64_t read_number(const uint8_t *data, size_t offset, size_t bytes)
@@ -156,6 +226,20 @@ static CUresult open_elf(const uint8_t *data, struct soft_image *image)
     return CUDA_SUCCESS;
 }
 
+/* The number in `.target sm_90a`, or 0. */
+static uint32_t target_of(const char *text)
+{
+    static const char directive[] = ".target", prefix[] = "sm_";
+    const char *at = strstr(text, directive);
+    if (!at)
+        return 0;
+    at += sizeof directive - 1;
+    at += strspn(at, " \t");
+    if (strncmp(at, prefix, sizeof prefix - 1) != 0)
+        return 0;
+    return (uint32_t)strtoul(at + sizeof prefix - 1, NULL, 10);
+}
+
 static CUresult open_ptx(const char *text, struct soft_image *image)
 {
     size_t bytes = 0;
@@ -166,6 +250,11 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
     }
     if (!strstr(text, ".version")) /* not taken for PTX at all */
         return CUDA_ERROR_INVALID_IMAGE;
+    uint32_t arch = target_of(text);
+    if (arch > ARCH) {
+        image->refused_arch = arch;
+        return CUDA_ERROR_INVALID_PTX; /* the JIT is asked, and refuses */
+    }
     image->ptx = malloc(bytes + 1);
     if (!image->ptx)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -174,8 +263,15 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
     return CUDA_SUCCESS;
 }
 
-static const char *explain(CUresult result)
+/* *why lasts as long as the thread takes to look at it. */
+static const char *explain(CUresult result, uint32_t refused_arch)
 {
+    static _Thread_local char text[160];
+    if (refused_arch != 0 && (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_PTX)) {
+        snprintf(text, sizeof text, "its PTX is for compute capability %u.%u and later, and this device has %u.%u",
+                 refused_arch / 10, refused_arch % 10, ARCH / 10, ARCH % 10);
+        return text;
+    }
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU)
         return "softgpu runs PTX, and this image holds machine code only: have PTX handed to the driver (CuPy: "
                "CUPY_COMPILE_WITH_PTX=1; nvcc: -gencode arch=compute_80,code=compute_80)";
@@ -192,12 +288,7 @@ CUresult soft_image_open(const void *data, struct soft_image *image, const char 
     memcpy(&magic, data, strnlen(data, 4) < 4 ? strnlen(data, 4) : 4);
     CUresult result;
     if (magic == WRAPPER_MAGIC) {
-        struct wrapper wrapper;
-        memcpy(&wrapper, data, sizeof wrapper);
-        if (wrapper.version < 1 || wrapper.version > 2 || !wrapper.data)
-            return CUDA_ERROR_INVALID_IMAGE;
-        memcpy(&magic, wrapper.data, sizeof magic);
-        result = magic == FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
+        result = open_wrapper(data, image);
     } else if (magic == FATBIN_MAGIC) {
         result = open_fatbin(data, image);
     } else if (memcmp(&magic, "\177ELF", 4) == 0) {
@@ -206,8 +297,8 @@ CUresult soft_image_open(const void *data, struct soft_image *image, const char 
         result = open_ptx(data, image);
     }
     if (result != CUDA_SUCCESS) {
+        *why = explain(result, image->refused_arch);
         soft_image_close(image);
-        *why = explain(result);
     }
     return result;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "wire/bundle.h"
 
 struct fatbin {
     uint32_t magic;
@@ -38,6 +39,33 @@ static void test_fatbin(void)
     fatbin = sample();
     fatbin.header_bytes = 0;
     CHECK(shim_fatbin_bytes(&fatbin, sizeof fatbin) == 0);
+}
+
+/* A wrapper of version 2: what is linked, and a list. */
+static void test_bundle(void)
+{
+    struct fatbin linked = sample(), first = sample(), second = sample();
+    linked.payload_bytes = 0;
+    first.payload[0] = 1;
+    second.payload[63] = 2;
+    const void *list[] = {&first, &second, NULL};
+    struct tally_fatbin_wrapper wrapper = {TALLY_FATBIN_WRAPPER_MAGIC, 2, &linked, list};
+    struct shim_image image;
+    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && image.owned);
+    CHECK(tally_is_bundle(image.data, image.bytes) && tally_bundle_count(image.data, image.bytes) == 3);
+    size_t bytes;
+    const uint8_t *at = tally_bundle_at(image.data, image.bytes, 2, &bytes);
+    CHECK(at && bytes == 80 && (uintptr_t)at % 8 == 0 && memcmp(at, &second, 80) == 0);
+    CHECK(tally_bundle_at(image.data, image.bytes, 0, &bytes) && bytes == 16);
+    CHECK(!tally_bundle_at(image.data, image.bytes, 3, &bytes));
+    for (size_t cut = 0; cut < image.bytes; cut++)
+        CHECK(tally_bundle_count(image.data, cut) == 0);
+    shim_image_drop(&image);
+    list[1] = "no fatbin is here, though there is enough to read";
+    CHECK(shim_image_find(&wrapper, &image) == CUDA_ERROR_INVALID_IMAGE);
+    list[1] = NULL;
+    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && tally_bundle_count(image.data, image.bytes) == 2);
+    shim_image_drop(&image);
 }
 
 struct elf {
@@ -144,6 +172,7 @@ static void test_in_file(void)
 int main(void)
 {
     test_fatbin();
+    test_bundle();
     test_elf();
     test_text();
     test_find();

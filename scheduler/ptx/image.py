@@ -1,9 +1,17 @@
-"""The PTX inside a module image: PTX text as it is, or the best PTX entry of a fatbin."""
+"""The PTX inside a module image: PTX text as it is, the best entry of a fatbin, several linked."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import struct
 from dataclasses import dataclass
+
+from tally.scheduler.ptx.link import MODULES_MAX, link
+
+_BUNDLE_MAGIC = 0x4B4E4C54
+_TARGET = re.compile(r"\.target\s++sm_(\d++)([af]?+)")
+ARCHITECTURE_MAX = 1 << 30
 
 _FATBIN_MAGIC = 0xBA55ED50
 _HEADER = struct.Struct("<IHHQ")  # magic, version, header bytes, bytes of all entries
@@ -28,20 +36,89 @@ class _Entry:
     raw_bytes: int
 
 
-def extract(image: bytes | memoryview) -> str:
-    """PTX of an image as the driver gets it (PTX text, fatbin). Raises ImageError."""
+def extract(image: bytes | memoryview, architecture: int = ARCHITECTURE_MAX) -> str:
+    """PTX of an image as the driver gets it: PTX text, a fatbin, or fatbins to be linked.
+
+    architecture: the device's compute capability, 90 for 9.0; PTX for later ones is passed over,
+    as the driver does. Raises ImageError, and RewriteError where modules cannot be linked.
+    """
     if image[:4] == struct.pack("<I", _FATBIN_MAGIC):
-        entries = _entries(image)
-        if not entries:
-            raise ImageError("no PTX in the fatbin")
-        return _text(_unpack(max(entries, key=lambda entry: entry.architecture)))
+        return _best(image, architecture)
+    if image[:4] == struct.pack("<I", _BUNDLE_MAGIC):
+        return link(_unlinked(image, architecture))
     if image[:4] == b"\x7fELF":
         raise ImageError("machine code only")
     return _text(bytes(image))
 
 
+def _best(fatbin: bytes | memoryview, architecture: int) -> str:
+    """The PTX for the highest architecture that the device can run."""
+    entries = _entries(fatbin)
+    if not entries:
+        raise ImageError("no PTX in the fatbin")
+    usable = [entry for entry in entries if entry.architecture <= architecture]
+    if not usable:
+        least = min(entry.architecture for entry in entries)
+        raise ImageError(f"its PTX is for sm_{least} and later, the device is sm_{architecture}")
+    for entry in sorted(usable, key=lambda entry: -entry.architecture):
+        text = _text(_unpack(entry))
+        if _runs_on(text, architecture):
+            return text
+    raise ImageError(f"none of its PTX is for sm_{architecture}")
+
+
+def _runs_on(text: str, architecture: int) -> bool:
+    """`sm_90a` is for 9.0 alone, `sm_100f` for its family: 10.0 and later 10.x."""
+    match = _TARGET.search(text)
+    if match is None or architecture == ARCHITECTURE_MAX:
+        return True
+    target = int(match[1])
+    if match[2] == "a":
+        return target == architecture
+    if match[2] == "f":
+        return target // 10 == architecture // 10 and target <= architecture
+    return target <= architecture
+
+
+def _unlinked(bundle: bytes | memoryview, architecture: int) -> list[str]:
+    """What is linked already, or else each fatbin's PTX: those that have none for the device (the
+    device runtime's library) are left out. See native/wire/bundle.h."""
+    linked, *others = _bundled(bundle)
+    try:
+        return [_best(linked, architecture)]
+    except ImageError:
+        pass
+    texts = []
+    for fatbin in others:
+        with contextlib.suppress(ImageError):
+            texts.append(_best(fatbin, architecture))
+    if not texts:
+        raise ImageError("no PTX in the fatbins")
+    return texts
+
+
+def _bundled(bundle: bytes | memoryview) -> list[memoryview]:
+    view = memoryview(bundle)
+    try:
+        _, count = struct.unpack_from("<II", view)
+        if not 0 < count <= MODULES_MAX + 1:
+            raise ImageError("an unknown kind of bundle")
+        sizes = struct.unpack_from(f"<{count}Q", view, 8)
+    except struct.error as error:
+        raise ImageError("the bundle is truncated") from error
+    found, at = [], 8 + 8 * count
+    for size in sizes:
+        if at + size > len(view):
+            raise ImageError("the bundle is truncated")
+        found.append(view[at : at + size])
+        at += (size + 7) // 8 * 8
+    return found
+
+
 def is_mixed(image: bytes | memoryview) -> bool:
     """Whether the image has more code than the PTX that `extract` gives. Raises ImageError."""
+    if image[:4] == struct.pack("<I", _BUNDLE_MAGIC):
+        return True
     return image[:4] == struct.pack("<I", _FATBIN_MAGIC) and len(_all_entries(image)) > 1
 
 

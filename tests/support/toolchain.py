@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -138,6 +139,18 @@ def compile_cuda(source: Path, runtime: Runtime = "static", flags: tuple[str, ..
     runtime_flags, library = _runtime(kit, runtime)
     command = [str(kit.nvcc), "-O2", "-std=c++17", *PTX_ONLY, *flags, str(source), *runtime_flags]
     return _build(command, [source, *headers, library], f"{source.stem}-{runtime}")
+
+
+def compile_linked(sources: Sequence[Path], flags: tuple[str, ...] = PTX_ONLY) -> Path:
+    """Build a program of several .cu files whose device code the driver links. CompileError."""
+    kit = toolkit()
+    assert kit is not None
+    runtime_flags, library = _runtime(kit, "static")
+    command = [str(kit.nvcc), "-rdc=true", "-O2", "-std=c++17", *flags]
+    # nvcc adds the device runtime's library by itself; the wheels have it beside the other one.
+    command += [*map(str, sources), *runtime_flags]
+    headers = sorted(sources[0].parent.glob("*.h"))
+    return _build(command, [*sources, *headers, library], f"{sources[0].stem}-linked")
 
 
 def compile_ptx(source: Path, flags: tuple[str, ...] = ()) -> Path:
