@@ -398,3 +398,37 @@ def test_groups_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no control groups are mounted; mount"):
         politeness.choose("groups")
     assert "no control groups are mounted" in politeness.choose("auto").text
+
+
+# ---- what works for an executor ------------------------------------------------------------------
+
+
+def gave_way(best_effort: bool, group: Path | None) -> tuple[int, str]:
+    """The niceness that a process of an executor ends up with, and what it is a member of."""
+    code = (
+        "import os; from tally.client.politeness import give_way\n"
+        f"give_way({best_effort}); print(os.nice(0)); print(open('/proc/self/cgroup').read())"
+    )
+    variable = {"TALLY_CPU_GROUP": str(group)} if group else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variable},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    nice, _, rest = done.stdout.partition("\n")
+    return int(nice), rest
+
+
+@needs_groups
+def test_compiling_and_rewriting_give_way(groups: Groups) -> None:
+    """To programs and the executor's own threads; for best-effort jobs, to high jobs' work too."""
+    nice = min(19, os.nice(0) + 10)
+    folder = groups.folder(BEST_EFFORT)
+    for best_effort in (False, True):
+        for group in (folder, None):
+            got, member = gave_way(best_effort, group)
+            assert got == nice
+            assert (f"/{groups.path.name}/{BEST_EFFORT}" in member) == bool(best_effort and group)
+    gave_way(True, groups.path / "gone")  # its tallyd has ended: no reason to fail
