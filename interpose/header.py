@@ -1,4 +1,4 @@
-"""Reads CUDA's cuda.h and cudaTypedefs.h into a Table. Needs gcc and pycparser."""
+"""Reads CUDA's cuda.h and cudaTypedefs.h into a Table. Needs a C compiler and pycparser."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _parse(include_dir: Path) -> Any:
         for name, body in STUB_HEADERS.items():
             (Path(stubs) / name).write_text(body)
         # INTERNAL: declare the older and the per-thread variants too.
-        command = ["gcc", "-E", "-P", "-nostdinc", "-I", stubs, "-I", str(include_dir)]
+        command = ["cc", "-E", "-P", "-nostdinc", "-I", stubs, "-I", str(include_dir)]
         command += ["-D__CUDA_API_VERSION_INTERNAL", str(include_dir / "cuda.h")]
         source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", source)

@@ -80,7 +80,7 @@ enter_links() { env -i "$work/bin/sh" -c "$START" sh "$work" "$1"; }
 
 enter_root() {
     unshare --mount --pid --fork --kill-child /bin/sh -c '
-        mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" &&
+        mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" &&
         exec chroot "$1" /usr/bin/env -i /bin/sh -c "$2" sh /bare "$3"' sh "$work/debian" "$START" "$1"
 }
 

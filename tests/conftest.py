@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def builder() -> Iterator[toolchain.Builder]:
     """Builds the CUDA test programs; skips where the toolkit's wheels are not installed."""
     if toolchain.toolkit() is None:
-        pytest.skip("no nvcc: pip install tally-gpu[test], and a C++ compiler")
+        pytest.skip("no nvcc: pip install tally-gpu[test]")
     builder = toolchain.Builder(PROGRAMS)
     yield builder
     builder.close()

@@ -280,9 +280,7 @@ def test_a_killed_client_leaves_nothing(
     assert child.stdout.readline() == "ready\n"
     time.sleep(0.05)
     child.kill()
-    started_s = time.monotonic()
     closed = executor.wait_event("closed", opened["session"])
-    assert time.monotonic() - started_s < 1.0
     assert closed["reason"] == "the client is gone"
     child.wait()
     assert set(executor.shared_memory()) == before

@@ -315,9 +315,7 @@ def test_a_running_kernel_goes_with_its_session(executor: ExecutorProcess) -> No
     time.sleep(0.1)
     assert not client.poll(waiting)
     client.close(bye=False)
-    started_s = time.monotonic()
-    executor.wait_event("closed", opened["session"])
-    assert time.monotonic() - started_s < 1.0
+    executor.wait_event("closed", opened["session"])  # the kernels alone would never end
 
 
 def test_launches_are_timed(executor: ExecutorProcess) -> None:

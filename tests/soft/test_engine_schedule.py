@@ -195,10 +195,8 @@ def test_a_killed_session_does_not_wait_for_its_turn(executor: ExecutorProcess) 
         waiting = client.begin("CTX_SYNC", "tally_op")
         time.sleep(0.1)
         assert not client.poll(waiting)
-        started_s = time.monotonic()
         client.close(bye=False)
-        executor.wait_event("closed", opened["session"])
-        assert time.monotonic() - started_s < 2
+        executor.wait_event("closed", opened["session"])  # before its turn: high goes on until now
         busy.release()
         with executor.client() as other:  # and others have their turn
             count, data = counting(other)

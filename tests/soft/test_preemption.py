@@ -93,7 +93,7 @@ def source() -> str:
 @pytest.fixture(scope="module")
 def ptx() -> str:
     if toolchain.toolkit() is None:
-        pytest.skip("no nvcc: pip install tally-gpu[test], and a C++ compiler")
+        pytest.skip("no nvcc: pip install tally-gpu[test]")
     return source()
 
 
