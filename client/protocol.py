@@ -10,7 +10,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
 MAGIC = 0x43594C54  # "TLYC"
 CONTROL_BYTES_MAX = 64 * 1024  # a request; replies may be longer
 DEVICES_MAX = 16

@@ -1,8 +1,7 @@
 """The control socket: decoding, and who may ask. What is asked for is the handler's business.
 
-Nothing that a peer sends is trusted. Who it is comes from the kernel (SO_PEERCRED, which libzmq
-reports with each message as "Peer-Address"); a message that is malformed, too long or not allowed
-gets an error reply, and changes nothing.
+Nothing that a peer sends is trusted. Who it is comes from the kernel (peers.py); a message that is
+malformed, too long or not allowed gets an error reply, and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import zmq
 import zmq.asyncio
@@ -20,18 +19,18 @@ import zmq.asyncio
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
 
+from . import peers
+from .peers import Peer
+
 log = logging.getLogger("tallyd.control")
 
 WAITING_MAX = 4096  # requests that are being answered at a time
+UNNAMED = (
+    "tallyd does not see the process: it is in another PID namespace, and this kernel (before 6.9) "
+    "cannot name it; start tallyd in the host's PID namespace (docker run --pid=host, Kubernetes "
+    "hostPID: true)"
+)
 QUEUED_MAX = 16  # messages per connection that libzmq holds in either direction
-
-
-class Peer(NamedTuple):
-    """A process, as the kernel knows it."""
-
-    uid: int
-    gid: int
-    pid: int
 
 
 class ControlError(Exception):
@@ -59,17 +58,6 @@ class Handler(Protocol):
 
     async def request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         """A request of the command line."""
-
-
-def parse_peer(address: object) -> Peer | None:
-    """From libzmq's "Peer-Address" of an ipc connection, "localhost:UID:GID:PID"; else None."""
-    pieces = str(address).split(":")
-    try:
-        uid, gid, pid = (int(piece) for piece in pieces[-3:])
-    except ValueError:
-        return None
-    # A pid of 0 is a process in another PID namespace, whose end could not be noticed.
-    return Peer(uid, gid, pid) if len(pieces) == 4 and pid > 0 else None
 
 
 class ControlServer:
@@ -114,7 +102,7 @@ class ControlServer:
             return
         peer = None
         with contextlib.suppress(zmq.ZMQError):
-            peer = parse_peer(frames[1].get("Peer-Address"))
+            peer = peers.of_message(frames[1].get("Peer-Address"), _descriptor(frames[1]))
         try:
             answer = self._dispatch(header, peer, frames[2:])
         except ControlError as error:
@@ -130,11 +118,11 @@ class ControlServer:
         """What makes the reply's payload."""
         if header.version != protocol.VERSION:
             raise ControlError(Status.BAD_VERSION, _version_text(header.version))
-        if peer is None or not self._handler.allows(peer):
-            who = f"user {peer.uid}" if peer else "a process that the kernel does not name"
-            raise ControlError(
-                Status.REFUSED, f"{who} may not use this tallyd; see `group` in its config"
-            )
+        if peer is None or not peer.named:
+            raise ControlError(Status.REFUSED, UNNAMED)
+        if not self._handler.allows(peer):
+            text = f"user {peer.uid} may not use this tallyd; see `group` in its config"
+            raise ControlError(Status.REFUSED, text)
         if len(frames) != 1:
             raise ControlError(Status.BAD_MESSAGE, "a control message has two frames")
         if len(self._tasks) >= WAITING_MAX:
@@ -178,6 +166,13 @@ class ControlServer:
         # A peer that has gone away, or reads nothing, does not get its reply.
         with contextlib.suppress(zmq.ZMQError):
             await self._socket.send_multipart([identity, reply.pack(), payload])
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    """Of the connection that it came by; -1: not known."""
+    with contextlib.suppress(zmq.ZMQError, ValueError):
+        return int(frame.get(zmq.SRCFD))
+    return -1
 
 
 def _parse_request(payload: bytes) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tally.config import default_of, flag
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
-from . import cpus, descriptors
+from . import cpus, descriptors, memory
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
@@ -44,16 +44,15 @@ SOFT_TURNAROUND_US = 1000.0  # softgpu's blocks take so much longer than a GPU's
 HYSTERESIS_SCALE_MAX = 10.0
 LINGER_MS = 1000
 EXIT_LOST = 4  # the device's context is gone for everybody
-SEGMENT_SHARE = 256  # of /dev/shm that one session's slots may take: 1/256, within the bounds below
+SEGMENT_SHARE = 256  # of what may be pinned, one session's slots: 1/256, within the bounds below
 SLOT_COUNT = 16
 SLOT_BYTES_MIN = 64 << 10
 SLOT_BYTES_MAX = 1 << 20
 
 
-def slot_bytes(shm: Path = Path("/dev/shm")) -> int:
-    """Bytes of a slot: containers give little shared memory, and many sessions must fit into it."""
-    status = os.statvfs(shm)
-    fair = status.f_blocks * status.f_frsize // SEGMENT_SHARE // SLOT_COUNT
+def slot_bytes(pinned_bytes_max: int) -> int:
+    """Bytes of a slot: where little memory may be pinned, many sessions must fit into it."""
+    fair = pinned_bytes_max // SEGMENT_SHARE // SLOT_COUNT
     size = SLOT_BYTES_MIN
     while size * 2 <= min(fair, SLOT_BYTES_MAX):
         size *= 2
@@ -95,6 +94,7 @@ class Executor:
         recorder: Recorder,
         profiles: Profiles | None = None,
         refused_fd: int = -1,
+        pinned_bytes_max: int = 1 << 40,
     ):
         """wake_fd becomes readable when a signal has arrived, refused_fd when the gate refused."""
         self._refused_fd = refused_fd
@@ -103,7 +103,7 @@ class Executor:
         self._wake_fd = wake_fd
         self._recorder = recorder
         self._profiles = profiles
-        self._slot_bytes = slot_bytes()
+        self._slot_bytes = slot_bytes(pinned_bytes_max)
         self.stopping = False
         self.lost = False
         self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -246,7 +246,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "soft"), required=True)
     parser.add_argument("--index", type=int, required=True, help="of the device")
     parser.add_argument("--runtime", type=Path, required=True, help="folder of all sockets")
-    parser.add_argument("--instance", required=True, help="begins the names of shared memory")
     parser.add_argument("--driver", type=Path, help="driver library, if not the usual one")
     parser.add_argument("--state", type=Path, help="folder that outlives the process")
     parser.add_argument("--log-level", default="info")
@@ -265,6 +264,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--soft-dry", "--dry", action="store_true")
     parser.add_argument("--connect-seconds-max", type=float, default=30.0)
     parser.add_argument("--descriptors-max", type=int, default=0)
+    parser.add_argument("--pinned-bytes-max", type=int, default=0)
+    parser.add_argument("--pinned-bytes-job-max", type=int, default=0)
+    parser.add_argument("--pinned-bytes-session-max", type=int, default=0)
     parser.add_argument("--queue-bytes-max", type=int, default=16 << 20)
     parser.add_argument("--event-timing", action="store_true", help="time launches with events")
     return parser.parse_args(arguments)
@@ -303,12 +305,12 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
         from .executor_soft import prepare
 
         prepare(str(driver), note_refused)
+    pinned, pinned_job, pinned_session = _pinned_bytes(options)
     folder = options.state / "rewritten" if options.state else None
     rewrite, beside = install(folder, pool, options.code_cache_bytes_max)
     return EngineConfig(
         driver=str(driver),
         runtime_dir=str(options.runtime),
-        shm_prefix=_shm_prefix(options),
         device=options.index,
         soft=soft,
         soft_devices=options.index + 1 if soft else 0,
@@ -317,6 +319,9 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
         soft_dry=options.soft_dry,
         connect_seconds_max=options.connect_seconds_max,
         queue_bytes_max=options.queue_bytes_max,
+        pinned_bytes_max=pinned,
+        pinned_bytes_job_max=pinned_job,
+        pinned_bytes_session_max=pinned_session,
         event_timing=options.event_timing,
         rewrite=rewrite,
         rewrite_beside=beside,
@@ -353,14 +358,11 @@ def _schedule(engine: Engine, options: argparse.Namespace) -> None:
     engine.set_policy(options.policy)
 
 
-def _shm_prefix(options: argparse.Namespace) -> str:
-    return f"tally-{options.instance}-d{options.index}"
-
-
-def _remove_shared_memory(options: argparse.Namespace) -> None:
-    for path in Path("/dev/shm").glob(f"{_shm_prefix(options)}-*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+def _pinned_bytes(options: argparse.Namespace) -> tuple[int, int, int]:
+    """Limits in bytes: of all sessions, of a job, of a session."""
+    everything = options.pinned_bytes_max or memory.machine_bytes() // 2
+    job = options.pinned_bytes_job_max or everything // 2
+    return everything, job, options.pinned_bytes_session_max or job
 
 
 def _catch_signals() -> int:
@@ -402,11 +404,11 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         }
     )
     recorder = Recorder(engine, options.device)
-    executor = Executor(engine, channel, wake_fd, recorder, profiles, refused_fd)
+    pinned_bytes_max = _pinned_bytes(options)[0]
+    executor = Executor(engine, channel, wake_fd, recorder, profiles, refused_fd, pinned_bytes_max)
     executor.run()
     if executor.lost:
         channel.close()
-        _remove_shared_memory(options)
         os._exit(EXIT_LOST)  # a driver with a dead context may hang in an orderly end
     if profiles:
         profiles.close()
@@ -429,7 +431,6 @@ def main(arguments: Sequence[str]) -> int:
         channel.send({"event": "failed", "reason": str(error)})
     finally:
         channel.close()
-        _remove_shared_memory(options)
     if options.device == "soft":
         from . import executor_soft  # as in _driver: not for real devices
 

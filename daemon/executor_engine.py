@@ -30,10 +30,12 @@ class EngineConfig:
 
     driver: str
     runtime_dir: str
-    shm_prefix: str
     device: int = 0
     connect_seconds_max: float = 30.0  # for a client that has opened a session; 0: for ever
     queue_bytes_max: int = 16 << 20  # ops of one session that wait in the executor
+    pinned_bytes_max: int = 0  # host memory that sessions share with their clients; 0: no limit
+    pinned_bytes_job_max: int = 0  # of all sessions of a job
+    pinned_bytes_session_max: int = 0
     soft: bool = False
     soft_devices: int = 0
     soft_workers: int = 0
@@ -97,15 +99,15 @@ class Engine:
 
     def __init__(self, config: EngineConfig):
         """NoDeviceError if the driver or the device cannot be used."""
-        strings = [
-            ffi.new("char[]", text.encode())
-            for text in (config.driver, config.runtime_dir, config.shm_prefix)
-        ]
+        strings = [ffi.new("char[]", text.encode()) for text in (config.driver, config.runtime_dir)]
         native = ffi.new("struct tally_engine_config *")
-        native.driver, native.runtime_dir, native.shm_prefix = strings
+        native.driver, native.runtime_dir = strings
         native.device = config.device
         native.connect_ms_max = round(config.connect_seconds_max * 1000)
         native.queue_bytes_max = config.queue_bytes_max
+        native.pinned_bytes_max = config.pinned_bytes_max
+        native.pinned_bytes_job_max = config.pinned_bytes_job_max
+        native.pinned_bytes_session_max = config.pinned_bytes_session_max
         native.event_timing = config.event_timing
         native.soft = config.soft
         native.soft_devices = config.soft_devices

@@ -34,6 +34,7 @@ class Session:
     gid: int
     program: str
     job: Job
+    number: int = 0  # names the process where its pid does not: Peer's
     devices: dict[int, dict[str, Any]] = field(default_factory=dict)  # open ones: latest stats
     unsupported: dict[str, int] = field(default_factory=dict)  # the process's count so far
     exited: bool = False  # the process is gone; open devices are being closed
@@ -55,6 +56,7 @@ class Job:
     started_s: float  # of a clock that is never set, as all times here but wall_s
     wall_s: float = 0.0  # when it started, in seconds since the epoch: for people
     cpu: str = ""  # how it gives way on the CPU: Politeness.place
+    number: int = 0  # of its root process, as a session's
     ended_s: float | None = None
     root_alive: bool = True
     lost_sessions: int = 0
@@ -191,6 +193,7 @@ class JobTable:
         cwd: str,
         now_s: float,
         wall_s: float = 0.0,
+        number: int = 0,
     ) -> Job:
         """A new running job. OverflowError if there are too many."""
         if sum(job.running for job in self.jobs.values()) >= JOBS_MAX:
@@ -208,6 +211,7 @@ class JobTable:
             cwd,
             now_s,
             wall_s,
+            number=number,
         )
         self.jobs[job.id] = job
         self._totals[job_class].jobs += 1
@@ -234,8 +238,14 @@ class JobTable:
             raise UnknownJobError(f'job "{job_id}" belongs to another user')
         return job
 
-    def of_process(self, pids: list[int], uid: int) -> Job | None:
-        """The running job that one of the processes (nearest first) belongs to."""
+    def of_process(self, pids: list[int], uid: int, number: int = 0) -> Job | None:
+        """The running job that one of the processes (nearest first) belongs to.
+
+        number: the nearest one's, which may have no pid."""
+        by_number = {job.number: job for job in self.jobs.values() if job.root_alive}
+        by_number |= {session.number: session.job for session in self.sessions.values()}
+        if number and (job := by_number.get(number)) and job.uid == uid:
+            return job
         by_pid = {session.pid: session.job for session in self.sessions.values()}
         by_pid |= {job.pid: job for job in self.jobs.values() if job.root_alive}
         for pid in pids:
@@ -243,10 +253,12 @@ class JobTable:
                 return job
         return None
 
-    def open_session(self, job: Job, pid: int, uid: int, gid: int, program: str) -> Session:
+    def open_session(
+        self, job: Job, pid: int, uid: int, gid: int, program: str, number: int = 0
+    ) -> Session:
         """A new session of the job, which runs again if it had ended."""
         self._session_count += 1
-        session = Session(self._session_count, pid, uid, gid, program, job)
+        session = Session(self._session_count, pid, uid, gid, program, job, number)
         self.sessions[session.id] = job.sessions[session.id] = session
         job.ended_s = None
         return session

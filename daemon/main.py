@@ -88,7 +88,7 @@ def _run(config: str | None, **flags: Any) -> None:
     from .descriptors import raise_limit
     from .devices import choose
     from .politeness import choose as choose_politeness
-    from .runtime import RuntimeDir, remove_stale_segments
+    from .runtime import RuntimeDir
     from .supervisor import Supervisor
 
     log = logging.getLogger("tallyd")
@@ -98,8 +98,6 @@ def _run(config: str | None, **flags: Any) -> None:
         os.umask(0o007)  # sockets in the runtime folder are its group's too
     runtime_dir = RuntimeDir(loaded.runtime_dir, loaded.group)
     try:
-        if count := remove_stale_segments():
-            log.info("removed %d pieces of shared memory that a dead tallyd left", count)
         devices = choose(loaded.device)
         log.info("Tally %s on %s: %s", tally.__version__, devices.kind, devices.reason)
         politeness = choose_politeness(loaded.cpu_politeness)

@@ -16,8 +16,6 @@ from tally.errors import AlreadyRunningError, ConfigError
 
 log = logging.getLogger("tallyd")
 
-SHARED_MEMORY = Path("/dev/shm")
-
 
 def process_start_ticks(pid: int) -> int | None:
     """When the process started, in clock ticks since boot; with the pid it names one for good.
@@ -36,7 +34,7 @@ def _pid_namespace() -> int:
 
 
 def instance_id(executor_start: int) -> str:
-    """A name for one executor's life, from which anyone can tell whether its tallyd still lives."""
+    """A name from which anyone can tell whether the tallyd that made it still lives."""
     pid = os.getpid()
     return f"{_pid_namespace():x}.{pid}.{process_start_ticks(pid)}.{executor_start}"
 
@@ -63,27 +61,20 @@ def _remove(paths: Iterable[Path]) -> int:
     return count
 
 
-def remove_segments(instance: str, device: int) -> int:
-    """Unlink the shared memory that an executor's life left in /dev/shm; how many pieces.
-
-    Executors of other devices may bear the same instance's name: the number of their start."""
-    return _remove(SHARED_MEMORY.glob(f"tally-{instance}-d{device}-*"))
-
-
 def remove_session_sockets(folder: Path, device: int) -> int:
     """Unlink the sockets of an executor's sessions. It does so itself, unless it was killed."""
-    names = re.compile(rf"s\d+-{device}\.(ops|replies)")
+    names = re.compile(rf"s\d+-{device}\.(ops|replies|memory)")
     return _remove([path for path in folder.iterdir() if names.fullmatch(path.name)])
 
 
-def remove_stale_segments() -> int:
-    """Unlink the shared memory of tallyds that were killed; how many pieces there were."""
-    instances = {path.name.split("-")[1] for path in SHARED_MEMORY.glob("tally-*-*")}
-    return sum(
-        _remove(SHARED_MEMORY.glob(f"tally-{instance}-*"))
-        for instance in instances
-        if instance_is_dead(instance)
-    )
+def group_number(group: str) -> int:
+    """Of a group's name, or the number itself: containers have groups without names."""
+    if group.isascii() and group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(f'group: there is no group "{group}"') from None
 
 
 class RuntimeDir:
@@ -135,10 +126,8 @@ def _make(path: Path, group: str) -> None:
     mode = 0o700
     try:
         if group:
-            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+            os.chown(path, -1, group_number(group))
             mode = 0o2750  # sockets made in it belong to the group
         path.chmod(mode)
-    except KeyError:
-        raise ConfigError(f'group: there is no group "{group}"') from None
     except OSError as error:
         raise ConfigError(f"runtime_dir: permissions of {path}: {error.strerror}") from None

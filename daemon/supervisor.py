@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import grp
 import logging
 import os
 import pwd
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import zmq.asyncio
@@ -21,12 +20,14 @@ from tally.client.politeness import GROUP_VARIABLE
 from tally.config import Config
 
 from . import descriptors
-from .control import ControlServer, Peer
+from .control import ControlServer
 from .devices import Devices
 from .jobs import JobTable
 from .metrics import MetricsServer
 from .notify import notify, watchdog_seconds
+from .peers import Peer
 from .politeness import Politeness, by_policy
+from .runtime import group_number
 from .supervisor_child import ExecutorChild, executor_command
 from .supervisor_requests import Requests
 from .supervisor_sessions import Sessions
@@ -46,6 +47,7 @@ class Supervisor:
         self.devices = devices
         self.policy = config.policy  # of every executor, also of those that come later
         self.schedules: dict[int, Mapping[str, Any]] = {}  # by device: what its scheduler last saw
+        self._group_number = group_number(config.group) if config.group else -1
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self.children = [self._child(index) for index in range(devices.count)]
@@ -80,6 +82,9 @@ class Supervisor:
             f"--code-seconds-max={config.code_seconds_max}",
             f"--code-memory-bytes-max={config.code_memory_bytes_max}",
             f"--code-cache-bytes-max={config.code_cache_bytes_max}",
+            f"--pinned-bytes-max={config.pinned_bytes_max}",
+            f"--pinned-bytes-job-max={config.pinned_bytes_job_max}",
+            f"--pinned-bytes-session-max={config.pinned_bytes_session_max}",
         ]
         if self.devices.kind == "soft":
             options += [
@@ -175,8 +180,7 @@ class Supervisor:
         """tallyd's own user, root, and members of the configured group."""
         if peer.uid in (os.geteuid(), 0):
             return True
-        group = self.config.group
-        return bool(group) and group in _groups(peer.uid, peer.gid)
+        return self._group_number in peer.groups | _groups(peer.uid, peer.gid)
 
     async def hello(self, peer: Peer, hello: protocol.Hello) -> bytes:
         """To the sessions."""
@@ -204,17 +208,12 @@ def _executor_environment() -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=256)
-def _groups(uid: int, gid: int) -> frozenset[str]:
-    """Names of the groups that the user is a member of."""
+def _groups(uid: int, gid: int) -> frozenset[int]:
+    """Groups of the user as far as this machine's database has them, and the primary one."""
     try:
-        gids: Iterable[int] = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+        return frozenset(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
     except KeyError:
-        gids = (gid,)
-    names = set()
-    for number in gids:
-        with contextlib.suppress(KeyError):
-            names.add(grp.getgrgid(number).gr_name)
-    return frozenset(names)
+        return frozenset({gid})
 
 
 async def _feed_watchdog() -> None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,7 +65,6 @@ class Life:
 
     number: int
     process: subprocess.Popen[bytes]
-    instance: str
     started_s: float
     watch: ProcessWatch | None = None
     ready: Mapping[str, Any] | None = None
@@ -81,12 +80,12 @@ class ExecutorChild:
         self,
         index: int,
         runtime_dir: Path,
-        command: Callable[[str], Sequence[str]],
+        command: Sequence[str],
         environment: Mapping[str, str],
         listener: Listener,
         context: zmq.asyncio.Context,
     ):
-        """command makes the argv from an instance id; that process connects in runtime_dir."""
+        """command is the argv of a process that connects in runtime_dir."""
         self.index = index
         self.restarts = 0
         self.last_failure = ""
@@ -151,10 +150,9 @@ class ExecutorChild:
         assert self._life is None and not self._stopping
         self._restart = None
         self._lives += 1
-        instance = runtime.instance_id(self._lives)
         try:
             process = subprocess.Popen(
-                list(self._command(instance)),
+                list(self._command),
                 env=dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C is for tallyd, which then asks it to end. The session stays tallyd's: in
@@ -167,7 +165,7 @@ class ExecutorChild:
             self._start_later()
             return
         self._gone.clear()
-        life = Life(self._lives, process, instance, time.monotonic())
+        life = Life(self._lives, process, time.monotonic())
         self._life = life
         life.watch = ProcessWatch(process.pid, lambda: self._keep(self._bury(life)))
         log.debug("device %d: executor %d started", self.index, process.pid)
@@ -192,7 +190,6 @@ class ExecutorChild:
         for future in life.pending.values():
             if not future.done():
                 future.set_exception(ExecutorUnavailableError(f"the executor died: {reason}"))
-        runtime.remove_segments(life.instance, self.index)
         runtime.remove_session_sockets(self._runtime_dir, self.index)
         self._gone.set()
         if self._stopping:
@@ -338,17 +335,10 @@ def _device_info(ready: Mapping[str, Any]) -> bytes:
     return info
 
 
-def executor_command(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
-    """The argv of `tally.daemon.executor`, as a function of the instance id."""
-    return lambda instance: [
-        sys.executable,
-        "-P",  # a `tally` in the current folder, such as a checkout's, is not this package
-        "-m",
-        "tally.daemon.executor",
-        "--instance",
-        instance,
-        *options,
-    ]
+def executor_command(options: Sequence[str]) -> list[str]:
+    """The argv of `tally.daemon.executor`."""
+    # -P: a `tally` in the current folder, such as a checkout's, is not this package.
+    return [sys.executable, "-P", "-m", "tally.daemon.executor", *options]
 
 
 def describe_exit(status: int) -> str:

@@ -22,8 +22,9 @@ from tally.client.records import (
 )
 from tally.config import POLICIES
 
-from .control import ControlError, Peer
+from .control import ControlError
 from .jobs import Job
+from .peers import Peer
 from .politeness import IN_GROUP
 from .processes import ProcessTable
 from .supervisor_child import ExecutorChild, ExecutorUnavailableError

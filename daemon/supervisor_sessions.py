@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +15,9 @@ from tally.client import protocol
 from tally.client.protocol import Status
 
 from . import descriptors, job_stats, processes
-from .control import ControlError, Peer
+from .control import ControlError
 from .jobs import SYMBOLS_MAX, Job, JobTable, Session, UnknownJobError
+from .peers import Peer
 from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 from .watch import ProcessWatch
 
@@ -61,6 +64,7 @@ class Sessions:
             job = self.table.start(
                 uid=peer.uid,
                 pid=peer.pid,
+                number=peer.number,
                 now_s=time.monotonic(),
                 wall_s=time.time(),
                 **fields,
@@ -68,11 +72,14 @@ class Sessions:
         except OverflowError as error:
             raise ControlError(Status.REFUSED, str(error)) from None
         try:
-            self._root_watches[job.id] = ProcessWatch(peer.pid, lambda: self._root_ended(job))
-        except OSError:
+            self._root_watches[job.id] = ProcessWatch(
+                peer.watch or peer.pid, lambda: self._root_ended(job)
+            )
+        except OSError as error:
             self.table.root_ended(job, time.monotonic())
-            raise ControlError(Status.REFUSED, "the process has ended") from None
-        job.cpu = self._place(job.pid, "high" if own_nice else job.job_class)
+            raise ControlError(Status.REFUSED, _unwatched(error)) from None
+        if job.pid:  # 0 would be tallyd itself
+            job.cpu = self._place(job.pid, "high" if own_nice else job.job_class)
         log.info("job %s: %s (%s, pid %d)", job.id, job.name, job.job_class, job.pid)
         return job
 
@@ -87,9 +94,10 @@ class Sessions:
                 return self.table.find(hello.job, peer.uid)
             except UnknownJobError as error:
                 raise ControlError(Status.REFUSED, str(error)) from None
-        if job := self.table.of_process(processes.ancestors(peer.pid), peer.uid):
+        pids = processes.ancestors(peer.pid) if peer.pid else []
+        if job := self.table.of_process(pids, peer.uid, peer.number):
             return job
-        program = hello.program or processes.name(peer.pid) or f"pid {peer.pid}"
+        program = hello.program or (peer.pid and processes.name(peer.pid)) or f"pid {peer.pid}"
         return self.start_job(
             peer,
             name=program[:64],
@@ -107,7 +115,7 @@ class Sessions:
         ready = [await self._ready(child) for child in self._children]
         if self.draining:
             raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new sessions")
-        self._forget_replaced(peer.pid)
+        self._forget_replaced(peer)
         if len(self.table.sessions) >= self._sessions_max:
             text = (
                 f"there are {self._sessions_max} sessions already; see `sessions_max` in the config"
@@ -115,14 +123,16 @@ class Sessions:
             raise ControlError(Status.REFUSED, text)
         self._require_descriptors()
         session = self.table.open_session(
-            self._job_for(peer, hello), peer.pid, peer.uid, peer.gid, hello.program
+            self._job_for(peer, hello), peer.pid, peer.uid, peer.gid, hello.program, peer.number
         )
         self.empty.clear()
         try:
-            self._watches[session.id] = ProcessWatch(peer.pid, lambda: self._exited(session))
-        except OSError:
+            self._watches[session.id] = ProcessWatch(
+                peer.watch or peer.pid, lambda: self._exited(session)
+            )
+        except OSError as error:
             self._close(session)
-            raise ControlError(Status.REFUSED, "the process has ended") from None
+            raise ControlError(Status.REFUSED, _unwatched(error)) from None
         devices = [child_ready["device_info"] for child_ready in ready]
         version = min(int(child_ready["driver_version"]) for child_ready in ready)
         return protocol.pack_hello_reply(session.id, devices, version)
@@ -148,19 +158,19 @@ class Sessions:
         text = f"the executor of device {child.index} is not ready: {reason}"
         raise ControlError(Status.UNAVAILABLE, text)
 
-    def _forget_replaced(self, pid: int) -> None:
+    def _forget_replaced(self, peer: Peer) -> None:
         """A process says hello again after exec, which keeps its pid: what it was before is gone.
 
         Sessions with an open device stay, until their executor sees the connection end.
         """
         for session in list(self.table.sessions.values()):
-            if session.pid == pid and not session.devices:
+            if peer.is_same(session.pid, session.number) and not session.devices:
                 self._close(session)
 
     async def open(self, peer: Peer, request: protocol.Open) -> bytes:
         """Open the session on a device. Only the process that said hello may."""
         session = self.table.sessions.get(request.session)
-        if session is None or session.pid != peer.pid or session.uid != peer.uid or session.exited:
+        if session is None or session.exited or not _owns(peer, session):
             raise ControlError(Status.REFUSED, "the session does not belong to this process")
         if request.device >= len(self._children):
             raise ControlError(Status.BAD_MESSAGE, f"there is no device {request.device}")
@@ -180,6 +190,7 @@ class Sessions:
                 pid=session.pid,
                 uid=session.uid,
                 gid=session.gid,
+                process=session.number,
                 job=session.job.for_executor(),
             )
             return _open_reply(answer)
@@ -195,7 +206,7 @@ class Sessions:
             raise ControlError(Status.BAD_MESSAGE, "not a symbol's name")
         for session in self.table.sessions.values():
             counts = session.unsupported
-            if session.pid == peer.pid and (report.symbol in counts or len(counts) < SYMBOLS_MAX):
+            if _owns(peer, session) and (report.symbol in counts or len(counts) < SYMBOLS_MAX):
                 counts[report.symbol] = report.calls
                 break
         return b""
@@ -278,11 +289,23 @@ class Sessions:
             watch.close()
 
 
+def _owns(peer: Peer, session: Session) -> bool:
+    return peer.is_same(session.pid, session.number) and peer.uid == session.uid
+
+
+def _unwatched(error: OSError) -> str:
+    """Why a process cannot be watched."""
+    if error.errno == errno.ESRCH:
+        return "the process has ended"
+    return f"tallyd cannot watch the process: {error.strerror}"
+
+
 def _open_reply(answer: Mapping[str, Any]) -> bytes:
+    # Names alone: the client's mounts may show the folder at another path.
     return protocol.pack_open_reply(
-        str(answer["ops"]),
-        str(answer["replies"]),
-        str(answer["segment"]),
+        os.path.basename(str(answer["ops"])),
+        os.path.basename(str(answer["replies"])),
+        os.path.basename(str(answer["segment"])),
         answer["segment_bytes"],
         answer["slot_count"],
         answer["slot_bytes"],

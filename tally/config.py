@@ -219,8 +219,8 @@ class Config:
     )
     group: str = setting(
         "",
-        "Group whose members may connect besides the user that runs tallyd and root; the runtime "
-        "folder is then open to it.",
+        "Group, by name or number, whose members may connect besides the user that runs tallyd and "
+        "root; the runtime folder is then open to it.",
         _anything,
         "none",
     )
@@ -252,6 +252,22 @@ class Config:
         "Most bytes of one session's ops that wait in its executor while the session may not run; "
         "beyond that the program waits.",
         between(1 << 22, 1 << 30),
+    )
+    pinned_bytes_max: int = setting(
+        0,
+        "Most bytes of host memory that programs have pinned on one device, together with what "
+        "their sessions need (16 MiB each, less where this is small). 0: half of the machine's "
+        "memory, or of what tallyd's cgroup may use.",
+        between(0, 2**50),
+    )
+    pinned_bytes_job_max: int = setting(
+        0, "Most of it for one job. 0: half of `pinned_bytes_max`.", between(0, 2**50)
+    )
+    pinned_bytes_session_max: int = setting(
+        0,
+        "Most of it for one process. 0: as `pinned_bytes_job_max`. Beyond any of the three, "
+        "`cuMemHostAlloc` says out of memory, and tallyd's log which it was.",
+        between(0, 2**50),
     )
     jobs_kept_max: int = setting(
         200, "How many ended jobs `tally ps --all` and `tally stats` remember.", between(0, 100_000)

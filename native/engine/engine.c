@@ -14,6 +14,7 @@
 #include "engine/guard.h"
 #include "engine/image.h"
 #include "engine/kernels.h"
+#include "engine/quota.h"
 #include "engine/rewriter.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
@@ -42,6 +43,7 @@ struct tally_engine {
     struct kernels *kernels;
     struct rewriter *rewriter;
     struct trace trace;
+    struct quota *quota;
     CUstream urgent; /* real devices: where flags of guarded launches are raised */
     struct watcher *watcher;
     struct tally_device_info info;
@@ -77,6 +79,7 @@ struct schedule *engine_schedule(struct tally_engine *engine) { return engine->s
 struct kernels *engine_kernels(struct tally_engine *engine) { return engine->kernels; }
 struct rewriter *engine_rewriter(struct tally_engine *engine) { return engine->rewriter; }
 struct trace *engine_trace(struct tally_engine *engine) { return &engine->trace; }
+struct quota *engine_quota(struct tally_engine *engine) { return engine->quota; }
 CUstream engine_urgent_stream(const struct tally_engine *engine) { return engine->urgent; }
 int tally_engine_event_fd(const struct tally_engine *engine) { return engine->event_fd; }
 
@@ -87,6 +90,17 @@ void engine_stream_priorities(const struct tally_engine *engine, int *least, int
 }
 
 /* ---- events ---- */
+
+/* Under the lock. */
+static void append(struct tally_engine *engine, struct queued_event *queued)
+{
+    if (engine->last)
+        engine->last->next = queued;
+    else
+        engine->first = queued;
+    engine->last = queued;
+    eventfd_write(engine->event_fd, 1);
+}
 
 /* Under the lock. Short of memory, the event is lost; the session is found closed all the same. */
 static void post(struct tally_engine *engine, struct session *session, uint32_t type, CUresult error,
@@ -101,12 +115,7 @@ static void post(struct tally_engine *engine, struct session *session, uint32_t 
     queued->event.session = session->config.session;
     snprintf(queued->event.reason, sizeof queued->event.reason, "%s", text);
     tally_stats_read(&session->stats, &queued->event.stats);
-    if (engine->last)
-        engine->last->next = queued;
-    else
-        engine->first = queued;
-    engine->last = queued;
-    eventfd_write(engine->event_fd, 1);
+    append(engine, queued);
 }
 
 int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_event *event)
@@ -398,6 +407,11 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     int least, greatest;
     engine_stream_priorities(engine, &least, &greatest);
     engine->driver.cu.cuStreamCreateWithPriority(&engine->urgent, CU_STREAM_NON_BLOCKING, greatest);
+    engine->quota = quota_create(&(struct quota_limits){
+        .session_bytes_max = config->pinned_bytes_session_max,
+        .job_bytes_max = config->pinned_bytes_job_max,
+        .bytes_max = config->pinned_bytes_max,
+    });
     engine->images = image_cache_create();
     engine->rewriter = rewriter_create(engine);
     engine->schedule = schedule_create(engine);
@@ -406,7 +420,7 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->images && engine->rewriter && engine->schedule && engine->kernels && engine->urgent &&
+    if (engine->quota && engine->images && engine->rewriter && engine->schedule && engine->kernels && engine->urgent &&
         engine->event_fd >= 0 && engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
@@ -424,7 +438,6 @@ struct tally_engine *tally_engine_create(const struct tally_engine_config *confi
     engine->config = *config;
     engine->config.driver = strdup(config->driver);
     engine->config.runtime_dir = strdup(config->runtime_dir);
-    engine->config.shm_prefix = strdup(config->shm_prefix);
     if (config->soft && config->soft_dry)
         engine->config.rewrite = NULL; /* a guarded kernel that is skipped would never have run its blocks */
     if (start(engine, config, error, error_bytes))
@@ -474,13 +487,14 @@ void tally_engine_destroy(struct tally_engine *engine)
         schedule_destroy(engine->schedule);
     if (engine->kernels)
         kernels_destroy(engine->kernels);
+    if (engine->quota)
+        quota_destroy(engine->quota);
     trace_close(&engine->trace);
     if (engine->event_fd >= 0)
         close(engine->event_fd);
     pthread_mutex_destroy(&engine->lock);
     free((char *)engine->config.driver);
     free((char *)engine->config.runtime_dir);
-    free((char *)engine->config.shm_prefix);
     free(engine);
 }
 

@@ -73,9 +73,9 @@ struct tally_engine;
 struct tally_engine_config {
     const char *driver;      /* path or name for dlopen */
     const char *runtime_dir; /* where sessions' sockets are made */
-    const char *shm_prefix;  /* names of shared-memory files begin so; no slash */
     uint32_t device;         /* ordinal at the driver */
     uint32_t connect_ms_max; /* for a client to connect to a session that it has opened; 0: for ever */
+    uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max; /* 0: no limit */
     uint64_t queue_bytes_max; /* ops of one session that wait in the executor */
     uint32_t event_timing;   /* 1: time launches with events even where the driver reports times by itself */
     uint32_t soft;           /* 1: the driver must be softgpu, its compiler set; the rest is for it alone */

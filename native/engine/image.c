@@ -268,14 +268,27 @@ static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t 
     return result;
 }
 
-CUresult image_of_file(struct session *session, const char *path, uint64_t offset, uint64_t count, struct image **out)
+/* In the client's mount namespace the path may be another file's. It says which one it meant; or not, with 0. */
+static bool is_meant(int fd, const uint8_t identity[16])
+{
+    uint64_t meant[2];
+    struct stat status;
+    memcpy(meant, identity, sizeof meant);
+    if (!meant[0] && !meant[1])
+        return true;
+    return fstat(fd, &status) == 0 && status.st_dev == meant[0] && status.st_ino == meant[1];
+}
+
+CUresult image_of_file(struct session *session, const char *path, const uint8_t identity[16], uint64_t offset,
+                       uint64_t count, struct image **out)
 {
     if (path[0] != '/')
         return CUDA_ERROR_FILE_NOT_FOUND;
     int fd = open_as_peer(session, path);
     if (fd < 0)
         return errno == ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_FILE_NOT_FOUND;
-    CUresult result = load(session, fd, offset, count, out);
+    bool meant = is_meant(fd, identity);
+    CUresult result = meant ? load(session, fd, offset, count, out) : CUDA_ERROR_FILE_NOT_FOUND;
     close(fd);
     return result;
 }

@@ -31,7 +31,8 @@ struct image *image_by_hash(struct image_cache *cache, const uint8_t hash[32]);
 /* Takes `bytes` (count + 1 bytes, malloc) over, also on failure. */
 struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count);
 /* A range of a regular file that the session's peer may read. CUDA_ERROR_FILE_NOT_FOUND, ... */
-CUresult image_of_file(struct session *session, const char *path, uint64_t offset, uint64_t count, struct image **out);
+CUresult image_of_file(struct session *session, const char *path, const uint8_t identity[16],
+                       uint64_t offset, uint64_t count, struct image **out);
 /* One more reference to an image that the caller has one of. */
 void image_retain(struct image_cache *cache, struct image *image);
 /* What `rewrite` makes of the image, or NULL. Made once, when first asked for; who asks meanwhile waits. Lives

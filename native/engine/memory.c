@@ -7,7 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/handover.h"
+#include "engine/notice.h"
 #include "engine/session.h"
+#include "engine/shared.h"
 
 #define PAGE_BYTES 4096ull
 #define PINNED_GAP_BYTES PAGE_BYTES /* unmapped behind each area: overruns fault instead of spilling over */
@@ -183,12 +186,6 @@ bool op_mem_info(struct session *session, const struct message *message)
 
 /* ---- pinned host memory ---- */
 
-static void pinned_name(const struct session *session, uint64_t number, char *out, size_t bytes)
-{
-    snprintf(out, bytes, "/%s-s%llu-%llu", engine_config(session->engine)->shm_prefix,
-             (unsigned long long)session->config.session, (unsigned long long)number);
-}
-
 /* Under memory.lock: where `bytes` fit between the areas, or 0. */
 static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint32_t *at)
 {
@@ -205,7 +202,7 @@ static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint
     return from < end && bytes <= end - from ? from : 0;
 }
 
-/* Under memory.lock: takes a place for the area; its number names the file. */
+/* Under memory.lock: takes a place for the area; its number tells the client which file it is. */
 static CUresult pinned_reserve(struct session *session, uint64_t bytes, struct pinned_area *out)
 {
     struct memory *memory = &session->memory;
@@ -245,24 +242,23 @@ static void pinned_unmap(struct session *session, const struct pinned_area *area
     if (!session->driver->is_soft && session->driver->cu.cuMemHostUnregister)
         session->driver->cu.cuMemHostUnregister((void *)area->base);
     munmap((void *)area->base, area->bytes);
-    char name[128];
-    pinned_name(session, area->number, name, sizeof name);
-    shm_unlink(name);
+    shared_release(session, area->bytes);
 }
 
 /* Host and device address must be one: softgpu's kernels use the mapping itself, real devices map
  * registered memory at its own address. */
 static CUresult pinned_map(struct session *session, const struct pinned_area *area, uint32_t flags)
 {
-    char name[128];
-    pinned_name(session, area->number, name, sizeof name);
-    int fd = shm_create(session, name, area->bytes);
+    int fd = shared_create(session, area->number, area->bytes);
     if (fd < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     void *base = mmap((void *)area->base, area->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    bool given = base != MAP_FAILED && handover_send(session, area->number, area->bytes, fd);
     close(fd);
-    if (base == MAP_FAILED) {
-        shm_unlink(name);
+    if (!given) {
+        if (base != MAP_FAILED)
+            munmap(base, area->bytes);
+        shared_release(session, area->bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     const struct tally_driver *cu = &session->driver->cu;
@@ -294,7 +290,10 @@ bool op_host_alloc(struct session *session, const struct message *message)
     if (op.bytes && bytes >= op.bytes) {
         pthread_mutex_lock(&memory->lock);
         result = pinned_reserve(session, bytes, &area);
+        bool full = memory->pinned_count == PINNED_AREAS_MAX;
         pthread_mutex_unlock(&memory->lock);
+        if (result != CUDA_SUCCESS && full)
+            session_tell(session, "a process can have %u pieces of pinned memory, and has them", PINNED_AREAS_MAX);
     }
     if (result == CUDA_SUCCESS) {
         result = pinned_map(session, &area, op.flags);
@@ -309,11 +308,9 @@ bool op_host_alloc(struct session *session, const struct message *message)
             session_end(session, "the executor is short of memory");
         pthread_mutex_unlock(&memory->lock);
         tally_stats_add(&session->stats, TALLY_COUNT_PINNED_BYTES, area.bytes);
-        char name[128];
-        pinned_name(session, area.number, name, sizeof name);
         reply.address = area.base;
         reply.bytes = area.bytes;
-        snprintf(reply.path, sizeof reply.path, "/dev/shm%s", name);
+        reply.number = area.number;
     }
     session_note(session, result);
     session_reply(session, &op.op, result, &reply, sizeof reply, NULL, 0);
@@ -323,7 +320,7 @@ bool op_host_alloc(struct session *session, const struct message *message)
 static void free_pinned(struct session *session, struct wait_item *item, CUresult result)
 {
     (void)result;
-    struct pinned_area area = {.base = item->a, .bytes = item->b, .number = item->c};
+    struct pinned_area area = {.base = item->a, .bytes = item->b};
     pinned_unmap(session, &area);
     pinned_unreserve(session, area.base);
     tally_stats_add(&session->stats, TALLY_COUNT_PINNED_BYTES, -area.bytes);
@@ -336,15 +333,11 @@ bool op_host_free(struct session *session, const struct message *message)
         return false;
     struct memory *memory = &session->memory;
     struct range range;
-    uint64_t number = 0;
     pthread_mutex_lock(&memory->lock);
     bool known = ranges_remove(&memory->ranges, op.address, RANGE_PINNED, &range);
-    for (uint32_t i = 0; known && i < memory->pinned_count; i++)
-        if (memory->pinned[i].base == op.address)
-            number = memory->pinned[i].number;
     pthread_mutex_unlock(&memory->lock);
     if (known)
-        session_defer(session, free_pinned, (uint64_t[3]){range.base, range.bytes, number});
+        session_defer(session, free_pinned, (uint64_t[3]){range.base, range.bytes});
     session_finish(session, &op.op, known ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE);
     return true;
 }

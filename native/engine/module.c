@@ -92,7 +92,7 @@ static CUresult find_image(struct session *session, const struct tally_op_module
     case TALLY_IMAGE_FILE:
         memcpy(path, tail, op->tail_bytes);
         path[op->tail_bytes] = 0;
-        return image_of_file(session, path, op->offset, op->bytes, image);
+        return image_of_file(session, path, op->hash, op->offset, op->bytes, image);
     case TALLY_IMAGE_UPLOAD:
         *image = image_of_upload(session, op);
         return *image ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;

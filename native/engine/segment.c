@@ -1,83 +1,39 @@
-/* The session's shared memory: one segment with the page and the slots, and its files in general.
+/* The session's segment: one piece of shared memory with the page and the slots.
  *
- * The client owns the files and may cut them short at any time; touching a page that is gone raises
- * SIGBUS. shared_store and shared_read survive that (guard.c); the driver's own accesses are the
- * driver's matter (a GPU has the pages pinned, softgpu guards its copies). */
+ * The client cannot cut it short, as its size is sealed. But a machine that is short of memory raises SIGBUS for
+ * a page of it that the client has punched out; shared_store and shared_read survive that (guard.c). The driver's
+ * own accesses are the driver's matter (a GPU has the pages pinned, softgpu guards its copies). */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "engine/guard.h"
 #include "engine/session.h"
-
-#define PIECE_BYTES (16ull << 20)
-
-/* Pages are taken now: a full /dev/shm must fail here, not kill whoever touches the memory. They are cleared
- * with that, a second for some GB, so they are taken in pieces: a session that ends does not wait for the rest.
- * What can never fit takes nothing from others first. */
-static int take_pages(const struct session *session, int fd, uint64_t bytes)
-{
-    struct statvfs room;
-    if (fstatvfs(fd, &room) == 0 && bytes > (uint64_t)room.f_bavail * room.f_frsize)
-        return ENOSPC;
-    int error = 0;
-    for (uint64_t at = 0; at < bytes && !error; at += PIECE_BYTES) {
-        uint64_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
-        do
-            error = atomic_load(&session->ending) ? ECANCELED : posix_fallocate(fd, (off_t)at, (off_t)piece);
-        while (error == EINTR);
-    }
-    return error;
-}
-
-int shm_create(struct session *session, const char *name, size_t bytes)
-{
-    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -1;
-    int error = take_pages(session, fd, bytes);
-    if (!error && session->config.uid != geteuid() && fchown(fd, session->config.uid, session->config.gid) != 0)
-        error = errno;
-    if (!error)
-        return fd;
-    close(fd);
-    shm_unlink(name);
-    errno = error;
-    return -1;
-}
-
-static void segment_name(const struct session *session, char *out, size_t bytes)
-{
-    snprintf(out, bytes, "/%s-s%llu", engine_config(session->engine)->shm_prefix,
-             (unsigned long long)session->config.session);
-}
+#include "engine/shared.h"
 
 bool segment_open(struct session *session, char *error, size_t error_bytes)
 {
     struct segment *segment = &session->segment;
     const struct tally_session_config *config = &session->config;
-    char name[sizeof segment->path - 8];
-    segment_name(session, name, sizeof name);
     segment->bytes = sizeof(struct tally_session_page) + (size_t)config->slot_count * config->slot_bytes;
-    int fd = shm_create(session, name, segment->bytes);
+    int fd = shared_create(session, 0, segment->bytes);
     if (fd < 0) {
-        snprintf(error, error_bytes, "cannot create %zu bytes of shared memory: %s", segment->bytes, strerror(errno));
+        snprintf(error, error_bytes, "cannot create %zu bytes of shared memory: %s", segment->bytes,
+                 errno == EDQUOT ? "there is as much as `pinned_bytes_max`, or the limit of a job or session, allows"
+                                 : strerror(errno));
         return false;
     }
-    snprintf(segment->path, sizeof segment->path, "/dev/shm%s", name);
     void *base = mmap((void *)session->memory.region_base, segment->bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
-    close(fd);
     if (base == MAP_FAILED) {
         snprintf(error, error_bytes, "cannot map the session's segment: %s", strerror(errno));
-        shm_unlink(name);
-        segment->path[0] = 0;
+        close(fd);
+        shared_release(session, segment->bytes);
         return false;
     }
+    segment->file = fd;
     segment->base = base;
     segment->page = base;
     segment->slots = segment->base + sizeof *segment->page;
@@ -99,9 +55,10 @@ void segment_close(struct session *session)
     if (!session->driver->is_soft && session->driver->cu.cuMemHostUnregister)
         session->driver->cu.cuMemHostUnregister(segment->base);
     munmap(segment->base, segment->bytes);
-    char name[sizeof segment->path];
-    segment_name(session, name, sizeof name);
-    shm_unlink(name); /* the client may have done it already */
+    if (segment->file)
+        close(segment->file);
+    segment->file = 0;
+    shared_release(session, segment->bytes);
     segment->base = NULL;
 }
 

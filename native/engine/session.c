@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/guard.h"
+#include "engine/handover.h"
 #include "engine/listener.h"
 #include "engine/rewriter.h"
 #include "engine/timing.h"
@@ -105,6 +106,8 @@ static void remove_socket_files(const struct session *session)
     unlink(path);
     socket_path(session, "replies", path);
     unlink(path);
+    socket_path(session, "memory", path);
+    unlink(path);
 }
 
 static void close_sockets(struct session *session)
@@ -118,6 +121,7 @@ static void close_sockets(struct session *session)
         tally_zmq.close(session->ops);
     session->ops = NULL;
     replies_close(session);
+    handover_close(session);
     remove_socket_files(session);
 }
 
@@ -175,6 +179,7 @@ static void tear_down(struct session *session)
     close_sockets(session);
     engine_release(session); /* last: with the tenant's number go its address ranges, which are free by now */
     pthread_mutex_destroy(&session->memory.lock);
+    pthread_mutex_destroy(&session->handover.lock);
     pthread_cond_destroy(&session->memory.freed);
     pthread_mutex_destroy(&session->request.lock);
     notices_close(&session->notices);
@@ -272,14 +277,17 @@ static void *pair_with(struct session *session, const char *endpoint)
 static bool open_sockets(struct session *session, struct tally_open_reply *reply)
 {
     unsigned long long number = session->config.session;
-    char monitors[2][64], wake[64], paths[2][256];
+    char monitors[2][64], wake[64], paths[3][256];
     snprintf(monitors[0], sizeof monitors[0], "inproc://ops-%llu", number);
     snprintf(monitors[1], sizeof monitors[1], "inproc://replies-%llu", number);
     snprintf(wake, sizeof wake, "inproc://wake-%llu", number);
     socket_path(session, "ops", paths[0]);
     socket_path(session, "replies", paths[1]);
+    socket_path(session, "memory", paths[2]);
     session->ops = bind_socket(session, TALLY_ZMQ_PULL, paths[0], monitors[0]);
     session->replies.socket = bind_socket(session, TALLY_ZMQ_PUSH, paths[1], monitors[1]);
+    if (!handover_open(session, paths[2]))
+        return false;
     if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)
         return false;
     session->waker = tally_zmq.socket(engine_zmq(session->engine), TALLY_ZMQ_PUSH);
@@ -287,6 +295,7 @@ static bool open_sockets(struct session *session, struct tally_open_reply *reply
     session->watch.monitors[1] = pair_with(session, monitors[1]);
     snprintf(reply->ops, sizeof reply->ops, "ipc://%.249s", paths[0]);
     snprintf(reply->replies, sizeof reply->replies, "ipc://%.249s", paths[1]);
+    snprintf(reply->segment, sizeof reply->segment, "%s", paths[2]);
     return session->waker && tally_zmq_set(session->waker, TALLY_ZMQ_LINGER, 0) == 0 &&
            tally_zmq.connect(session->waker, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
 }
@@ -300,6 +309,7 @@ static void init_locks(struct session *session)
     pthread_cond_init(&session->turn, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&session->memory.lock, NULL);
+    pthread_mutex_init(&session->handover.lock, NULL);
     pthread_mutex_init(&session->replies.lock, NULL);
     pthread_mutex_init(&session->replies.output_lock, NULL);
     pthread_mutex_init(&session->request.lock, NULL);
@@ -328,7 +338,6 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
         snprintf(error, error_bytes, "cannot open the session's sockets: %s", tally_zmq.strerror(tally_zmq.error()));
         return false;
     }
-    snprintf(reply->segment, sizeof reply->segment, "%s", session->segment.path);
     reply->segment_bytes = session->segment.bytes;
     reply->slot_count = session->config.slot_count;
     reply->slot_bytes = session->config.slot_bytes;

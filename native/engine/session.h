@@ -148,13 +148,20 @@ struct segment {
     size_t bytes;
     struct tally_session_page *page;
     uint8_t *slots;
+    int file; /* until handover_open takes it; 0: none */
     bool stream_writes; /* the driver can store done marks in stream order */
-    char path[128];
+};
+
+/* handover.c's. Descriptors; 0: none. */
+struct handover {
+    pthread_mutex_t lock; /* connection */
+    int connection;
+    int listener, segment_fd; /* until the client has connected; then the watcher's */
 };
 
 struct pinned_area {
     uint64_t base, bytes; /* whole pages */
-    uint64_t number;      /* names the file */
+    uint64_t number;      /* tells the client which file it is */
 };
 
 struct memory {
@@ -233,6 +240,7 @@ struct session {
     struct notices notices;
     struct replies replies;
     struct segment segment;
+    struct handover handover;
     struct memory memory;
     struct request request;
     struct waiter waits;  /* blocking calls */
@@ -294,6 +302,7 @@ struct image_cache *engine_images(struct tally_engine *engine);
 struct schedule *engine_schedule(struct tally_engine *engine);
 struct kernels *engine_kernels(struct tally_engine *engine);
 struct rewriter *engine_rewriter(struct tally_engine *engine);
+struct quota *engine_quota(struct tally_engine *engine);
 struct trace *engine_trace(struct tally_engine *engine);
 CUstream engine_urgent_stream(const struct tally_engine *engine);
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
@@ -387,8 +396,6 @@ void modules_close(struct session *session);
 void module_put(struct module *module);
 /* A name in a message: without NUL, of bounded length. */
 bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes, char name[TALLY_NAME_BYTES_MAX + 1]);
-/* Shared-memory file of the session, open and sized, owned by the peer. -1 and errno. */
-int shm_create(struct session *session, const char *name, size_t bytes);
 
 /* ---- function.c ---- */
 

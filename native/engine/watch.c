@@ -6,7 +6,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/handover.h"
 #include "engine/session.h"
+
+/* Per session: two monitors, and the socket on which its client is given memory. */
+#define WATCHED 3
 
 /* libzmq's sockets belong to one thread at a time: monitors are handed to the watcher's thread under
  * the lock, and only it polls, reads and closes them. */
@@ -45,6 +49,8 @@ static int gather(struct watcher *watcher, struct tally_zmq_poll *items, struct 
             items[count++] =
                 (struct tally_zmq_poll){.socket = session->watch.monitors[k], .events = TALLY_ZMQ_POLLIN};
         }
+        whose[count] = session; /* -1 is passed over */
+        items[count++] = (struct tally_zmq_poll){.fd = handover_listener(session), .events = TALLY_ZMQ_POLLIN};
         i++;
     }
     return count;
@@ -59,7 +65,7 @@ static bool is_connected(const struct session *session)
 static long wait_ms(struct session *const *whose, int count)
 {
     uint64_t first_ns = UINT64_MAX, now_ns = engine_now_ns();
-    for (int i = 0; i < count; i += 2)
+    for (int i = 0; i < count; i += WATCHED)
         if (!is_connected(whose[i]) && whose[i]->watch.connect_by_ns < first_ns)
             first_ns = whose[i]->watch.connect_by_ns;
     if (first_ns == UINT64_MAX)
@@ -98,8 +104,8 @@ static void read_monitor(struct session *session, int which)
 static void *run(void *argument)
 {
     struct watcher *watcher = argument;
-    struct tally_zmq_poll items[2 * SESSIONS_MAX + 1];
-    struct session *whose[2 * SESSIONS_MAX];
+    struct tally_zmq_poll items[WATCHED * SESSIONS_MAX + 1];
+    struct session *whose[WATCHED * SESSIONS_MAX];
     pthread_mutex_lock(&watcher->lock);
     while (!watcher->stopping) {
         int count = gather(watcher, items, whose);
@@ -109,10 +115,13 @@ static void *run(void *argument)
         eventfd_t drained;
         if (items[count].revents)
             eventfd_read(watcher->wake_fd, &drained);
-        for (int i = 0; i < count; i++)
-            if (items[i].revents)
-                read_monitor(whose[i], i % 2);
-        for (int i = 0; i < count; i += 2)
+        for (int i = 0; i < count; i++) {
+            if (items[i].revents && i % WATCHED < 2)
+                read_monitor(whose[i], i % WATCHED);
+            else if (items[i].revents)
+                handover_accept(whose[i]);
+        }
+        for (int i = 0; i < count; i += WATCHED)
             give_up_if_late(whose[i]);
         pthread_mutex_lock(&watcher->lock);
     }

@@ -1,7 +1,6 @@
 #include "channel.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,22 +161,18 @@ CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, cons
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
 
-/* Maps the segment and unlinks its file: from here on it lives as long as the two processes map it. */
+/* Maps the segment, which lives as long as one of the two processes maps it. */
 static CUresult map_segment(struct shim_channel *channel, const struct tally_open_reply *open_reply)
 {
     uint64_t slots = (uint64_t)open_reply->slot_count * open_reply->slot_bytes;
     if (!open_reply->slot_count || open_reply->slot_count > TALLY_SLOTS_MAX || !open_reply->slot_bytes ||
         open_reply->segment_bytes < sizeof(struct tally_session_page) + slots)
         return CUDA_ERROR_OPERATING_SYSTEM;
-    int fd = open(open_reply->segment, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = shim_handover_take(&channel->handover, 0, open_reply->segment_bytes);
     if (fd < 0)
         return CUDA_ERROR_OPERATING_SYSTEM;
-    struct stat status;
-    void *at = MAP_FAILED;
-    if (fstat(fd, &status) == 0 && (uint64_t)status.st_size >= open_reply->segment_bytes)
-        at = mmap(NULL, open_reply->segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, open_reply->segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    unlink(open_reply->segment);
     if (at == MAP_FAILED)
         return CUDA_ERROR_OPERATING_SYSTEM;
     channel->page = at;
@@ -196,8 +191,20 @@ static bool find_fd(void *socket, int *fd)
     return tally_zmq.getsockopt(socket, TALLY_ZMQ_FD, fd, &bytes) == 0;
 }
 
-static bool open_replies(struct shim_channel *channel, void *zmq, const char *endpoint)
+/* The path of a socket that the reply to OPEN names. What is not there is told at once: libzmq would go on
+ * trying, and a call that waits for its reply with it. */
+static bool find_socket(const char *folder, const char *name, char path[SHIM_SOCKET_PATH_BYTES])
 {
+    struct stat status;
+    int length = snprintf(path, SHIM_SOCKET_PATH_BYTES, "%s/%s", folder, name);
+    return length < SHIM_SOCKET_PATH_BYTES && *name && !strchr(name, '/') && stat(path, &status) == 0 &&
+           S_ISSOCK(status.st_mode);
+}
+
+static bool open_replies(struct shim_channel *channel, void *zmq, const char *path)
+{
+    char endpoint[SHIM_SOCKET_PATH_BYTES + 8];
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
     channel->replies = tally_zmq.socket(zmq, TALLY_ZMQ_PULL);
     channel->monitor = tally_zmq.socket(zmq, TALLY_ZMQ_PAIR);
     if (!channel->replies || !channel->monitor)
@@ -211,8 +218,10 @@ static bool open_replies(struct shim_channel *channel, void *zmq, const char *en
            find_fd(channel->replies, &channel->replies_fd);
 }
 
-static bool open_ops(struct shim_channel *channel, void *zmq, const char *endpoint)
+static bool open_ops(struct shim_channel *channel, void *zmq, const char *path)
 {
+    char endpoint[SHIM_SOCKET_PATH_BYTES + 8];
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
     channel->ops = tally_zmq.socket(zmq, TALLY_ZMQ_PUSH);
     if (!channel->ops)
         return false;
@@ -233,11 +242,32 @@ static void release(struct shim_channel *channel)
         tally_zmq.close(channel->monitor);
     if (channel->page)
         munmap(channel->page, channel->segment_bytes);
+    shim_handover_close(&channel->handover);
     free(channel);
 }
 
-CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const struct tally_open_reply *open_reply,
-                             struct shim_channel **out)
+int shim_channel_memory(struct shim_channel *channel, uint64_t number, uint64_t bytes)
+{
+    return shim_handover_take(&channel->handover, number, bytes);
+}
+
+static CUresult connect_to(struct shim_channel *channel, void *zmq, const char *folder,
+                           const struct tally_open_reply *open_reply)
+{
+    char ops[SHIM_SOCKET_PATH_BYTES], replies[SHIM_SOCKET_PATH_BYTES], memory[SHIM_SOCKET_PATH_BYTES];
+    channel->handover.socket = -1;
+    if (!find_socket(folder, open_reply->ops, ops) || !find_socket(folder, open_reply->replies, replies) ||
+        !find_socket(folder, open_reply->segment, memory) ||
+        shim_handover_connect(&channel->handover, memory) != 0)
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    CUresult result = map_segment(channel, open_reply);
+    if (!result && (!open_replies(channel, zmq, replies) || !open_ops(channel, zmq, ops)))
+        result = CUDA_ERROR_OPERATING_SYSTEM;
+    return result;
+}
+
+CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const char *folder,
+                             const struct tally_open_reply *open_reply, struct shim_channel **out)
 {
     *out = NULL;
     struct shim_channel *channel = calloc(1, sizeof *channel);
@@ -253,9 +283,7 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const s
     pthread_mutex_init(&channel->monitor_lock, NULL);
     pthread_mutex_init(&channel->slot_lock, NULL);
     pthread_cond_init(&channel->slot_wake, NULL);
-    CUresult result = map_segment(channel, open_reply);
-    if (!result && (!open_replies(channel, zmq, open_reply->replies) || !open_ops(channel, zmq, open_reply->ops)))
-        result = CUDA_ERROR_OPERATING_SYSTEM;
+    CUresult result = connect_to(channel, zmq, folder, open_reply);
     if (result)
         release(channel);
     else

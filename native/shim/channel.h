@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "connection.h"
+#include "handover.h"
 #include "lock.h"
 #include "wire/message.h"
 #include "wire/zmq.h"
@@ -14,6 +15,7 @@
 #define SHIM_WATCH_MS 100
 #define SHIM_ROOM_MS 5 /* ... when it waits for room in the queue of ops */
 #define SHIM_LINGER_MS 200
+#define SHIM_SOCKET_PATH_BYTES 108 /* as in struct sockaddr_un */
 /* Ops in libzmq's queue before a sender blocks: enough to keep the executor fed over a scheduling hiccup. */
 #define SHIM_OPS_QUEUED_MAX 1000
 
@@ -23,6 +25,7 @@ struct shim_channel {
     size_t segment_bytes;
     uint32_t slot_count, slot_bytes;
     uint64_t region_base, region_bytes; /* of device addresses; 0: not known */
+    struct shim_handover handover;
     int device;
     const struct tally_device_info *info;
     uint32_t generation;
@@ -57,9 +60,9 @@ struct shim_channel {
     uint32_t slot_sequence[TALLY_SLOTS_MAX]; /* last one sent */
 };
 
-/* Connects to what OPEN told. On failure *out is NULL. */
-CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const struct tally_open_reply *open,
-                             struct shim_channel **out);
+/* Connects to what OPEN told of, in `folder`. On failure *out is NULL. */
+CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const char *folder,
+                             const struct tally_open_reply *open, struct shim_channel **out);
 
 /* At exit: tells the executor and closes what no other thread is using. True if all sockets are closed. */
 bool shim_channel_close(struct shim_channel *channel);

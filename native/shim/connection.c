@@ -365,7 +365,10 @@ static CUresult open_device(int device, struct shim_channel **channel)
     memcpy(&reply, text, sizeof reply);
     reply.ops[sizeof reply.ops - 1] = reply.replies[sizeof reply.replies - 1] = 0;
     reply.segment[sizeof reply.segment - 1] = 0;
-    return shim_channel_create(state.zmq, device, shim_generation(), &reply, channel);
+    char folder[sizeof state.control_path];
+    snprintf(folder, sizeof folder, "%s", state.control_path);
+    *strrchr(folder, '/') = 0;
+    return shim_channel_create(state.zmq, device, shim_generation(), folder, &reply, channel);
 }
 
 CUresult shim_channel_open(int device, struct shim_channel **channel)

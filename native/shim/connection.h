@@ -124,6 +124,8 @@ uint32_t shim_slot_count(const struct shim_channel *channel);
 
 /* Takes a slot that the executor is done with. Without `wait`, CUDA_ERROR_NOT_READY when other threads
  * hold all of them (one who holds slots must not wait for more). */
+/* The file of a piece of shared memory, from the reply that gives its number; -1. */
+int shim_channel_memory(struct shim_channel *channel, uint64_t number, uint64_t bytes);
 CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot);
 
 /* Gives the slot back: `sent` says that an op with its sequence is on its way. */

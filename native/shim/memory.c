@@ -1,6 +1,5 @@
 #include "memory.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -142,20 +141,16 @@ CUresult shim_cuMemGetInfo_v2(size_t *free, size_t *total)
 
 /* ---- pinned host memory ---------------------------------------------------------------------------------- */
 
-/* Maps the executor's file at the address that it chose. The file's name goes at once: the memory lives as
- * long as somebody maps it. A forked child does not inherit it, as with CUDA. */
-static bool map_pinned(const struct tally_reply_host_alloc *reply)
+/* Maps the executor's file at the address that it chose. The memory lives as long as somebody maps it. A forked
+ * child does not inherit it, as with CUDA. */
+static bool map_pinned(struct shim_channel *channel, const struct tally_reply_host_alloc *reply)
 {
-    char path[sizeof reply->path + 1];
-    memcpy(path, reply->path, sizeof reply->path);
-    path[sizeof reply->path] = 0;
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = shim_channel_memory(channel, reply->number, reply->bytes);
     if (fd < 0)
         return false;
     void *want = (void *)(uintptr_t)reply->address;
     void *got = mmap(want, reply->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     close(fd);
-    unlink(path);
     if (got == MAP_FAILED)
         return false;
     if (got != want) { /* a kernel before 4.17 takes the flag for a hint */
@@ -184,7 +179,7 @@ CUresult shim_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
     result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
     if (result)
         return result;
-    if (reply.bytes < bytesize || !map_pinned(&reply)) {
+    if (reply.bytes < bytesize || !map_pinned(channel, &reply)) {
         send_free(channel, TALLY_OP_HOST_FREE, reply.address);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }

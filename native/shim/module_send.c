@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "wire/sha256.h"
 
@@ -103,10 +104,16 @@ CUresult shim_module_send(struct shim_channel *channel, uint64_t handle, const s
         op.source = TALLY_IMAGE_FILE;
         op.offset = file->offset;
         op.tail_bytes = (uint32_t)strlen(file->path);
+        struct stat status; /* which file it is here: in another mount namespace its name is another one's */
+        if (stat(file->path, &status) == 0) {
+            memcpy(op.hash, &(uint64_t){status.st_dev}, 8);
+            memcpy(op.hash + 8, &(uint64_t){status.st_ino}, 8);
+        }
         CUresult result = load(channel, &op, file->path, log);
         if (result != CUDA_ERROR_FILE_NOT_FOUND)
             return result; /* else the executor lives in another file system, or may not read it */
     }
+    memset(op.hash, 0, sizeof op.hash);
     if (image->bytes > INLINE_IMAGE_BYTES_MAX)
         return send_by_hash(channel, handle, image, log);
     op.source = TALLY_IMAGE_INLINE;

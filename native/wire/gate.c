@@ -25,13 +25,13 @@
 /* Owners are remembered of descriptors below this; a process's connections beyond are not
  * counted. */
 #define COUNTED_MAX 65536
-#define BREATH_NS 1000000 /* before libzmq's thread looks again at a connection that cannot be taken */
+#define BREATH_NS 1000000 /* before libzmq looks again at a connection that cannot be taken */
 
 static struct {
     pthread_mutex_t lock; /* all below but the atomics */
     uint32_t reserve, per_process_max;
-    int spare;           /* given up for a moment to take, and end, what there is no descriptor for */
-    int highest;         /* descriptor that was given to a connection */
+    int spare;   /* given up for a moment, to take and end what there is no descriptor for */
+    int highest; /* descriptor that was given to a connection */
     uint64_t owners[COUNTED_MAX]; /* of connections, by descriptor; may be of one that has ended */
     struct {
         struct tally_gate_peer peer;
@@ -81,10 +81,10 @@ int tally_gate_peer(int fd, struct tally_gate_peer *peer)
 
 bool tally_gate_same(const struct tally_gate_peer *one, const struct tally_gate_peer *other)
 {
-    if (one->uid != other->uid || one->pid != other->pid)
-        return false;
-    /* A pid may have gone to another process, and 0 is that of many. */
-    return one->process && other->process ? one->process == other->process : one->pid != 0;
+    /* A pid may have gone to another process, and 0 is that of many. A process may change its uid. */
+    if (one->process && other->process)
+        return one->process == other->process;
+    return one->pid && one->pid == other->pid;
 }
 
 /* What connections of a process are counted by; 0: it cannot be told from others. */

@@ -14,7 +14,7 @@ struct tally_gate_peer {
     uint32_t uid, gid;
     uint32_t pid;    /* in our PID namespace; 0: in none that we see */
     uint32_t reserved;
-    uint64_t process; /* names it while it lives, in any namespace; 0: this kernel has no such name */
+    uint64_t process; /* names it while it lives, in any namespace; 0: the kernel cannot */
 };
 
 /* Puts the gate into the libzmq of this process, once it is loaded. 0, or -1: no libzmq was

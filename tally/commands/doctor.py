@@ -22,7 +22,6 @@ from tally.errors import ConfigError, TallyError
 
 from . import doctor_jobs
 
-SHARED_MEMORY_BYTES_MIN = 1 << 30
 OPEN_FILES_MIN = 4096
 MEMLOCK_BYTES_MIN = 64 << 20
 NOTES_SHOWN = 20
@@ -68,17 +67,6 @@ def _packaged() -> Iterator[Finding]:
 
 def _kernel() -> Iterator[Finding]:
     """Limits of the kernel that Tally runs into."""
-    try:
-        disk = os.statvfs("/dev/shm")
-        total, free = disk.f_frsize * disk.f_blocks, disk.f_frsize * disk.f_bavail
-        text = f"{render.size(total)}, {render.size(free)} free"
-        if free < SHARED_MEMORY_BYTES_MIN:
-            remedy = "mount -o remount,size=8G /dev/shm (containers: --shm-size=8g or --ipc=host)"
-            yield Finding("problem", "/dev/shm", text, remedy)
-        else:
-            yield _ok("/dev/shm", text)
-    except OSError as error:
-        yield Finding("problem", "/dev/shm", str(error), "mount a tmpfs there")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = files == resource.RLIM_INFINITY or files >= OPEN_FILES_MIN
     remedy = "ulimit -n 65536 before starting tallyd, or LimitNOFILE= in its unit"

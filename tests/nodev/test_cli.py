@@ -18,7 +18,7 @@ from support.supervised import Supervised
 
 import tally
 from tally import render
-from tally.client import paths
+from tally.client import paths, protocol
 from tally.daemon.runtime import RuntimeDir
 from tally.errors import EXIT_STATUSES, TallyError
 from tally.main import COMMANDS
@@ -212,7 +212,7 @@ def test_other_protocol_version(supervised: Supervised, monkeypatch: pytest.Monk
         check=False,
     )
     assert done.returncode == 6
-    assert "protocol version 77 meets a tallyd that speaks 1" in one_line(done)
+    assert f"protocol version 77 meets a tallyd that speaks {protocol.VERSION}" in one_line(done)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
@@ -554,7 +554,9 @@ def test_doctor(supervised: Supervised, tmp_path: Path) -> None:
 
 def test_version(supervised: Supervised) -> None:
     done = run("tally", "version", runtime_dir=supervised.runtime_dir)
-    assert done.stdout.splitlines()[0] == f"tally  {tally.__version__} (protocol 1)"
+    assert (
+        done.stdout.splitlines()[0] == f"tally  {tally.__version__} (protocol {protocol.VERSION})"
+    )
     assert f"pid {os.getpid()}" in done.stdout
     assert run("tallyd", "--version").stdout == f"tallyd {tally.__version__}\n"
 

@@ -14,7 +14,8 @@ from support.supervised import RawPeer, Supervised, elsewhere, session_of
 
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
-from tally.daemon.control import Peer, parse_peer
+from tally.daemon.peers import Peer
+from tally.daemon.peers import parse as parse_peer
 from tally.errors import RefusedError
 
 SEED = int(os.environ.get("TALLY_TEST_SEED", "0")) or 20261121
@@ -84,7 +85,7 @@ def test_implicit_job_of_a_child_is_its_parents(supervised: Supervised) -> None:
         assert job in [record.id for record in client.jobs()]
 
 
-@pytest.mark.parametrize("version", [0, 2, 65535])
+@pytest.mark.parametrize("version", [0, protocol.VERSION + 1, 65535])
 def test_wrong_version(peer: RawPeer, version: int) -> None:
     status, text = peer.ask(Type.HELLO, b"", version)
     assert status is Status.BAD_VERSION
@@ -98,18 +99,18 @@ def test_wrong_version(peer: RawPeer, version: int) -> None:
         [b"x"],
         [b"", b"", b""],
         [b"x" * 16, b""],
-        [Header(1, 1, 5, 0).pack()],
-        [Header(1, 1, 5, 0).pack(), b"short"],
-        [Header(1, 1, 5, 0).pack(), b"x" * 201],
-        [Header(1, 2, 5, 0).pack(), b"x" * 15],
-        [Header(1, 99, 5, 0).pack(), b""],
-        [Header(1, 16, 5, 0).pack(), b"{"],
-        [Header(1, 16, 5, 0).pack(), b"[]"],
-        [Header(1, 16, 5, 0).pack(), b'{"op": 7}'],
-        [Header(1, 16, 5, 0).pack(), b'{"op": "nonesuch"}'],
-        [Header(1, 16, 5, 0).pack(), b"[" * 60000],
-        [Header(1, 16, 5, 0).pack(), b"\xff\xfe"],
-        [Header(1, 16, 5, 0).pack(), b"{}", b"a third frame"],
+        [Header(protocol.VERSION, 1, 5, 0).pack()],
+        [Header(protocol.VERSION, 1, 5, 0).pack(), b"short"],
+        [Header(protocol.VERSION, 1, 5, 0).pack(), b"x" * 201],
+        [Header(protocol.VERSION, 2, 5, 0).pack(), b"x" * 15],
+        [Header(protocol.VERSION, 99, 5, 0).pack(), b""],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b"{"],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b"[]"],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b'{"op": 7}'],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b'{"op": "nonesuch"}'],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b"[" * 60000],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b"\xff\xfe"],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b"{}", b"a third frame"],
     ],
 )
 def test_malformed_messages(supervised: Supervised, peer: RawPeer, frames: list[bytes]) -> None:
@@ -128,7 +129,9 @@ def snapshot(supervised: Supervised) -> tuple[int, int]:
 
 def test_oversized_messages_end_the_connection_alone(supervised: Supervised) -> None:
     with supervised.raw() as hostile:
-        hostile.send(Header(1, 16, 1, 0).pack(), b"x" * (protocol.CONTROL_BYTES_MAX + 1))
+        hostile.send(
+            Header(protocol.VERSION, 16, 1, 0).pack(), b"x" * (protocol.CONTROL_BYTES_MAX + 1)
+        )
         assert not hostile.socket.poll(300)
     with supervised.client() as client:
         client.ping()
@@ -255,7 +258,7 @@ def mutated(rng: random.Random, kind: int, payload: bytes) -> list[bytes]:
     ("address", "wanted"),
     [
         ("localhost:0:1:2", Peer(0, 1, 2)),
-        ("localhost:1000:1000:0", None),
+        ("localhost:1000:1000:0", Peer(1000, 1000, 0)),  # of a PID namespace that we do not see
         ("localhost", None),
         ("127.0.0.1:1:2:x", None),
         ("", None),

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,11 +35,8 @@ def test_a_killed_executor_is_replaced() -> None:
         assert peer.open(session)[0] is Status.OK
         first = executor(running).pid
         assert first is not None
-        left = Path(f"/dev/shm/tally-{instance(running)}-d0-7")
-        left.write_bytes(b"x")
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: executor(running).restarts == 1, 2, "the death is noticed")
-        assert not left.exists(), "its shared memory is removed"
         table = running.supervisor.sessions.table
         assert running.call(lambda: session in table.sessions) is False
         (job,) = table.jobs.values()
@@ -53,12 +50,6 @@ def test_a_killed_executor_is_replaced() -> None:
         assert device["restarts"] == 1
         assert device["last_failure"] == "it was ended by SIGKILL"
         assert device["pid"] != first
-
-
-def instance(running: Supervised) -> str:
-    life = executor(running)._life
-    assert life is not None
-    return life.instance
 
 
 def test_the_open_that_kills_an_executor_fails() -> None:
@@ -85,8 +76,8 @@ def test_nonsense_from_an_executor_is_dropped() -> None:
 def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_child, "BACKOFF_SECONDS_MIN", 0.01)
 
-    def broken(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
-        return lambda instance: [sys.executable, "-c", "raise SystemExit(9)"]
+    def broken(options: Sequence[str]) -> Sequence[str]:
+        return [sys.executable, "-c", "raise SystemExit(9)"]
 
     with Supervised(command=broken) as running, running.raw() as peer:
         status, text = peer.hello()
@@ -97,8 +88,8 @@ def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_executor_that_is_slow_to_start() -> None:
-    def slow(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
-        return lambda instance: [sys.executable, "-c", "import time; time.sleep(60)"]
+    def slow(options: Sequence[str]) -> Sequence[str]:
+        return [sys.executable, "-c", "import time; time.sleep(60)"]
 
     with Supervised(command=slow, executor_ready_seconds_max=1) as running, running.raw() as peer:
         began = time.monotonic()
@@ -125,7 +116,7 @@ def test_executors_end_with_the_supervisor() -> None:
         peer.hello()
         pid = executor(running).pid
     assert pid is not None
-    assert runtime.process_start_ticks(pid) is None
+    assert not os.path.exists(f"/proc/{pid}")
 
 
 # ---- the runtime folder ------------------------------------------------------------------------
@@ -172,7 +163,7 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
         RuntimeDir(tmp_path / "run")
 
 
-def test_segments_of_the_dead_alone_are_removed() -> None:
+def test_an_instance_says_whether_its_tallyd_lives() -> None:
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     mine = runtime.instance_id(1)
@@ -184,35 +175,19 @@ def test_segments_of_the_dead_alone_are_removed() -> None:
         *(False, True, True, False),
         *(False, False),
     ]
-    paths = {name: Path(f"/dev/shm/tally-{name}-1") for name in (mine, dead, foreign)}
-    try:
-        for path in paths.values():
-            path.touch()
-        runtime.remove_stale_segments()
-        assert [path.exists() for path in paths.values()] == [True, False, True]
-    finally:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
 
 
 def test_a_dead_executors_leavings_are_removed_and_no_others() -> None:
-    """Two devices' executors, both in their first life: their instances have one name."""
     with Supervised(count=2) as supervised, supervised.raw() as peer:
         _, body = peer.hello()
         peer.open(session_of(body))
-        first, second = supervised.supervisor.children
-        assert first._life and second._life
-        instance = first._life.instance
-        assert instance == second._life.instance
-        folder, shm = supervised.runtime_dir, runtime.SHARED_MEMORY
-        theirs = [
-            shm / f"tally-{instance}-d0-s1",
-            *(folder / "s1-0.ops", folder / "s1-0.replies", folder / "s12-0.ops"),
-        ]
-        others = [
-            *(shm / f"tally-{instance}-d1-s1", shm / f"tally-{instance}-d10-s1"),
-            *(folder / "s1-1.ops", folder / "s1-10.replies", folder / "sessions-0.ops.txt"),
-        ]
+        first, _ = supervised.supervisor.children
+        assert first._life
+        folder = supervised.runtime_dir
+        names = ("s1-0.ops", "s1-0.replies", "s1-0.memory", "s12-0.ops")
+        theirs = [folder / name for name in names]
+        names = ("s1-1.ops", "s1-10.replies", "s1-10.memory", "sessions-0.ops.txt")
+        others = [folder / name for name in names]
         try:
             for path in (*theirs, *others):
                 path.touch()
@@ -305,7 +280,7 @@ def test_the_probe_survives_what_the_driver_does(
 def test_config_of_executors() -> None:
     flags: list[Sequence[str]] = []
 
-    def remember(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
+    def remember(options: Sequence[str]) -> Sequence[str]:
         flags.append(options)
         return stub_command(options)
 

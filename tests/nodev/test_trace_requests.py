@@ -9,7 +9,8 @@ import pytest
 from support.supervised import Supervised
 
 from tally.client.protocol import Status
-from tally.daemon.control import ControlError, Peer
+from tally.daemon.control import ControlError
+from tally.daemon.peers import Peer
 from tally.errors import RefusedError
 
 OPS = ("trace_start", "trace_read", "trace_stop")

@@ -22,7 +22,7 @@ def executor() -> Iterator[ExecutorProcess]:
 def test_a_client_that_never_connects_is_given_up(executor: ExecutorProcess) -> None:
     began_s = time.monotonic()
     opened = executor.open()
-    assert len(executor.sockets()) == 2
+    assert len(executor.sockets()) == 3
     closed = executor.wait_event("closed", opened["session"])
     assert closed["reason"] == "the client did not connect within 300 ms"
     assert time.monotonic() - began_s >= LIMIT_SECONDS

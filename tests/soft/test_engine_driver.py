@@ -5,15 +5,15 @@ The driver is softgpu's library, used without its extensions: what any program s
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support import toolchain
-from support.client import PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
+from support.client import LEGACY, PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
 
 from tally.client import paths
 
@@ -87,15 +87,33 @@ def test_a_killed_session_leaves_nothing(executor: ExecutorProcess) -> None:
     assert not executor.shared_memory()
 
 
-def test_a_poisoned_context_is_told_to_all_and_replaced(executor: ExecutorProcess) -> None:
+@pytest.fixture
+def poisoned(tmp_path: Path) -> Iterator[ExecutorProcess]:
+    """An executor whose driver finds an illegal address in every memset of bytes."""
+    names = ("cuMemsetD8Async", "cuMemsetD2D8Async")
+    source = tmp_path / "poisoned.c"
+    source.write_text(
+        "".join(f"int {name}(void) {{ return {ILLEGAL_ADDRESS}; }}\n" for name in names)
+    )
+    softgpu = paths.softgpu_library()
+    assert softgpu
+    library = toolchain.compile_c(
+        source,
+        ("-shared", "-fPIC", "-Wl,--no-as-needed", str(softgpu), f"-Wl,-rpath,{softgpu.parent}"),
+    )
+    with ExecutorProcess(f"--driver={library}", device="cuda") as process:
+        process.wait_event("ready")
+        yield process
+
+
+@pytest.mark.skipif(toolchain.toolkit() is None, reason="needs the compilers of the tests")
+def test_a_poisoned_context_is_told_to_all_and_replaced(poisoned: ExecutorProcess) -> None:
+    executor = poisoned
     culprit = executor.open()
     client, other = Client(culprit), Client(executor.open())
-    device = client.alloc(1 << 20)
-    address, area = client.host_alloc(1 << 20)
-    (name,) = [n for n in executor.shared_memory() if f"-s{culprit['session']}-" in n]
-    area.close()
-    os.truncate(f"/dev/shm/{name}", 0)
-    client.raw(client.copy(dst=device, src=address, src_place=PINNED, width=1 << 20))
+    fields: dict[str, Any] = {"dst": client.alloc(64), "width": 64, "height": 1}
+    fields["element_bytes"] = 1
+    client.send("MEMSET", "tally_op_memset", stream=LEGACY, **fields)
     with pytest.raises((CudaError, TimeoutError)):
         client.finish(client.begin("CTX_SYNC", "tally_op"), timeout_s=2)
     assert executor.wait_event("fault", culprit["session"])["error"] == ILLEGAL_ADDRESS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from support.client import (
     CONTEXT,
     INLINE,
     LEGACY,
+    PINNED,
     SLOT,
     Client,
     CudaError,
@@ -293,34 +295,39 @@ def test_a_client_that_goes_while_it_gets_pinned_memory(
 ) -> None:
     """What it asked for is not made to the end first."""
     size = 1 << 30
-    room = os.statvfs("/dev/shm")
-    if room.f_bavail * room.f_frsize < 2 * size:
-        pytest.skip("/dev/shm has no room for it")
     before = set(executor.shared_memory())
     with victim(executor) as (client, session):
         client.begin("HOST_ALLOC", "tally_op_host_alloc", bytes=size)
-        wait_until(lambda: len(executor.shared_memory()) == len(before) + 2, "the area's file")
-        (name,) = [n for n in executor.shared_memory() if f"-s{session}-" in n]
+        wait_until(lambda: made_of(executor, session) > 0, "the area's first pages")
         for socket in (client.ops, client.replies):
             socket.close()
         largest = 0
-        with contextlib.suppress(FileNotFoundError):
-            while True:
-                largest = max(largest, os.stat(f"/dev/shm/{name}").st_blocks * 512)
-                time.sleep(0.001)
+        while made := made_of(executor, session):
+            largest = max(largest, made)
+            time.sleep(0.001)
         assert largest < size
         assert executor.wait_event("closed", session)["reason"] == "the client is gone"
     assert set(executor.shared_memory()) == before
 
 
+def made_of(executor: ExecutorProcess, session: int) -> int:
+    """Bytes of the session's pinned memory that is being made; 0: none is."""
+    folder = Path(f"/proc/{executor.process.pid}/fd")
+    for descriptor in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if f"/memfd:tally-s{session}-" in os.readlink(descriptor):
+                return os.stat(descriptor).st_blocks * 512
+    return 0
+
+
 def test_pinned_memory_that_cannot_fit_takes_none(
     executor: ExecutorProcess, bystander: Client
 ) -> None:
-    room = os.statvfs("/dev/shm")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with executor.client() as client:
         began_s = time.monotonic()
         with pytest.raises(CudaError) as refused:
-            client.host_alloc(room.f_blocks * room.f_frsize)
+            client.host_alloc(memory)
         assert refused.value.result == 2
         assert time.monotonic() - began_s < 0.5, "nothing was cleared"
         client.host_alloc(4096)[1].close()
@@ -342,34 +349,24 @@ def test_only_the_expected_process_is_served(executor: ExecutorProcess) -> None:
     assert executor.wait_event("closed", opened["session"])["reason"] == "test"
 
 
-def test_a_truncated_segment_ends_its_session(executor: ExecutorProcess, bystander: Client) -> None:
-    opened = executor.open()
-    client = Client(opened)
-    address = client.alloc(1 << 20)
-    client.map.close()
-    os.truncate(opened["segment"], 0)
-    client.raw(
-        client.copy(dst=address, src_place=SLOT, width=client.slot_bytes, slot=0, slot_sequence=1)
-    )
-    assert "truncated" in executor.wait_event("closed", opened["session"])["reason"]
-    for socket in (client.ops, client.replies):
-        socket.close()
-
-
-def test_truncated_pinned_memory_is_the_clients_own_loss(
-    executor: ExecutorProcess, bystander: Client
-) -> None:
-    with victim(executor) as (client, session):
-        address, area = client.host_alloc(1 << 20)
+def test_shared_memory_cannot_be_cut_short(executor: ExecutorProcess, bystander: Client) -> None:
+    """The client holds the file. Its size is sealed, so that nobody's access to it faults."""
+    with executor.client() as client:
+        reply = client.call(
+            "HOST_ALLOC", "tally_op_host_alloc", "tally_reply_host_alloc", bytes=1 << 20
+        )
+        file = client.receive_handed(reply.number)
+        for size in (0, 4096, 1 << 30):
+            with pytest.raises(PermissionError):
+                os.ftruncate(file, size)
+        # What can be done is to take pages out, which come back as zeros.
+        with mmap.mmap(file, 1 << 20) as area:
+            area[:] = b"x" * (1 << 20)
+            area.madvise(mmap.MADV_REMOVE)
         device = client.alloc(1 << 20)
-        (name,) = [n for n in executor.shared_memory() if f"-s{session}-" in n]
-        area.close()
-        os.truncate(f"/dev/shm/{name}", 0)
-        client.raw(client.copy(dst=device, src=address, src_place=1, width=1 << 20))
-        with contextlib.suppress(CudaError, TimeoutError):
-            client.finish(client.begin("CTX_SYNC", "tally_op"), timeout_s=5)
-        executor.request("close", session=session, reason="test")
-        executor.wait_event("closed", session)
+        client.raw(client.copy(dst=device, src=reply.address, src_place=PINNED, width=1 << 20))
+        assert client.read(device, 1 << 20) == bytes(1 << 20)
+        os.close(file)
 
 
 def test_many_sessions_come_and_go(executor: ExecutorProcess, bystander: Client) -> None:

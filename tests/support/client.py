@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import mmap
 import os
-import secrets
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,12 +58,13 @@ class Client:
         self.ops = CONTEXT.socket(zmq.PUSH)
         self.ops.sndhwm = queued_max
         self.replies = CONTEXT.socket(zmq.PULL)
-        for socket, endpoint in ((self.ops, opened["ops"]), (self.replies, opened["replies"])):
-            socket.linger = 0
-            socket.connect(endpoint)
-        file = os.open(opened["segment"], os.O_RDWR)
-        self.map = mmap.mmap(file, opened["segment_bytes"])
-        os.close(file)
+        for one, endpoint in ((self.ops, opened["ops"]), (self.replies, opened["replies"])):
+            one.linger = 0
+            one.connect(endpoint)
+        self.memory = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.memory.settimeout(TIMEOUT_S)
+        self.memory.connect(opened["segment"])
+        self.map = self.map_handed(0, opened["segment_bytes"])
         self.slot_count: int = opened["slot_count"]
         self.slot_bytes: int = opened["slot_bytes"]
         self.session: int = opened["session"]
@@ -78,9 +80,25 @@ class Client:
         """Say goodbye (or not) and close the sockets."""
         if bye:
             self.send("BYE", "tally_op", linger=True)
-        for socket in (self.ops, self.replies):
-            socket.close()
+        for one in (self.ops, self.replies):
+            one.close()
+        self.memory.close()
         self.map.close()
+
+    def receive_handed(self, number: int) -> int:
+        """The file of the next piece of shared memory, which must have that number."""
+        message, files, _, _ = socket.recv_fds(self.memory, 64, 4)
+        handed = wire.unpack("tally_handover", message)
+        assert (handed.magic, handed.number) == (wire.constant("HANDOVER_MAGIC"), number)
+        (file,) = files
+        return file
+
+    def map_handed(self, number: int, size: int) -> mmap.mmap:
+        """That piece, mapped."""
+        file = self.receive_handed(number)
+        mapped = mmap.mmap(file, size)
+        os.close(file)
+        return mapped
 
     # ---- the page -------------------------------------------------------------------------------
 
@@ -272,12 +290,9 @@ class Client:
         )
 
     def host_alloc(self, size: int) -> tuple[int, mmap.mmap]:
-        """Pinned memory: its address, and a map of its file (not at that address)."""
+        """Pinned memory: its address, and a map of it (not at that address)."""
         reply = self.call("HOST_ALLOC", "tally_op_host_alloc", "tally_reply_host_alloc", bytes=size)
-        file = os.open(wire.FFI.string(reply.path), os.O_RDWR)
-        area = mmap.mmap(file, reply.bytes)
-        os.close(file)
-        return int(reply.address), area
+        return int(reply.address), self.map_handed(reply.number, reply.bytes)
 
     def load(self, image: bytes, **fields: Any) -> int:
         """A module, its image inside the message (or as the fields say)."""
@@ -338,6 +353,13 @@ class Client:
         )
 
 
+def shared_memory_of(pid: int) -> set[str]:
+    """Names of the shared memory that a process maps; empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return set(re.findall(r"/memfd:(tally-s[0-9-]+)", Path(f"/proc/{pid}/maps").read_text()))
+    return set()
+
+
 def wait_until(condition: Any, what: str, timeout_s: float = TIMEOUT_S) -> None:
     """Until condition() holds. AssertionError if it takes too long."""
     deadline_s = time.monotonic() + timeout_s
@@ -353,7 +375,7 @@ class ExecutorProcess:
         self, *options: str, device: str = "soft", env: Mapping[str, str] | None = None
     ) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tally-test-"))
-        self.instance = secrets.token_hex(4)
+        self.instance = self.runtime.name  # what is made for it and shows outside might be named so
         self.socket = CONTEXT.socket(zmq.PAIR)
         self.socket.linger = 0
         self.socket.bind(f"ipc://{self.runtime}/executor-0.sock")
@@ -361,7 +383,7 @@ class ExecutorProcess:
             [
                 *(sys.executable, "-m", "tally.daemon.executor"),
                 *(f"--device={device}", "--index=0", f"--runtime={self.runtime}"),
-                *(f"--instance={self.instance}", "--log-level=debug"),
+                "--log-level=debug",
                 *options,
             ],
             env={**os.environ, **(env or {})},
@@ -391,10 +413,6 @@ class ExecutorProcess:
         for path in self.runtime.iterdir():
             path.unlink()
         self.runtime.rmdir()
-        left = self.shared_memory()
-        for name in left:  # what is killed leaves it, for tallyd to remove
-            Path("/dev/shm", name).unlink()
-        assert kind or self.process.returncode != 0 or not left, left
 
     def _receive(self, timeout_s: float) -> bool:
         if not self.socket.poll(int(timeout_s * 1000)):
@@ -473,8 +491,9 @@ class ExecutorProcess:
     def sockets(self) -> list[str]:
         """Names of the sessions' sockets in the runtime folder."""
         names = (path.name for path in self.runtime.iterdir())
-        return [name for name in names if name.endswith((".ops", ".replies"))]
+        return [name for name in names if name.endswith((".ops", ".replies", ".memory"))]
 
     def shared_memory(self) -> list[str]:
-        """Names of what the executor holds in /dev/shm."""
-        return [path.name for path in Path("/dev/shm").glob(f"tally-{self.instance}-*")]
+        """Names of what the executor shares with clients: tally-sN a session's segment, tally-sN-K
+        its pinned memory."""
+        return sorted(shared_memory_of(self.process.pid))

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import mmap
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from tally.client.protocol import Status, Type
 
 from . import hostile, toolchain
 from .daemon import Daemon, read_line, wait_until
-from .watching import Holdings, shared_memory_files
+from .watching import Holdings
 
 PROGRAMS = Path(__file__).parents[1] / "soft" / "programs"
 CLASSES = ("high", "best-effort")  # of the fuzzed sessions, and of the programs beside them
@@ -86,11 +87,13 @@ class DataSession:
             body
         )
         self.ops, self.replies = context.socket(zmq.PUSH), context.socket(zmq.PULL)
-        for socket, endpoint in ((self.ops, ops), (self.replies, replies)):
-            socket.linger = 0
-            socket.sndtimeo = 100
-            socket.connect(endpoint.rstrip(b"\0").decode())
-        file = os.open(segment.rstrip(b"\0").decode(), os.O_RDWR)
+        for one, name in ((self.ops, ops), (self.replies, replies)):
+            one.linger = 0
+            one.sndtimeo = 100
+            one.connect(f"ipc://{runtime_dir}/{name.rstrip(bytes(1)).decode()}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as memory:
+            memory.connect(f"{runtime_dir}/{segment.rstrip(bytes(1)).decode()}")
+            (file,) = socket.recv_fds(memory, 64, 1)[1]
         self.page = mmap.mmap(file, size)
         os.close(file)
 
@@ -126,8 +129,8 @@ class DataSession:
             liar.learn(self.replies.recv())
 
     def close(self) -> None:
-        for socket in (self.ops, self.replies, self.control.socket):
-            socket.close(linger=0)
+        for one in (self.ops, self.replies, self.control.socket):
+            one.close(linger=0)
         with contextlib.suppress(BufferError):
             self.page.close()
 
@@ -259,8 +262,6 @@ def run(daemon: Daemon, messages: int, seed: int, tell: bool = False) -> int:
             assert new.threads <= old.threads + 2, f"threads: {old} -> {new}"
             growth = new.resident_bytes - old.resident_bytes
             assert growth < GROWTH_BYTES_MAX, f"memory: {old} -> {new}"
-        ours = f".{daemon.process.pid}."
-        assert not [name for name in shared_memory_files() if ours in name]
     except AssertionError as error:
         what = f"seed {seed}, after {fuzzer.taken} messages: {error}\n{daemon.log()[-3000:]}"
         raise AssertionError(what) from error

@@ -6,9 +6,9 @@ import statistics
 from types import TracebackType
 from typing import Any, Self
 
+from .client import shared_memory_of as of_process
 from .daemon import Daemon, read_line
 from .toolchain import Builder
-from .watching import shared_memory_files
 
 
 class Service:
@@ -131,8 +131,8 @@ def sessions(daemon: Daemon) -> int:
 
 
 def shared_memory_of(daemon: Daemon) -> set[str]:
-    """Files that this tallyd's executors have made: their names hold its pid."""
-    return {name for name in shared_memory_files() if f".{daemon.process.pid}." in name}
+    """Names of what this tallyd's executors share with programs."""
+    return {name for pid in daemon.executor_pids() for name in of_process(pid)}
 
 
 def free_memory(daemon: Daemon, builder: Builder) -> int:

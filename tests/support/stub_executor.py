@@ -21,8 +21,7 @@ from tally.client import protocol
 class StubExecutor:
     """Answers every request at once."""
 
-    def __init__(self, endpoint: str, instance: str):
-        self.instance = instance
+    def __init__(self, endpoint: str):
         self.sessions: dict[str, dict[str, Any]] = {}
         self.in_force = "tally"
         context = zmq.Context()
@@ -74,9 +73,9 @@ class StubExecutor:
         self.sessions[str(request["session"])] = stats(1000)
         return {
             "ok": True,
-            "ops": "ipc:///ops",
-            "replies": "ipc:///replies",
-            "segment": f"/dev/shm/tally-{self.instance}-{request['session']}",
+            "ops": "ipc:///run/tally/ops",
+            "replies": "ipc:///run/tally/replies",
+            "segment": "/run/tally/memory",
             "segment_bytes": 4096,
             "slot_count": 4,
             "slot_bytes": 1024,
@@ -109,7 +108,7 @@ class StubExecutor:
     def trace_read(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["recording"] != 7:
             return {"ok": False, "error": "there is no such recording"}
-        return {"ok": True, "records": "", "instance": self.instance}
+        return {"ok": True, "records": "", "pid": os.getpid()}
 
     def trace_stop(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True}
@@ -146,9 +145,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--index", required=True)
     parser.add_argument("--runtime", required=True)
-    parser.add_argument("--instance", required=True)
     flags, _ = parser.parse_known_args()
-    StubExecutor(f"ipc://{flags.runtime}/executor-{flags.index}.sock", flags.instance).run()
+    StubExecutor(f"ipc://{flags.runtime}/executor-{flags.index}.sock").run()
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ TESTS = Path(__file__).parent.parent
 Result = TypeVar("Result")
 
 
-def stub_command(options: Sequence[str]) -> Callable[[str], Sequence[str]]:
+def stub_command(options: Sequence[str]) -> Sequence[str]:
     """In place of the supervisor's executor_command."""
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "from support.stub_executor import main; main()"
     )
-    return lambda instance: [sys.executable, "-c", code, "--instance", instance, *options]
+    return [sys.executable, "-c", code, *options]
 
 
 class Supervised:

@@ -25,8 +25,3 @@ class Holdings:
             # A process that has ended, and that nobody has waited for yet, has no memory.
             resident_bytes=int(fields.get("VmRSS", "0 kB").split()[0]) * 1024,
         )
-
-
-def shared_memory_files() -> set[str]:
-    """Tally's files in /dev/shm."""
-    return {path.name for path in Path("/dev/shm").glob("tally-*")}

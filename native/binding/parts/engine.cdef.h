@@ -23,9 +23,10 @@ const char *tally_timing_name(uint32_t timing);
 
 struct tally_engine;
 struct tally_engine_config {
-    const char *driver, *runtime_dir, *shm_prefix;
+    const char *driver, *runtime_dir;
     uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes, queue_bytes_max;
+    uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     int (*rewrite_beside)(const void *image, size_t bytes, char **text);
     ...;

@@ -3,6 +3,7 @@
 #define TALLY_PROTOCOL_VERSION ...
 #define TALLY_CONTROL_MAGIC ...
 #define TALLY_PAGE_MAGIC ...
+#define TALLY_HANDOVER_MAGIC ...
 #define TALLY_MESSAGE_BYTES_MAX ...
 #define TALLY_INLINE_BYTES_MAX ...
 #define TALLY_PARAM_BYTES_MAX ...
@@ -89,6 +90,10 @@ struct tally_unsupported {
     uint64_t count;
 };
 
+struct tally_handover {
+    uint32_t magic, version;
+    uint64_t number, bytes;
+};
 struct tally_session_page {
     uint32_t magic;
     uint32_t version;
@@ -174,7 +179,7 @@ struct tally_reply_host_alloc {
     struct tally_reply reply;
     uint64_t address;
     uint64_t bytes;
-    char path[256];
+    uint64_t number;
 };
 
 struct tally_op_host_free { struct tally_op op; uint64_t address; };

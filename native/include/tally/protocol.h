@@ -16,9 +16,10 @@
 
 #include <stdint.h>
 
-#define TALLY_PROTOCOL_VERSION 1u
+#define TALLY_PROTOCOL_VERSION 2u
 #define TALLY_CONTROL_MAGIC 0x43594c54u /* "TLYC" */
 #define TALLY_PAGE_MAGIC 0x50594c54u    /* "TLYP" */
+#define TALLY_HANDOVER_MAGIC 0x4d594c54u /* "TLYM" */
 
 /* Limits. A message beyond one ends its session. */
 #define TALLY_MESSAGE_BYTES_MAX (256u * 1024u)
@@ -93,9 +94,10 @@ struct tally_open {
 };
 
 struct tally_open_reply {
-    char ops[256];     /* endpoint to PUSH ops to */
-    char replies[256]; /* endpoint to PULL replies from */
-    char segment[256]; /* path of the session's shared-memory segment; unlinked once mapped */
+    /* Names of sockets in the folder of the control socket, wherever the client found that: */
+    char ops[256];     /* to PUSH ops to */
+    char replies[256]; /* to PULL replies from */
+    char segment[256]; /* SOCK_SEQPACKET: gives the session's segment, then pinned memory, see tally_handover */
     uint64_t segment_bytes;
     uint32_t slot_count;
     uint32_t slot_bytes;
@@ -106,6 +108,17 @@ struct tally_open_reply {
 struct tally_unsupported {
     char symbol[96];
     uint64_t count; /* calls so far in this process */
+};
+
+/* ---- handover of memory ------------------------------------------------------------------------
+ * One message for each piece of shared memory, with its file as a descriptor (SCM_RIGHTS): first the
+ * segment, then one for each HOST_ALLOC, before its reply. The file's size is sealed. */
+
+struct tally_handover {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t number; /* 0: the segment; else as in the reply to HOST_ALLOC */
+    uint64_t bytes;
 };
 
 /* ---- shared segment --------------------------------------------------------------------------
@@ -212,7 +225,7 @@ struct tally_reply_host_alloc {
     struct tally_reply reply;
     uint64_t address; /* map the file there (MAP_FIXED_NOREPLACE): host and device address are one */
     uint64_t bytes;   /* rounded up to pages */
-    char path[256];
+    uint64_t number;  /* of the tally_handover that brings the file */
 };
 struct tally_op_host_free { struct tally_op op; uint64_t address; };              /* one-way */
 
@@ -258,7 +271,7 @@ struct tally_op_module_load {
     uint64_t module;
     uint64_t offset, bytes; /* FILE: range in the file; else the image's size */
     uint64_t upload;
-    uint8_t hash[32]; /* SHA-256 of the image, for HASH and UPLOAD */
+    uint8_t hash[32]; /* SHA-256 of the image, for HASH and UPLOAD; FILE: st_dev, st_ino of the file, or 0 */
     uint32_t source;
     uint32_t log_bytes; /* how much of an error log the caller has room for */
     uint32_t tail_bytes; /* path (FILE) or image (INLINE) follows */
