@@ -111,6 +111,7 @@ class Executor:
             "close": self._close,
             "stats": self._stats,
             "policy": self._policy,
+            "validate": lambda _request: {"wrong": self._engine.validate()},
             "rewrites": lambda _request: refusals(),
             "trace_start": self._recorder.start,
             "trace_read": self._recorder.read,

@@ -208,6 +208,11 @@ class Engine:
                 stats=session_stats(native.stats),
             )
 
+    def validate(self) -> str | None:
+        """What is wrong with the scheduler's books. Walks all of them."""
+        wrong = lib.tally_engine_validate(self._engine)
+        return None if wrong == ffi.NULL else _text(wrong)
+
     def set_policy(self, name: str) -> None:
         """Switch to the policy of that name. ValueError if there is none."""
         for policy in range(lib.tally_sched_policy_count()):

@@ -1,6 +1,7 @@
 /* How the end of a start is learnt from a driver that does not report it: an event behind it, and a thread
  * of the session that waits for that event. The starts of one queue make a lane, of which only the first is
  * with the waiter: so they are reported in order, and no queue waits for another one. */
+#include "engine/gate.h"
 #include "engine/schedule.h"
 #include "engine/work.h"
 
@@ -27,13 +28,14 @@ static struct wait_item *advance(struct session *session, uint32_t lane)
 static void done(struct session *session, struct wait_item *item, CUresult result)
 {
     uint32_t lane = (uint32_t)(item->b >> 16);
+    enum launch_form form = (enum launch_form)(item->b & 255);
     struct wait_item *next;
     if (result == CUDA_ERROR_DEINITIALIZED) {
         while ((next = advance(session, lane))) /* the session takes its launches out of the books itself */
             wait_item_free(session, next);
         return;
     }
-    if ((item->b & 255) == LAUNCH_GUARDED && result == CUDA_SUCCESS)
+    if (form == LAUNCH_GUARDED && result == CUDA_SUCCESS)
         result = control_fetch(session, item->b >> 8 & 255);
     uint64_t before_ns = session->lanes[lane].end_ns, end_ns = engine_now_ns();
     session->lanes[lane].end_ns = end_ns; /* one item of a lane at a time */
@@ -45,7 +47,11 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         .error = (int32_t)result,
     };
     uint64_t arrived_ns;
-    if (work_is_tag(times.tag))
+    if (form == LAUNCH_REACHED && result == CUDA_SUCCESS)
+        gate_reached(session, times.tag, lane, (uint32_t)item->c);
+    else if (form == LAUNCH_REACHED)
+        ; /* the session has failed */
+    else if (work_is_tag(times.tag))
         work_end(session, times.tag, item->pieces, times.active_ns);
     else
         schedule_report(engine_schedule(session->engine), &times, &arrived_ns);
@@ -93,10 +99,11 @@ CUresult completion_add(struct session *session, const struct stream *stream, ui
     if (!item)
         return CUDA_ERROR_OUT_OF_MEMORY;
     item->a = tag;
-    item->b = (uint64_t)lane_of(stream) << 16 | slot << 8 | form;
+    bool reached = form == LAUNCH_REACHED;
+    item->b = (uint64_t)lane_of(stream) << 16 | (reached ? 0 : slot << 8) | form;
     item->stream = stream;
     item->pieces = 1;
-    item->c = engine_now_ns();
+    item->c = reached ? slot : engine_now_ns();
     CUresult result = event_pool_get(session, &item->events[0]);
     if (result == CUDA_SUCCESS) {
         item->event_count = 1;

@@ -311,6 +311,17 @@ uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session
     return count;
 }
 
+const char *tally_engine_validate(struct tally_engine *engine)
+{
+    const char *wrong = NULL;
+    pthread_mutex_lock(&engine->lock);
+    for (uint32_t i = 0; i < SESSIONS_MAX && !wrong; i++)
+        if (engine->sessions[i])
+            wrong = schedule_validate(engine->sessions[i]);
+    pthread_mutex_unlock(&engine->lock);
+    return wrong;
+}
+
 /* ---- start and end ---- */
 
 void tally_engine_device(const struct tally_engine *engine, struct tally_device_info *info, int32_t *driver_version)

@@ -135,6 +135,8 @@ int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_eve
 uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats, uint32_t max);
 
 /* The scheduler. -1: there is no such policy, or the limits make no sense. */
+/* NULL, or what is wrong with the scheduler's books: walks everything. */
+const char *tally_engine_validate(struct tally_engine *engine);
 int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
 uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);

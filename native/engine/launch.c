@@ -2,6 +2,7 @@
  * launch_range when, and in the parts that, the scheduler says. */
 #include <string.h>
 
+#include "engine/gate.h"
 #include "engine/kernels.h"
 #include "engine/residency.h"
 #include "engine/schedule.h"
@@ -188,16 +189,8 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         kernels_note(engine_kernels(session->engine), launch);
     if (result == CUDA_SUCCESS && launch->blocks == 0)
         result = CUDA_ERROR_INVALID_VALUE;
-    /* Nothing may be held back that a later op has to let go: that op would wait behind it. */
-    bool scheduled = session->config.high || !streams_wait(session);
-    if (result == CUDA_SUCCESS && scheduled)
-        result = schedule_launch(session, launch);
-    else if (result == CUDA_SUCCESS) {
-        schedule_settle(session);
-        result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
-    }
-    if (result == CUDA_SUCCESS && !scheduled && trace_is_on(trace))
-        trace_untimed(launch);
+    if (result == CUDA_SUCCESS)
+        result = gates_are_wanted(session) ? gate_submit(session, launch) : schedule_launch(session, launch);
     if (result != CUDA_SUCCESS)
         return result;
     tally_stats_add(&session->stats, TALLY_COUNT_LAUNCHES, 1);

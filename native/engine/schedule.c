@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/gate.h"
 #include "engine/timing.h"
 
 #define EXPORT_MAX 64u /* plans taken out in one go, under the lock */
@@ -47,7 +48,10 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
     struct pending *pending = &s->pendings[in->launch];
     switch (in->type) {
     case TALLY_SCHED_START:
-        give_todo(pending, in);
+        if (pending->gated)
+            gate_open(pending);
+        else
+            give_todo(pending, in);
         break;
     case TALLY_SCHED_PREEMPT:
         raise_flag(pending, now_ns);
@@ -56,6 +60,7 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
     case TALLY_SCHED_DROPPED:
         pending->over = true;
         pending->dropped = in->type == TALLY_SCHED_DROPPED;
+        gate_over(pending);
         if (pending->traced.kind)
             trace_over(s, pending);
         pthread_cond_broadcast(&pending->session->turn);
@@ -256,6 +261,7 @@ static void forget(struct schedule *s, struct session *session, CUresult error)
     while (session->starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
         start_give(s, &s->starts[at - s->start_owners]);
     work_forget(s, session);
+    gates_forget(s, session);
     uint64_t now_ns = engine_now_ns();
     uint32_t index;
     while ((index = tally_sched_launch_of(s->core, session->index)) != NONE) {
@@ -456,6 +462,11 @@ const char *schedule_validate(const struct session *session)
         starts--;
         counted += s->starts[i].launch == NONE;
     }
+    uint32_t gated = 0;
+    for (uint32_t i = 0; i < LAUNCHES_MAX; i++)
+        gated += s->pendings[i].used && s->pendings[i].gated && s->pendings[i].session == session;
+    if (!wrong && gated != atomic_load(&session->gates.outstanding))
+        wrong = "a session's gates are not in the books";
     if (!wrong && starts != 0)
         wrong = "a session's starts are not in the books";
     if (!wrong && counted > s->works[session->index].pieces[WORK_LAUNCH])

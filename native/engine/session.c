@@ -1,4 +1,5 @@
 /* A session's life: made by the engine's caller, run by its own thread, torn down by that thread. */
+#include "engine/gate.h"
 #include "engine/schedule.h"
 
 #include <errno.h>
@@ -138,8 +139,10 @@ static void stop_work(struct session *session)
 {
     if (session->tenant_made)
         session->driver->soft.tenant_stop(session->tenant);
-    else
+    else {
+        gates_release(session);
         streams_release(session);
+    }
     waiter_stop(&session->waits);
     waiter_stop(&session->reaper);
     waiter_stop(&session->completions);
@@ -167,6 +170,7 @@ static void tear_down(struct session *session)
         look_for_bye(session);
     timing_close(session);
     control_close(session);
+    gates_close(session);
     events_close(session);
     streams_close(session);
     table_clear(&session->streams);

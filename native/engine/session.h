@@ -209,6 +209,13 @@ struct open_launch {
     size_t params_room;
 };
 
+/* gate.c */
+struct gates {
+    CUdeviceptr words; /* 0: none yet; session thread */
+    uint32_t numbers[SESSION_QUEUES_MAX]; /* of the newest gate; the schedule's lock */
+    _Atomic uint32_t outstanding; /* launches behind gates that are not over */
+};
+
 /* The watcher's, under its lock. */
 struct watch {
     void *monitors[2]; /* of ops, of replies */
@@ -264,6 +271,7 @@ struct session {
     uint64_t end_ns;     /* of its last start; the same lock */
     bool scheduled;      /* the scheduler knows the session; its lock */
     CUresult failed;     /* what it would launch now would not run; the schedule's lock */
+    struct gates gates;
     struct control control[GUARDED_MAX];
     struct open_launch open[GUARDED_MAX]; /* a ring, by place as `control`; session thread, read under the lock */
     uint32_t open_first, open_count;
@@ -412,7 +420,8 @@ void function_follow(struct session *session, const struct message *message);
 enum attribute_rule { ATTRIBUTE_PASS, ATTRIBUTE_DROP, ATTRIBUTE_REFUSE };
 enum attribute_rule attribute_rule(CUlaunchAttributeID id);
 
-enum launch_form { LAUNCH_WHOLE, LAUNCH_GUARDED, LAUNCH_SUBGRID };
+/* LAUNCH_REACHED is none: that a stream has got to a launch's gate, see gate.h. */
+enum launch_form { LAUNCH_WHOLE, LAUNCH_GUARDED, LAUNCH_SUBGRID, LAUNCH_REACHED };
 
 /* Takes blocks [lo, hi) of the launch to the device, now; its end is reported with the tag, if not 0. */
 CUresult launch_range(struct session *session, const struct launch *launch, enum launch_form form, uint32_t lo,
@@ -434,7 +443,8 @@ void control_close(struct session *session);
 
 /* ---- completion.c ---- */
 
-/* Reports the end of what the stream has now, with the tag; slot: of a guarded launch's control block. */
+/* Reports the end of what the stream has now, with the tag; slot: of a guarded launch's control block, or
+ * the number of a gate. */
 CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
                         uint64_t tag);
 

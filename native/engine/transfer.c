@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "engine/gate.h"
 #include "engine/schedule.h"
 #include "engine/timing.h"
 #include "engine/work.h"
@@ -191,5 +192,6 @@ CUresult transfer_submit(struct session *session, struct stream *stream, struct 
         .blocks = blocks,
         .arrived_ns = transfer->arrived_ns,
     };
-    return schedule_launch(session, &launch);
+    return gates_are_wanted(session) ? gate_submit(session, &launch)
+                                     : schedule_launch(session, &launch);
 }

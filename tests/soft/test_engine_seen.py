@@ -160,3 +160,62 @@ def test_a_launch_that_another_stream_waits_for_is_in_the_books(executor: Execut
         high.release(0)
         other.sync_all()
         assert counters(executor, other)["starts"] == 2
+
+
+def test_what_waits_for_a_value_has_its_turn_too(executor: ExecutorProcess) -> None:
+    """Launches and copies of a session that waits for a value: none beside high, all in the end."""
+    with executor.client(kind="high") as client, executor.client() as other:
+        high, low = Kernels(client), Kernels(other)
+        waiting, free = other.stream(1), other.stream(1)
+        high.launch(high.hold, 0)
+        wait_until(lambda: high.word(1) == 1, "high runs")
+        other.value(waiting, low.words + 64, 1, wait=True)
+        for stream in (waiting, free, waiting, LEGACY):
+            low.launch(low.add, 8, stream)
+        other.send("MEMSET", "tally_op_memset", stream=waiting, dst=low.words + 128, height=1,
+                   width=4, element_bytes=1, value=1)  # fmt: skip
+        never_starts(executor, other)
+        assert executor.request("validate")["wrong"] is None
+        other.value(other.stream(1), low.words + 64, 1)
+        never_starts(executor, other)
+        high.release(0)
+        other.sync_all()
+        assert (low.word(8), low.word(32)) == (4, 0x01010101)
+        assert counters(executor, other)["starts"] == 4, "and all are accounted for"
+        low.launch(low.add, 8, free)  # as ever
+        other.sync_all()
+        assert low.word(8) == 5
+        assert executor.request("validate")["wrong"] is None
+
+
+def test_a_session_that_dies_behind_a_wait_leaves_nothing(executor: ExecutorProcess) -> None:
+    with executor.client() as other:
+        low = Kernels(other)
+        doomed = Client(executor.open())
+        its = Kernels(doomed)
+        stream = doomed.stream(1)
+        doomed.value(stream, its.words + 64, 1, wait=True)
+        for _ in range(20):
+            its.launch(its.add, 8, stream)
+        doomed.function(doomed.load(PTX), "add")  # answered once they are with the device
+        doomed.close(bye=False)
+        executor.wait_event("closed", doomed.session)
+        assert executor.request("validate")["wrong"] is None
+        low.launch(low.add, 8)
+        other.sync()
+        assert low.word(8) == 1
+
+
+def test_there_is_a_limit_of_what_may_wait_and_it_is_told(executor: ExecutorProcess) -> None:
+    with executor.client() as other:
+        low = Kernels(other)
+        stream = other.stream(1)
+        other.value(stream, low.words + 64, 1, wait=True)
+        for _ in range(4100):  # GATES_MAX and some
+            low.launch(low.add, 8, stream)
+        other.value(low.side, low.words + 64, 1)
+        other.sync(low.side)
+        other.sync(stream)
+        assert set(other.async_errors) == {2}
+        assert low.word(8) == 4096
+        assert b"cuStreamWaitValue" in other.stderr

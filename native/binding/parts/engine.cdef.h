@@ -62,6 +62,7 @@ int tally_engine_die_with_parent(int parent, int signal);
 void *tally_engine_buffer(size_t bytes);
 extern "Python" void *tally_rewrite(const void *image, size_t bytes, size_t *text_bytes);
 extern "Python" int tally_rewrite_beside(const void *image, size_t bytes, char **text);
+const char *tally_engine_validate(struct tally_engine *engine);
 int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy);
 uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
