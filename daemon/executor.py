@@ -33,6 +33,7 @@ from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
 from .executor_trace import Recorder
+from .softgpu import WORK_MODULE as SOFT_WORK_MODULE
 from .workers import Limits as CodeLimits
 from .workers import Pool
 
@@ -291,7 +292,8 @@ def _pool(options: argparse.Namespace) -> Pool:
     limits = CodeLimits(
         options.code_workers_max, options.code_seconds_max, options.code_memory_bytes_max
     )
-    pool = Pool([WORK_MODULE], limits)
+    works = [WORK_MODULE, *([SOFT_WORK_MODULE] if options.device == "soft" else [])]
+    pool = Pool(works, limits)
     pool.start()
     return pool
 
@@ -305,7 +307,7 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
     if soft:
         from .executor_soft import prepare
 
-        prepare(str(driver), note_refused)
+        prepare(str(driver), pool, options.code_cache_bytes_max, note_refused)
     pinned, pinned_job, pinned_session = _pinned_bytes(options)
     folder = options.state / "rewritten" if options.state else None
     rewrite, beside = install(folder, pool, options.code_cache_bytes_max)
@@ -432,11 +434,6 @@ def main(arguments: Sequence[str]) -> int:
         channel.send({"event": "failed", "reason": str(error)})
     finally:
         channel.close()
-    if options.device == "soft":
-        from . import executor_soft  # as in _driver: not for real devices
-
-        if executor_soft.compiling():
-            os._exit(status)  # LLVM would come to its end with a thread inside it
     return status
 
 

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{options.file}: {error.strerror}", file=sys.stderr)
         return 2
     try:
-        module = CompiledModule(text, None)
+        module = CompiledModule(text)
         kernels = [k for k in module.kernels if options.kernel in (None, k.name)]
         for kernel in kernels:
             _show(module, kernel, options)

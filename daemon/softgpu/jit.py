@@ -1,17 +1,15 @@
-"""LLVM IR to machine code in this process."""
+"""LLVM IR to object files. LLVM may end the process: for workers only."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import cache
 
-import llvmlite  # type: ignore[import-untyped]
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
 
 class Jit:
-    """The process's code; what is loaded stays for its life."""
+    """LLVM for this machine."""
 
     def __init__(self, opt: int = 2) -> None:
         llvm.initialize_native_target()
@@ -29,20 +27,11 @@ class Jit:
             self.features += ",+fast-gather,-prefer-no-gather"
         self.opt = opt
         self.machine = self._machine()
-        self.engine = llvm.create_lljit_compiler(self._machine(), suppress_errors=True)
-        self.loaded: list[object] = []
 
     def _machine(self) -> llvm.TargetMachine:
         target = llvm.Target.from_default_triple()
         return target.create_target_machine(
             cpu=self.cpu, features=self.features, opt=2, reloc="pic", codemodel="small", jit=True
-        )
-
-    @property
-    def identity(self) -> str:
-        """What machine code depends on besides its source."""
-        return (
-            f"{llvmlite.__version__} {llvm.llvm_version_info} {self.cpu} {self.features} {self.opt}"
         )
 
     def optimized(self, text: str) -> llvm.ModuleRef:
@@ -66,20 +55,6 @@ class Jit:
     def assembly(self, text: str) -> str:
         with self.lock:
             return str(self.machine.emit_assembly(self.optimized(text)))
-
-    def load(self, image: bytes, symbol: str) -> int:
-        """Link an object file into the process; the address of its symbol."""
-        with self.lock:
-            name = f"{hashlib.sha256(image).hexdigest()[:16]}-{len(self.loaded)}"
-            library = (
-                llvm.JITLibraryBuilder()
-                .add_object_img(image)
-                .add_current_process()
-                .export_symbol(symbol)
-                .link(self.engine, name)
-            )
-            self.loaded.append(library)
-            return int(library[symbol])
 
 
 @cache

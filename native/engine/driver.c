@@ -19,6 +19,7 @@ static const struct entry soft_entries[] = {
     SOFT(tenant_set, "softgpuTenantSet"),
     SOFT(tenant_set_pinned, "softgpuTenantSetPinned"),
     SOFT(tenant_leave, "softgpuTenantLeave"),
+    SOFT(tenant_set_urgent, "softgpuTenantSetUrgent"),
     SOFT(tenant_stop, "softgpuTenantStop"),
     SOFT(tenant_destroy, "softgpuTenantDestroy"),
     SOFT(tenant_region, "softgpuTenantRegion"),

@@ -19,6 +19,7 @@ struct driver_soft {
     CUresult (*tenant_set)(uint32_t tenant);
     CUresult (*tenant_set_pinned)(uint32_t tenant, uint64_t base, uint64_t bytes);
     CUresult (*tenant_leave)(uint32_t tenant);
+    CUresult (*tenant_set_urgent)(uint32_t tenant, int urgent);
     CUresult (*tenant_stop)(uint32_t tenant);
     CUresult (*tenant_destroy)(uint32_t tenant);
     CUresult (*tenant_region)(uint32_t tenant, uint64_t *base, uint64_t *bytes);

@@ -334,6 +334,7 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
             snprintf(error, error_bytes, "softgpu has no room for one more session");
             return false;
         }
+        session->driver->soft.tenant_set_urgent(session->tenant, session->config.high);
     }
     session_enter_thread(session);
     if (!memory_open(session, error, error_bytes) || !segment_open(session, error, error_bytes))

@@ -147,16 +147,28 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
 }
 
 /* Code for this shape of block is compiled here, on the program's time and not on the device's. Not under the
- * lock: it may take seconds. Kernels live as long as the process, whatever becomes of their modules. */
+ * lock: it may take seconds. The module may be unloaded meanwhile, its code stays. */
 static CUresult compile(const struct soft_call *call, CUfunction handle, const struct shape *shape)
 {
     soft_lock();
     const struct soft_function *function = soft_handle_get(handle, SOFT_FUNCTION, call->tenant->id);
     const struct soft_kernel *kernel = function ? function->kernel : NULL;
+    struct soft_module *module = function ? function->module : NULL;
+    if (module)
+        soft_module_pin(module);
     soft_unlock();
     uint32_t threads = shape->block[0] * shape->block[1] * shape->block[2];
     bool fits = kernel && threads && threads <= kernel->max_threads; /* or the launch will be refused */
-    return fits ? soft_resolve(kernel, shape->block) : CUDA_SUCCESS;
+    CUresult result = fits ? soft_resolve(kernel, shape->block) : CUDA_SUCCESS;
+    if (module) {
+        soft_lock();
+        soft_module_unpin(module);
+        bool unloaded = module->unloaded && !module->pins;
+        soft_unlock();
+        if (unloaded)
+            soft_module_release();
+    }
+    return result;
 }
 
 static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream, void **params,

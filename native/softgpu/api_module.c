@@ -145,6 +145,7 @@ static CUresult unload(const void *handle, enum soft_kind kind)
     else if (result == CUDA_SUCCESS)
         result = CUDA_ERROR_INVALID_HANDLE;
     soft_unlock();
+    soft_module_release();
     return result;
 }
 
@@ -283,6 +284,7 @@ SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_opt
         result = CUDA_ERROR_OUT_OF_MEMORY;
     }
     soft_unlock();
+    soft_module_release();
     return result;
 }
 

@@ -228,6 +228,7 @@ static bool make_image(struct dry *dry)
     if (!any)
         return true;
     dry->code.globals_image = dry->image = calloc(1, dry->code.globals_bytes);
+    dry->code.image_bytes = dry->code.globals_bytes;
     if (!dry->image)
         return false;
     for (uint32_t i = 0; i < dry->code.global_count; i++)

@@ -57,6 +57,7 @@ struct soft_code {
     const struct soft_relocation *relocations;
     uint64_t relocation_count;
     void *owner; /* the compiler's own */
+    uint64_t image_bytes; /* of globals_image; what is behind it is 0 */
 };
 
 /* What one launch is, for every block of it. Lives until its last block has ended. */

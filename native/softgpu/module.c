@@ -63,8 +63,8 @@ static CUresult make_globals(struct soft_call *call, const struct soft_code *cod
     if (result != CUDA_SUCCESS)
         return result;
     uint8_t *globals = (uint8_t *)(uintptr_t)*address;
-    if (code->globals_image)
-        memcpy(globals, code->globals_image, code->globals_bytes);
+    if (code->image_bytes && code->image_bytes <= code->globals_bytes)
+        memcpy(globals, code->globals_image, code->image_bytes);
     for (uint64_t i = 0; i < code->relocation_count; i++) {
         uint64_t offset = code->relocations[i].offset, value;
         if (offset > code->globals_bytes || code->globals_bytes - offset < sizeof value)
@@ -94,6 +94,16 @@ static CUresult name_objects(struct soft_module *module)
     return CUDA_SUCCESS;
 }
 
+static void release(const struct soft_code *code)
+{
+    soft_lock();
+    softgpu_release_fn call = soft.release;
+    void *user = soft.release_user;
+    soft_unlock();
+    if (call)
+        call(user, code);
+}
+
 /* Compiling takes long: the tenant may have ended, and its number may be another's by now. */
 static bool gone(const struct soft_call *call)
 {
@@ -108,6 +118,8 @@ static CUresult instantiate(struct soft_call *call, const struct soft_code *code
     if (!module) {
         if (own_code)
             soft_dry_free((struct soft_code *)code);
+        else
+            release(code);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     module->tenant = call->tenant;
@@ -125,6 +137,7 @@ static CUresult instantiate(struct soft_call *call, const struct soft_code *code
     if (result != CUDA_SUCCESS)
         soft_module_free(module);
     soft_unlock();
+    soft_module_release();
     if (result != CUDA_SUCCESS && globals)
         soft_memory_free(call->tenant, globals, SOFT_MEMORY_DEVICE);
     *out = module;
@@ -162,10 +175,44 @@ void soft_module_free(struct soft_module *module)
 {
     unname_objects(module);
     free(module->library);
-    if (module->own_code)
-        soft_dry_free((struct soft_code *)module->code);
+    module->library = NULL;
     free(module->functions);
-    free(module);
+    module->functions = NULL;
+    module->unloaded = true;
+    if (!module->pins) {
+        module->next = soft.unloaded;
+        soft.unloaded = module;
+    }
+}
+
+void soft_module_pin(struct soft_module *module)
+{
+    module->pins++;
+}
+
+void soft_module_unpin(struct soft_module *module)
+{
+    if (--module->pins || !module->unloaded)
+        return;
+    module->next = soft.unloaded;
+    soft.unloaded = module;
+}
+
+void soft_module_release(void)
+{
+    soft_lock();
+    struct soft_module *module = soft.unloaded;
+    soft.unloaded = NULL;
+    soft_unlock();
+    while (module) {
+        struct soft_module *next = module->next;
+        if (module->own_code)
+            soft_dry_free((struct soft_code *)module->code);
+        else
+            release(module->code);
+        free(module);
+        module = next;
+    }
 }
 
 void soft_module_unload(struct soft_tenant *tenant, struct soft_module *module)

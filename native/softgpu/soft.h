@@ -137,6 +137,7 @@ struct soft_tenant {
     uint64_t generation; /* tells tenants of one number apart */
     _Atomic int error;   /* sticky CUresult; CUDA_SUCCESS while well */
     _Atomic bool leaving; /* who waits for the compiler in its name should stop */
+    _Atomic bool urgent;  /* its code is compiled ahead of others' */
     uint64_t region_base, region_bytes;
     uint64_t pinned_base, pinned_bytes;
     uint32_t maps_used; /* under account_lock */
@@ -168,6 +169,9 @@ struct soft_state {
     uint32_t maps_used, maps_max;
     softgpu_compile_fn compile;
     void *compile_user;
+    softgpu_release_fn release;
+    void *release_user;
+    struct soft_module *unloaded; /* whose code is to be released */
     softgpu_decompress_fn decompress;
     void *decompress_user;
     softgpu_output_fn output;

@@ -75,6 +75,15 @@ SOFT_API CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user)
     return CUDA_SUCCESS;
 }
 
+SOFT_API CUresult softgpuSetRelease(softgpu_release_fn release, void *user)
+{
+    soft_lock();
+    soft.release = release;
+    soft.release_user = user;
+    soft_unlock();
+    return CUDA_SUCCESS;
+}
+
 SOFT_API CUresult softgpuSetDecompressor(softgpu_decompress_fn decompress, void *user)
 {
     soft_lock();

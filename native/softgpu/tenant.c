@@ -46,6 +46,7 @@ SOFT_API CUresult softgpuTenantCreate(uint32_t *tenant_id)
         if (result == CUDA_SUCCESS) {
             atomic_store(&tenant->error, CUDA_SUCCESS);
             atomic_store(&tenant->leaving, false);
+            atomic_store(&tenant->urgent, false);
             soft_blame_clear(tenant);
             atomic_store(&tenant->busy_ns, 0);
             atomic_store(&tenant->blocks, 0);
@@ -159,6 +160,7 @@ void soft_tenant_clear(struct soft_tenant *tenant)
     stop_work(tenant);
     free_objects(tenant);
     soft_unlock();
+    soft_module_release();
     soft_memory_clear(tenant);
     soft_blame_clear(tenant);
     soft_heap_forget(tenant);
@@ -177,6 +179,20 @@ SOFT_API CUresult softgpuTenantLeave(uint32_t id)
 SOFT_API int softgpuLeaving(void)
 {
     return atomic_load(&soft.tenants[current_tenant].leaving);
+}
+
+SOFT_API CUresult softgpuTenantSetUrgent(uint32_t id, int urgent)
+{
+    struct soft_tenant *tenant = tenant_get(id);
+    if (!tenant)
+        return CUDA_ERROR_INVALID_VALUE;
+    atomic_store(&tenant->urgent, urgent != 0);
+    return CUDA_SUCCESS;
+}
+
+SOFT_API int softgpuUrgent(void)
+{
+    return atomic_load(&soft.tenants[current_tenant].urgent);
 }
 
 SOFT_API CUresult softgpuTenantStop(uint32_t id)

@@ -100,6 +100,7 @@ static const struct soft_code code = {
     .global_count = 2,
     .globals_image = image,
     .globals_bytes = sizeof image,
+    .image_bytes = sizeof image,
     .relocations = relocations,
     .relocation_count = 1,
 };

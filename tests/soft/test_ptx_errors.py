@@ -59,7 +59,7 @@ GOOD = kernel(
 )
 def test_errors_name_the_line(text: str, words: list[str]) -> None:
     with pytest.raises(PtxError) as caught:
-        CompiledModule(text, None)
+        CompiledModule(text)
     assert caught.value.result == (INVALID_IMAGE if words == ["version"] else INVALID_PTX)
     for word in words:
         assert word in str(caught.value)
@@ -95,7 +95,7 @@ def test_the_driver_gives_code_and_log() -> None:
 def test_hostile_text_ends_soon(text: str) -> None:
     began = time.monotonic()
     with contextlib.suppress(PtxError):
-        CompiledModule(text, None)
+        CompiledModule(text)
     assert time.monotonic() - began < 10
 
 
@@ -110,7 +110,7 @@ def test_changed_text_compiles_or_is_refused(data: st.DataObject) -> None:
         odd = st.text('%{}[];,.:@!|+-<>()"/*0123456789abrsuxf_$\n ', max_size=6)
         words[at] = data.draw(st.sampled_from(["", other, words[at] * 2, data.draw(odd)]))
     try:
-        CompiledModule(" ".join(words), None)
+        CompiledModule(" ".join(words))
     except PtxError as error:
         assert error.message
 

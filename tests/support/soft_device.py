@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tally.client import paths
-from tally.daemon.softgpu import Compiler, install
+from tally.daemon.softgpu import install
 
 Array = npt.NDArray[Any]
 LOG_BYTES = 8192
@@ -66,7 +66,7 @@ class SoftDevice:
         path = paths.softgpu_library()
         assert path is not None, "libtally_softgpu.so is not installed"
         self.library = ctypes.CDLL(str(path))
-        self.compiler = install(self.library, Compiler())
+        self.compiler = install(self.library, keep=False)
         self.call("cuInit", 0)
         self.context = ctypes.c_void_p()
         self.retain()

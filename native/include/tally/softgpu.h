@@ -18,10 +18,13 @@ struct soft_code; /* native/softgpu/exec.h */
 
 /* Compile PTX (NUL-terminated at ptx[bytes]) to code. Called on the thread that loads a module; may take
  * seconds; must be safe to call from several threads. 0 and *code set, or a CUresult and a NUL-terminated
- * log that names opcode and line. The code must stay valid for the life of the process. */
+ * log that names opcode and line. The code must stay valid until it is released. */
 typedef CUresult (*softgpu_compile_fn)(void *user, const char *ptx, size_t bytes, const struct soft_code **code,
                                        char *log, size_t log_bytes);
 CUresult softgpuSetCompiler(softgpu_compile_fn compile, void *user);
+/* Once for each success of the compiler, when nothing of the code runs any more. No lock is held. */
+typedef void (*softgpu_release_fn)(void *user, const struct soft_code *code);
+CUresult softgpuSetRelease(softgpu_release_fn release, void *user);
 
 /* Before cuInit: number of devices (default 1), worker threads a device (default: the CPUs),
  * device memory in bytes (default: a quarter of RAM), dry mode (machine code is accepted, and every launch is
@@ -47,6 +50,9 @@ CUresult softgpuTenantStop(uint32_t tenant);
  * nothing itself. The compiler asks softgpuLeaving on the thread that called it: 1 if it should stop waiting. */
 CUresult softgpuTenantLeave(uint32_t tenant);
 int softgpuLeaving(void);
+/* Whether code for the tenant is compiled ahead of others', and what the compiler asks of its caller's. */
+CUresult softgpuTenantSetUrgent(uint32_t tenant, int urgent);
+int softgpuUrgent(void);
 /* One line on what made the tenant's work fail: error, kernel, block, address. Empty: no kernel did. */
 CUresult softgpuTenantFault(uint32_t tenant, char *text, size_t bytes);
 /* The VA range of the tenant's device memory. */
