@@ -162,7 +162,7 @@ class Modules:
         self._pool = pool
         self._cache = ObjectCache(KeptFiles(folder, ".o", bytes_max)) if folder else None
         self._urgent = urgent
-        self._refused = refused
+        self.refused = refused
         self._lock = threading.Lock()
         self._by_digest: dict[str, Module] = {}
         self._by_number: dict[int, Module] = {}
@@ -235,8 +235,8 @@ class Modules:
 
     def _refuse(self, module: Module, kernel: int) -> None:
         if why := module.refused.get(str(kernel)):
-            if self._refused is not None:
-                self._refused(module.digest, module.name(kernel), why)
+            if self.refused is not None:
+                self.refused(module.digest, module.name(kernel), why)
             raise UnsupportedError(0, why)
 
     def _compile(self, module: Module, kernel: int, variant: int) -> Loaded:
@@ -253,8 +253,8 @@ class Modules:
             raise PtxError(0, str(error), CUDA_ERROR_OUT_OF_MEMORY) from None
         except PtxError as error:
             module.failed[kernel, variant] = error
-            if self._refused is not None:
-                self._refused(module.digest, module.name(kernel), str(error))
+            if self.refused is not None:
+                self.refused(module.digest, module.name(kernel), str(error))
             raise
         return module.loaded[kernel, variant]
 

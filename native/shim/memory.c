@@ -118,8 +118,11 @@ CUresult shim_cuMemFree_v2(CUdeviceptr dptr)
     if (result || !dptr)
         return result;
     struct shim_range range;
-    if (!shim_range_remove(dptr, SHIM_RANGE_DEVICE, &range))
-        return CUDA_ERROR_INVALID_VALUE;
+    if (!shim_range_remove(dptr, SHIM_RANGE_DEVICE, &range)) {
+        struct shim_channel *channel; /* of a session that is lost: that error, however often it is freed */
+        result = shim_current(NULL, &channel);
+        return result ? result : CUDA_ERROR_INVALID_VALUE;
+    }
     return send_free(range.channel, TALLY_OP_MEM_FREE, dptr);
 }
 

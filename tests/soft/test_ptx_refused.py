@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from support.soft_device import SoftError, soft_device
 
-from tally.daemon.softgpu.code import Compiler
-
 NOT_SUPPORTED = 801
 HEAD = ".version 8.6\n.target sm_90a\n.address_size 64\n"
 REGISTERS = ".reg .b32 %r<9>; .reg .b64 %d<4>; .reg .pred %p<3>; .reg .f32 %f<9>;\n"
@@ -85,13 +83,3 @@ def test_a_mistake_refuses_the_module() -> None:
         with pytest.raises(SoftError) as caught:
             soft_device().load(module(line))
         assert caught.value.result == 218
-
-
-def test_modules_know_their_listener_when_it_comes() -> None:
-    told: list[str] = []
-    compiled = Compiler(refused=lambda _module, name, _why: told.append(name)).compile(
-        module("wgmma.fence.sync.aligned;")
-    )
-    with pytest.raises(Exception, match=r"wgmma\.fence"):
-        compiled.resolve(compiled.kernels[1], 0)
-    assert told == ["bad"]
