@@ -92,7 +92,7 @@ static void trim(struct image_cache *cache)
             return;
         struct image *image = *last;
         *last = image->next;
-        cache->bytes -= image->count;
+        cache->bytes -= image->count + image->made_bytes;
         image_free(image);
     }
 }
@@ -130,6 +130,16 @@ struct image *image_of(struct image_cache *cache, uint8_t *bytes, size_t count)
     return add(cache, bytes, count, NULL);
 }
 
+/* What was made of an image counts with it. */
+static void count_made(struct image_cache *cache, struct image *image, uint64_t bytes)
+{
+    pthread_mutex_lock(&cache->lock);
+    image->made_bytes += bytes;
+    cache->bytes += bytes;
+    trim(cache);
+    pthread_mutex_unlock(&cache->lock);
+}
+
 const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite)
 {
     pthread_mutex_lock(&cache->rewrite_lock);
@@ -140,6 +150,7 @@ const char *image_rewritten(struct image_cache *cache, struct image *image, tall
         pthread_mutex_unlock(&cache->rewrite_lock);
         size_t text_bytes = 0;
         char *text = rewrite(image->bytes, image->count, &text_bytes);
+        count_made(cache, image, text ? text_bytes : 0);
         pthread_mutex_lock(&cache->rewrite_lock);
         image->rewritten = text;
         image->rewrite = REWRITTEN;
@@ -158,16 +169,20 @@ bool image_forms_beside(struct image_cache *cache, struct image *image, tally_re
     pthread_mutex_unlock(&cache->rewrite_lock);
     char *text = NULL;
     bool answer = !known && beside(image->bytes, image->count, &text) != 0;
+    uint64_t made = 0;
     pthread_mutex_lock(&cache->rewrite_lock);
     if (image->place == NOT_LOOKED_AT) {
         image->place = answer ? BESIDE : WITHIN;
         image->text = text;
+        made = text ? strlen(text) : 0;
         text = NULL;
     }
     bool result = image->place == BESIDE;
     *load = image->text ? (const void *)image->text : image->bytes;
     pthread_mutex_unlock(&cache->rewrite_lock);
     free(text); /* somebody else was quicker */
+    if (made)
+        count_made(cache, image, made);
     return result;
 }
 

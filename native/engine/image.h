@@ -16,6 +16,7 @@ struct image {
     uint64_t file[7]; /* dev, inode, mtime, ctime (ns), offset, bytes; all 0: from no file */
     uint32_t refs;
     char *rewritten;    /* see image_rewritten */
+    uint64_t made_bytes; /* of both texts, which count as the image does; under the lock of `next` */
     enum { NOT_REWRITTEN, BEING_REWRITTEN, REWRITTEN } rewrite; /* the cache's rewrite lock */
     enum { NOT_LOOKED_AT, BESIDE, WITHIN } place;               /* of the rewritten kernels; the same lock */
     char *text;                                                 /* see image_forms_beside */

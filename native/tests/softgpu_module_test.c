@@ -229,7 +229,7 @@ void test_images(void)
     EXPECT(CUDA_ERROR_NO_BINARY_FOR_GPU, cuModuleLoadData(&module, fatbin));
     EXPECT(CUDA_ERROR_INVALID_IMAGE, cuModuleLoadData(&module, ""));
     EXPECT(CUDA_ERROR_INVALID_IMAGE, cuModuleLoadData(&module, "\1\2\3"));
-    EXPECT(CUDA_ERROR_INVALID_PTX, cuModuleLoadData(&module, "not ptx"));
+    EXPECT(CUDA_ERROR_INVALID_IMAGE, cuModuleLoadData(&module, "not ptx"));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuModuleLoadData(&module, NULL));
     EXPECT(CUDA_ERROR_FILE_NOT_FOUND, cuModuleLoad(&module, "/nonexistent/file"));
     test_lz4();
