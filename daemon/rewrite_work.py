@@ -9,9 +9,14 @@ from tally.scheduler.ptx import variables, variants
 from tally.scheduler.ptx.image import ARCHITECTURE_MAX, ImageError, extract, is_mixed
 from tally.scheduler.ptx.module import RewriteError
 
-from .executor_refusals import NOTES_MAX, Note, of_error, of_variants
+from .executor_refusals import NOTES_MAX, TEXT_CHARACTERS_MAX, Note, of_error, of_variants
 
 log = logging.getLogger("tallyd.rewrite")
+
+
+def _bounded(notes: list[Note]) -> list[list[str]]:
+    """As many and as long as are shown; the rest is not for the executor to read."""
+    return [[text[:TEXT_CHARACTERS_MAX] for text in note] for note in notes[:NOTES_MAX]]
 
 
 def _encode(text: str) -> bytes:
@@ -31,16 +36,16 @@ def rewrite(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:
         made = variants.run(_extract(head, image), alone=None)
     except (ImageError, RewriteError) as error:
         log.debug("module %s runs whole: %s", module, error)
-        return {"made": False, "notes": of_error(error)[:NOTES_MAX]}, b""
+        return {"made": False, "notes": _bounded(of_error(error))}, b""
     except MemoryError:
         raise
     except Exception:  # a defect of the passes must not cost the program its module
         log.exception("module %s cannot be rewritten, and runs whole", module)
         note = Note("", "whole", "a defect of Tally: see tallyd's log")
-        return {"made": False, "notes": [note]}, b""
+        return {"made": False, "notes": _bounded([note])}, b""
     for name, reason in made.refused.items():
         log.debug("module %s: %s has no sub-grid form: %s", module, name, reason)
-    return {"made": True, "notes": of_variants(made)[:NOTES_MAX]}, _encode(made.text)
+    return {"made": True, "notes": _bounded(of_variants(made))}, _encode(made.text)
 
 
 def beside(head: dict[str, Any], image: bytes) -> tuple[dict[str, Any], bytes]:

@@ -196,8 +196,10 @@ class Modules:
         line, _, blob = kept.partition(b"\n")
         with self._lock:
             self._count += 1
-            module = Module(self._count, digest, text, json.loads(line), blob)
-            module.users = 1
+            number = self._count
+        module = Module(number, digest, text, json.loads(line), blob)
+        module.users = 1
+        with self._lock:
             self._by_digest[digest] = self._by_number[module.number] = module
             self._by_address[module.address] = module
         return module
