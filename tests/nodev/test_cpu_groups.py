@@ -284,6 +284,12 @@ def group_of(pid: int) -> Path | None:
     return here[0].folder_of(pid)
 
 
+def need_namespace(flag: str) -> None:
+    """Skip the test where no such namespace may be made."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", flag, "true"]).returncode:
+        pytest.skip(f"no unshare {flag}")
+
+
 @needs_groups
 def test_first_version(groups: Groups) -> None:
     idle = groups.folder(BEST_EFFORT) / "cpu.idle"
@@ -315,8 +321,7 @@ def test_a_limit_is_not_left_behind(groups: Groups) -> None:
 
 @needs_groups
 def test_a_containers_groups_are_the_containers(groups: Groups) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("without unshare")
+    need_namespace("--cgroup")
     with sleeper("unshare", "--cgroup") as pid:
         assert "container" in groups.put(pid, BEST_EFFORT)
         assert group_of(pid) != groups.folder(BEST_EFFORT)
@@ -375,8 +380,7 @@ def test_a_plain_user() -> None:
 @needs_groups
 def test_groups_that_cannot_be_written() -> None:
     """As in a container."""
-    if shutil.which("unshare") is None:
-        pytest.skip("without unshare")
+    need_namespace("--mount")
     here = home_here()
     assert here is not None
     read_only = f'mount -o remount,bind,ro {here[0].mount} && exec "$@"'
