@@ -16,6 +16,9 @@ LIMITS = Limits(
     timeslice_ns=40_000,
     preemptible_depth=1,
     stops_permil_max=20,
+    best_effort_permil_min=0,
+    watchdog_times=0,  # its own tests have it on
+    watchdog_ns_min=300_000,
 )
 
 
