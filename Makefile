@@ -36,7 +36,7 @@ NATIVE := pyproject.toml CMakeLists.txt $(shell find native -type f ! -name '*.m
 EDITABLE := $(VENV)/lib/python3*/site-packages/tally_gpu-*.dist-info/direct_url.json
 REPLACED := $(shell grep -qs '"editable": *true' $(EDITABLE) || echo replaced)
 
-.PHONY: replaced help demo test bench gpu-check lint format docs compat sanitize fuzz wheel clean
+.PHONY: replaced help demo test bench gpu-check lint format docs compat sanitize fuzz wheel release clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -98,6 +98,9 @@ fuzz: $(VENV)/stamp-test ## the long run of the fuzzer of both sockets (nightly)
 
 wheel: $(VENV)/stamp-tools ## a wheel in dist/
 	@$(STEP) 'build a wheel in dist/' $(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+
+release: $(VENV)/stamp-test ## the shim for programs on glibc 2.17 and later, in dist/release
+	@$(STEP) 'build the shim in dist/release' sh native/shim/release.sh $(BIN)/python dist/release
 
 clean: ## remove what was built, but not .venv
 	rm -rf build dist out

@@ -59,6 +59,20 @@ def run_environment(
     return result
 
 
+def container_environment(
+    environ: Mapping[str, str], runtime_dir: Path, preload: bool
+) -> dict[str, str]:
+    """What a program needs that starts with another environment, as in a container; no job.
+
+    Without preload nothing is loaded into programs that do not ask for CUDA's driver.
+    """
+    whole = run_environment(
+        {key: environ[key] for key in ("TALLY_LIBZMQ",) if key in environ}, "", runtime_dir
+    )
+    left_out = {"TALLY_JOB"} if preload else {"TALLY_JOB", "LD_PRELOAD"}
+    return {key: text for key, text in whole.items() if key not in left_out}
+
+
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """environ without what run_environment adds: for an executor, which needs the real driver."""
     result = {key: value for key, value in environ.items() if key not in SET_VARIABLES}

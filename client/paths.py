@@ -68,6 +68,15 @@ def shim() -> Path | None:
     return packaged_file("lib/libcuda.so.1")
 
 
+def client_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Folders of the files that a program loads: the shim's, libzmq's with what it needs beside it.
+
+    Needs pyzmq to be imported. Without a file, its folder is left out.
+    """
+    files = [path for path in (shim(), libzmq(environ)) if path and path.is_absolute()]
+    return list(dict.fromkeys(path.parent for path in files))
+
+
 def softgpu_library() -> Path | None:
     """The software GPU's driver library."""
     return packaged_file("lib/libtally_softgpu.so")

@@ -16,6 +16,9 @@ from tally.errors import AlreadyRunningError, ConfigError
 
 log = logging.getLogger("tallyd")
 
+# What tallyd and executors make in the folder.
+OURS = re.compile(r"lock|control\.sock|executor-\d+\.sock|s\d+-\d+\.(ops|replies|memory)")
+
 
 def process_start_ticks(pid: int) -> int | None:
     """When the process started, in clock ticks since boot; with the pid it names one for good.
@@ -83,7 +86,12 @@ class RuntimeDir:
     def __init__(self, path: Path, group: str = ""):
         self.path = path
         _make(path, group)
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _refuse_obstacles(path)
+        try:
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            text = f"runtime_dir: {path}/lock cannot be opened: {error.strerror}"
+            raise ConfigError(text) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -107,6 +115,17 @@ class RuntimeDir:
         """Remove the sockets and let go of the lock. The folder stays: systemd may own it."""
         self._remove_sockets()
         os.close(self._lock)
+
+
+def _refuse_obstacles(folder: Path) -> None:
+    """ConfigError if something else lies where a socket or the lock is to be."""
+    for path in folder.iterdir():
+        mode = path.lstat().st_mode
+        wanted = stat.S_ISREG if path.name == "lock" else stat.S_ISSOCK
+        if OURS.fullmatch(path.name) and not wanted(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no socket"
+            what = "not a file" if path.name == "lock" else what
+            raise ConfigError(f"runtime_dir: {path} is in the way: it is {what}; remove it")
 
 
 def _make(path: Path, group: str) -> None:

@@ -118,9 +118,13 @@ def setting(
     text: str,
     check: Callable[[Value], None] = _anything,
     default_text: str = "",
+    met: str = "",
 ) -> Any:
-    """A field of Config. default_text describes a default that depends on who runs tallyd."""
-    metadata = {"help": text, "check": check, "default_text": default_text}
+    """A field of Config. default_text describes a default that depends on who runs tallyd.
+
+    met: of a limit, what happens where it is met; docs/configuration.md lists these.
+    """
+    metadata = {"help": text, "check": check, "default_text": default_text, "met": met}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -232,7 +236,10 @@ class Config:
         one_of("auto", "groups", "policy"),
     )
     sessions_max: int = setting(
-        1024, "Most client processes at a time, on all devices.", between(1, 65536)
+        1024,
+        "Most client processes at a time, on all devices.",
+        between(1, 65536),
+        met="A new program is refused, with a line that says so. One device serves 126 at most.",
     )
     descriptors_max: int = setting(
         0,
@@ -241,17 +248,21 @@ class Config:
         "64 are. 0: as many as the system allows (`LimitNOFILE=` of a service).",
         _check_descriptors,
         "0: the hard limit",
+        "New sessions are refused with a line that says so; then connections are closed, and "
+        "tallyd's log says it.",
     )
     connections_per_process_max: int = setting(
         64,
         "Most connections of one process to tallyd's control socket; more are closed.",
         between(1, 65536),
+        met="The connection is closed; tallyd's log says it, once a minute at most.",
     )
     queue_bytes_max: int = setting(
         16 << 20,
         "Most bytes of one session's ops that wait in its executor while the session may not run; "
         "beyond that the program waits.",
         between(1 << 22, 1 << 30),
+        met="The program's next call waits until the session may run.",
     )
     pinned_bytes_max: int = setting(
         0,
@@ -259,15 +270,21 @@ class Config:
         "their sessions need (16 MiB each, less where this is small). 0: half of the machine's "
         "memory, or of what tallyd's cgroup may use.",
         between(0, 2**50),
+        met="`cuMemHostAlloc` returns out of memory, new sessions are refused; the program's "
+        "standard error and tallyd's log name the setting.",
     )
     pinned_bytes_job_max: int = setting(
-        0, "Most of it for one job. 0: half of `pinned_bytes_max`.", between(0, 2**50)
+        0,
+        "Most of it for one job. 0: half of `pinned_bytes_max`.",
+        between(0, 2**50),
+        met="As `pinned_bytes_max`.",
     )
     pinned_bytes_session_max: int = setting(
         0,
         "Most of it for one process. 0: as `pinned_bytes_job_max`. Beyond any of the three, "
         "`cuMemHostAlloc` says out of memory, and tallyd's log which it was.",
         between(0, 2**50),
+        met="As `pinned_bytes_max`.",
     )
     jobs_kept_max: int = setting(
         200, "How many ended jobs `tally ps --all` and `tally stats` remember.", between(0, 100_000)

@@ -16,6 +16,7 @@ from .errors import EXIT_STATUSES, TallyError
 # Name and one line of help. A new subcommand is one entry here and one module with `command` in it.
 COMMANDS = {
     "run": "Run a program as a job, on the GPU that tallyd shares.",
+    "env": "Print what a container needs to use this machine's tallyd.",
     "ps": "List jobs.",
     "stats": "Show what jobs did: launches, device time, latencies, memory.",
     "doctor": "Check this machine and say what is missing and how to get it.",

@@ -51,6 +51,11 @@ def configuration() -> str:
         default = config.default_text(name)
         shown = default if field.metadata["default_text"] else f"`{default}`"
         lines.append(f"| `{name}` | {config.kind(name)} | {shown} | {field.metadata['help']} |")
+    lines += ["", "## Limits, and what happens where one is met", ""]
+    lines += ["| setting | then |", "|---|---|"]
+    lines += [
+        f"| `{n}` | {f.metadata['met']} |" for n, f in config.FIELDS.items() if f.metadata["met"]
+    ]
     lines += [
         "",
         "## Variables that are not settings",

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tally import signals
-from tally.client import politeness
+from tally.client import elf, politeness
 from tally.client.api import connect
 from tally.client.records import (
     CLASSES,
@@ -84,6 +84,11 @@ def command(
     if job_class == "high" and weight != 1:
         raise click.UsageError("--weight is for best-effort jobs: high ones never wait for a share")
     program = _find(command[0])
+    if elf.is_for_musl(program):
+        raise CommandNotRunnableError(
+            f"{program}: is made for musl (Alpine), but Tally's libcuda.so.1, as CUDA itself, "
+            "for glibc; use an image with glibc"
+        )
     with connect(runtime_dir) as client:
         label = name or os.path.basename(command[0])
         job = client.register_job(
