@@ -28,6 +28,17 @@ static CUresult get_attribute(int *value, CUfunction_attribute attribute, const 
     return result;
 }
 
+/* Programs set the same again before every launch. Only where one device knows the function: what is remembered may
+ * be another's value. */
+static bool is_set(const struct shim_function *function, CUfunction_attribute attribute, int value)
+{
+    uint32_t devices = atomic_load_explicit(&function->devices, memory_order_relaxed);
+    bool settable = attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES ||
+                    attribute == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+    return settable && !(devices & (devices - 1)) &&
+           __atomic_load_n(&function->attributes[attribute], __ATOMIC_RELAXED) == value;
+}
+
 /* The executor decides; what it accepted is what launches are held against. */
 static CUresult set_attribute(void *handle, CUfunction_attribute attribute, int value)
 {
@@ -35,6 +46,8 @@ static CUresult set_attribute(void *handle, CUfunction_attribute attribute, int 
     if (attribute >= CU_FUNC_ATTRIBUTE_MAX || attribute >= TALLY_FUNCTION_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = find(handle, &function);
+    if (!result && is_set(function, attribute, value))
+        return shim_current(NULL, NULL);
     if (!result)
         result = wire_cuFuncSetAttribute(handle, attribute, value);
     if (!result)
