@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tally.errors import TallyError
 
@@ -11,8 +12,33 @@ from . import paths
 
 # What `tally run` sets or extends, and tallyd takes out again for its own children. TALLY_LIBZMQ
 # is not among them: executors load the same library.
-SET_VARIABLES = ("TALLY_JOB", "TALLY_RUNTIME_DIR", "TRITON_LIBCUDA_PATH")
+JOB_AS = "TALLY_JOB_AS"  # what the job is, for a tallyd that has been started since
+SET_VARIABLES = ("TALLY_JOB", JOB_AS, "TALLY_RUNTIME_DIR", "TRITON_LIBCUDA_PATH")
 EXTENDED_VARIABLES = ("LD_PRELOAD", "LD_LIBRARY_PATH")
+
+
+class JobDescription(NamedTuple):
+    """A job as `tally run` was asked for it."""
+
+    job_class: str
+    priority: int
+    weight: int
+    name: str
+
+    def text(self) -> str:
+        """For TALLY_JOB_AS."""
+        return ":".join(map(str, self))
+
+    @classmethod
+    def read(cls, text: str) -> JobDescription | None:
+        """The description that text() gave, or None."""
+        try:
+            job_class, priority, weight, name = text.split(":", 3)
+            found = cls(job_class, int(priority), int(weight), name)
+        except ValueError:
+            return None
+        sound = job_class in ("high", "best-effort") and found.weight >= 1 and name
+        return found if sound else None
 
 
 def _prepended(value: str, old: str | None) -> str:

@@ -227,6 +227,11 @@ class JobTable:
             result[job_class] = total.to_json(sum(job.running for job in jobs))
         return result
 
+    def is_of_another(self, job_id: str) -> bool:
+        """Whether the id looks like one that another tallyd has given a job."""
+        number, _, token = job_id.partition("-")
+        return number.isdigit() and len(token) == len(self._token) and token != self._token
+
     def find(self, job_id: str, uid: int) -> Job:
         """The job that a session of user uid names. UnknownJobError if it may not have it."""
         job = self.jobs.get(job_id)

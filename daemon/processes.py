@@ -15,6 +15,21 @@ def ancestors(pid: int) -> list[int]:
         return [pid]
 
 
+def outermost(pid: int, variable: str, value: str) -> tuple[int, dict[str, str]]:
+    """Of the process and its ancestors the one farthest up that has the variable so in its
+    environment, which comes too. The process itself, and nothing, where none may be read.
+    """
+    found: tuple[int, dict[str, str]] = (pid, {})
+    for ancestor in ancestors(pid):
+        try:
+            environ = psutil.Process(ancestor).environ()
+        except psutil.Error:
+            continue
+        if environ.get(variable) == value:
+            found = (ancestor, environ)
+    return found
+
+
 class ProcessTable:
     """Who is whose child, at one moment. Reads /proc once, however many jobs ask."""
 

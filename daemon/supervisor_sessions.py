@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tally.client import protocol
+from tally.client.environment import JOB_AS, JobDescription
 from tally.client.protocol import Status
 
 from . import descriptors, job_stats, processes
@@ -51,6 +52,7 @@ class Sessions:
         self._place = place
         self._watches: dict[int, ProcessWatch] = {}  # by session id
         self._root_watches: dict[str, ProcessWatch] = {}  # by job id
+        self._successors: dict[tuple[int, str], Job] = {}  # by user and an earlier tallyd's job id
 
     # ---- jobs -----------------------------------------------------------------------------------
 
@@ -93,6 +95,8 @@ class Sessions:
             try:
                 return self.table.find(hello.job, peer.uid)
             except UnknownJobError as error:
+                if self.table.is_of_another(hello.job):
+                    return self._successor(peer, hello)
                 raise ControlError(Status.REFUSED, str(error)) from None
         pids = processes.ancestors(peer.pid) if peer.pid else []
         if job := self.table.of_process(pids, peer.uid, peer.number):
@@ -107,6 +111,33 @@ class Sessions:
             argv=(program,),
             cwd="",
         )
+
+    def _successor(self, peer: Peer, hello: protocol.Hello) -> Job:
+        """The job in place of one of an earlier tallyd whose programs live on: as it was asked for.
+
+        All of its programs meet in the same one, whose root is the process of `tally run`.
+        """
+        job = self._successors.get((peer.uid, hello.job))
+        if job is not None and job.running:
+            return job
+        root, environ = peer.pid, dict[str, str]()
+        if peer.pid:  # else it is in a PID namespace that we cannot see into
+            root, environ = processes.outermost(peer.pid, "TALLY_JOB", hello.job)
+        asked = JobDescription.read(environ.get(JOB_AS, ""))
+        asked = asked or JobDescription("best-effort", 0, 1, hello.program or f"pid {peer.pid}")
+        job = self.start_job(
+            peer if root == peer.pid else Peer(peer.uid, peer.gid, root),
+            name=asked.name[:64],
+            job_class=asked.job_class,
+            priority=asked.priority,
+            weight=asked.weight,
+            argv=(hello.program,),
+            cwd="",
+        )
+        log.info("job %s goes on as job %s", hello.job, job.id)
+        self._successors = {k: j for k, j in self._successors.items() if j.running}
+        self._successors[peer.uid, hello.job] = job
+        return job
 
     # ---- sessions -------------------------------------------------------------------------------
 

@@ -269,6 +269,8 @@ CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, v
                          const void *tail, size_t tail_bytes)
 {
     CUresult result = shim_channel_check(channel);
+    if (!result && shim_channel_unplugged(channel))
+        result = CUDA_ERROR_OPERATING_SYSTEM;
     if (result)
         return result;
     struct shim_pending *pending = calloc(1, sizeof *pending);
@@ -278,20 +280,15 @@ CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, v
     call->pending = pending;
     ((struct tally_op *)op)->call_id = pending->id;
     /* Before sending: another thread may lead and must find it. */
-    struct shim_shelter shelter;
-    shim_shelter_enter(&shelter);
     shim_lock_take(&channel->call_lock);
     pending->next = channel->pending;
     channel->pending = pending;
     shim_lock_give(&channel->call_lock);
-    shim_shelter_leave(&shelter);
     result = shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
     if (result) {
-        shim_shelter_enter(&shelter);
         shim_lock_take(&channel->call_lock);
         unlink_call(channel, pending->id);
         shim_lock_give(&channel->call_lock);
-        shim_shelter_leave(&shelter);
         pending_free(pending);
     }
     return result;

@@ -1,6 +1,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,17 @@ SHIM_RARE bool shim_channel_lost(struct shim_channel *channel)
     if (lost)
         tell_loss(channel, closed);
     return lost;
+}
+
+bool shim_channel_unplugged(struct shim_channel *channel)
+{
+    if (fcntl(channel->replies_fd, F_GETFD) >= 0)
+        return false;
+    if (!atomic_load(&channel->fault))
+        shim_tell("this program has closed the descriptors that Tally uses on device %d: its session is lost",
+                  channel->device);
+    set_fault(channel, CUDA_ERROR_OPERATING_SYSTEM);
+    return true;
 }
 
 /* ---- sending -------------------------------------------------------------------------------------- */
@@ -306,6 +318,8 @@ static bool lock_soon(pthread_mutex_t *mutex)
 
 bool shim_channel_close(struct shim_channel *channel)
 {
+    if (shim_channel_unplugged(channel))
+        return false;
     bool closed, lost = look_for_loss(channel, &closed); /* a program that leaves does not mind any more */
     atomic_store(&channel->fault, CUDA_ERROR_DEINITIALIZED);
     bool all = false;

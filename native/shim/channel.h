@@ -37,7 +37,7 @@ struct shim_channel {
 
     int ops_fd; /* readable when the ops socket may have room again */
 
-    struct shim_lock call_lock; /* the fields below; held for a moment, with signals blocked */
+    struct shim_lock call_lock; /* the fields below; held for a moment */
     struct shim_pending *pending;
     struct shim_text *texts, **last_text; /* what kernels printed, until a thread of the program writes it */
     bool told; /* text for standard error has come */
@@ -77,6 +77,10 @@ bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t
 /* Writes out the text that has come and that nobody has waited for; a failed program's last words are awaited for a
  * moment. For whoever holds receive_lock. */
 void shim_drain_text(struct shim_channel *channel);
+
+/* Whether the program has closed the descriptors that libzmq works with, which aborts at the next use of one; if so
+ * sets the fault. A system call: calls that wait for an answer ask, launches do not. */
+bool shim_channel_unplugged(struct shim_channel *channel);
 
 /* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */
 bool shim_channel_lost(struct shim_channel *channel);

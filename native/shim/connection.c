@@ -1,6 +1,7 @@
 #include "connection.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ static struct {
     _Atomic uint32_t generation;
     void *zmq;
     void *control;
+    int control_fd;
     char control_path[TALLY_PATH_BYTES_MAX + 32];
     struct stat control_file;
     uint32_t sequence;
@@ -137,13 +139,19 @@ static void forked(void)
             fork_hooks[i]();
 }
 
+/* Whether the program has closed libzmq's descriptors, of which the next use would abort. */
+static bool control_unplugged(void)
+{
+    return fcntl(state.control_fd, F_GETFD) < 0;
+}
+
 /* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as CUDA does. */
 static void exiting(void)
 {
     if (pthread_mutex_trylock(&state_lock) != 0)
         return; /* another thread is in HELLO or OPEN; the kernel closes everything in a moment */
     bool all = atomic_exchange(&state.phase, PHASE_EXITED) == PHASE_READY;
-    if (all) {
+    if (all && !control_unplugged()) {
         for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
             if (state.channels[i])
                 all = shim_channel_close(state.channels[i]) && all;
@@ -222,7 +230,10 @@ static CUresult connect_control(void)
     tally_zmq_set(state.control, TALLY_ZMQ_LINGER, 0);
     tally_zmq_set(state.control, TALLY_ZMQ_SNDTIMEO, SEND_TIMEOUT_MS);
     tally_zmq_set(state.control, TALLY_ZMQ_RCVTIMEO, LOOK_MS);
-    return tally_zmq.connect(state.control, endpoint) == 0 ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
+    size_t bytes = sizeof state.control_fd;
+    bool known = tally_zmq.getsockopt(state.control, TALLY_ZMQ_FD, &state.control_fd, &bytes) == 0;
+    bool connected = known && tally_zmq.connect(state.control, endpoint) == 0;
+    return connected ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
 }
 
 static CUresult status_result(int32_t status)
@@ -260,6 +271,10 @@ static CUresult request(uint16_t type, const void *payload, size_t bytes, void *
 {
     uint32_t sequence = ++state.sequence;
     time_t until_s = now_s() + seconds_max;
+    if (control_unplugged()) {
+        shim_tell("this program has closed the descriptors that Tally uses");
+        return CUDA_ERROR_OPERATING_SYSTEM;
+    }
     if (tally_control_send(state.control, type, sequence, payload, bytes, 0) != 0)
         return CUDA_ERROR_SYSTEM_NOT_READY;
     for (;;) {
@@ -410,7 +425,7 @@ static void report_unsupported(const struct tally_unsupported *message)
     size_t size;
     if (message->count == 1)
         request(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text, &size, NOTE_S_MAX);
-    else
+    else if (!control_unplugged())
         tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, 0, message, sizeof *message,
                            TALLY_ZMQ_DONTWAIT);
 }

@@ -11,6 +11,7 @@ import click
 from tally import signals
 from tally.client import elf, politeness
 from tally.client.api import connect
+from tally.client.environment import JOB_AS, JobDescription
 from tally.client.records import (
     CLASSES,
     NAME_CHARACTERS_MAX,
@@ -100,6 +101,8 @@ def command(
             own_nice=nice is not None,
         )
         environment = client.environment(job["id"])
+        described = JobDescription(job_class, priority, weight, label[:NAME_CHARACTERS_MAX])
+        environment[JOB_AS] = described.text()
     signals.restore()
     politeness.become(job_class, nice, bool(job.get("in_cpu_group")))
     try:

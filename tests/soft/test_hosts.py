@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon
+from support.daemon import Daemon, read_line
 from support.toolchain import Builder, compile_c
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -93,6 +93,26 @@ def test_children_of_a_program_that_close_all_descriptors(daemon: Daemon) -> Non
         "print(os.waitpid(pid, 0)[1], cuda.cuCtxSynchronize())\n"
     )
     assert daemon.ok(sys.executable, "-c", program).strip() == "0 0"
+
+
+def test_a_job_goes_on_after_its_tallyd_was_restarted() -> None:
+    """Its later programs meet in one job of the new tallyd, which is what the first one was."""
+    look = f"{sys.executable} -c 'import ctypes; print(ctypes.CDLL(\"libcuda.so.1\").cuInit(0))'"
+    with Daemon("--soft-workers", "1") as daemon:
+        script = f"{look}; echo first; read line; {look}; {look}; echo second; read line"
+        shell = daemon.start("sh", "-c", script, job_class="high", name="notebook")
+        assert read_line(shell, "first")
+        assert shell.stdin is not None
+        daemon.process.terminate()
+        daemon.process.wait()
+        daemon.process = daemon._start()
+        shell.stdin.write("\n")
+        shell.stdin.flush()
+        assert shell.stdout is not None
+        assert [shell.stdout.readline() for _ in range(3)] == ["0\n", "0\n", "second\n"]
+        (job,) = daemon.stats()["jobs"]
+        assert (job["name"], job["class"], job["pid"]) == ("notebook", "high", shell.pid)
+        shell.communicate("\n", timeout=20)
 
 
 @pytest.mark.skipif(
