@@ -27,13 +27,13 @@ from tally.workloads.demo_report import Scenario, checks, plot, show, verdict
 from tally.workloads.local import LocalDaemon
 
 WARM_SECONDS_MAX = 90.0
-STEPS, QUICK_STEPS = 250, 100  # of the training whose result is served
+STEPS, QUICK_STEPS = 200, 80  # of the training whose result is served
 SECONDS, QUICK_SECONDS = 18.0, 5.0  # of load in each scenario
 # A request takes 5 ms on two CPUs, most of it between kernels; meanwhile the trainer is held back.
 RATE = 15.0
 UNORDERED = ("--policy", "fifo", "--cpu-politeness", "policy")
 REQUESTS_MIN = 250  # fewer say little about a 99th percentile
-TRAINER_BATCH = 2048  # long kernels, as trainers have them; the service answers one image at a time
+TRAINER_BATCH = 4096  # long kernels, as trainers have them; the service answers one image at a time
 
 
 @dataclass(frozen=True)
