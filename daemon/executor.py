@@ -31,6 +31,7 @@ from tally.scheduler.core import Limits
 from . import cpus, descriptors, memory
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
 from .executor_profiles import SAVE_SECONDS, Profiles
+from .executor_rescues import Rescues
 from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
 from .executor_trace import Recorder
 from .softgpu import WORK_MODULE as SOFT_WORK_MODULE
@@ -105,6 +106,7 @@ class Executor:
         self._recorder = recorder
         self._profiles = profiles
         self._slot_bytes = slot_bytes(pinned_bytes_max)
+        self._rescues = Rescues()
         self.stopping = False
         self.lost = False
         self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -193,6 +195,7 @@ class Executor:
         )
         answer = self._engine.open(config)
         self._recorder.opened(config.session, config.pid, job)
+        self._rescues.opened(config.session, job)
         log.debug("session %d of pid %d opened", config.session, config.pid)
         return answer
 
@@ -201,7 +204,10 @@ class Executor:
         return {"known": self._engine.end(int(request["session"]), reason)}
 
     def _stats(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"sessions": self._engine.stats(), "schedule": self._engine.schedule()}
+        return {"sessions": self._engine.stats(), "schedule": self._schedule()}
+
+    def _schedule(self) -> dict[str, Any]:
+        return self._engine.schedule() | {"rescued": self._rescues.report()}
 
     def _policy(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if name := request.get("policy"):
@@ -218,7 +224,7 @@ class Executor:
         sessions = self._engine.stats()
         if sessions:
             self._channel.send(
-                {"event": "stats", "sessions": sessions, "schedule": self._engine.schedule()},
+                {"event": "stats", "sessions": sessions, "schedule": self._schedule()},
                 important=False,
             )
 
@@ -228,8 +234,12 @@ class Executor:
             log.debug("session %d closed: %s", event.session, event.reason)
             message |= {"reason": event.reason, "stats": event.stats}
             self._recorder.closed(event.session)
+            self._rescues.closed(event.session)
         elif event.kind == "notice":
             message |= {"text": event.reason}
+        elif event.kind == "rescued":
+            log.warning("%s", self._rescues.add(event.session, event.reason))
+            return
         else:
             log.warning("session %d: %s", event.session, event.reason)
             message |= {"event": "fault", "error": event.error, "detail": event.reason}

@@ -78,6 +78,7 @@ class EngineEvent:
 _KINDS = {
     lib.TALLY_ENGINE_CLOSED: "closed",
     lib.TALLY_ENGINE_FAULT: "fault",
+    lib.TALLY_ENGINE_RESCUED: "rescued",
     lib.TALLY_ENGINE_LOST: "lost",
     lib.TALLY_ENGINE_NOTICE: "notice",
 }
@@ -251,6 +252,7 @@ class Engine:
                 "error_sum_ns": native.turnaround_error_ns,
             },
             "oversized": native.oversized,
+            "rescues": native.rescues,
         }
 
     def export_plans(self) -> list[PlanRecord]:

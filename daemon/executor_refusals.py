@@ -47,7 +47,7 @@ def of_error(error: Exception) -> list[Note]:
     return [Note("", "whole", str(error))]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Not too long, and harmless to terminals: it is out of somebody's program."""
     return "".join(c if c.isprintable() else "?" for c in text[:TEXT_CHARACTERS_MAX])
 
@@ -66,7 +66,7 @@ class Refusals:
             for note in notes:
                 key = (module[:12], note.kernel[:TEXT_CHARACTERS_MAX])
                 if key in self._notes or len(self._notes) < NOTES_MAX:
-                    self._notes[key] = Note(*map(_plain, note))
+                    self._notes[key] = Note(*map(plain, note))
                 elif len(self._more) < NOTES_MAX * NOTES_MAX:
                     self._more.add(hash(key))
 

@@ -23,6 +23,7 @@ class Ability(IntFlag):
     NONE = 0
     GUARD = lib.TALLY_PLAN_CAN_GUARD
     SLICE = lib.TALLY_PLAN_CAN_SLICE
+    WAITS = lib.TALLY_PLAN_WAITS  # seen to wait between its blocks: whole, whatever else it can
 
 
 class Measured(IntEnum):
@@ -137,6 +138,10 @@ class PlanTable:
 
     def measure(self, signature: int, what: Measured, blocks: int, ns: int) -> None:
         lib.tally_plans_measure(self._plans, signature, int(what), blocks, ns)
+
+    def never_stop(self, signature: int) -> None:
+        """Its launches run whole from now on."""
+        lib.tally_plans_never_stop(self._plans, signature)
 
     def plan(self, signature: int, turnaround_ns_max: int) -> Plan:
         raw = ffi.new("struct tally_sched_plan *")

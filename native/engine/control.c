@@ -66,6 +66,32 @@ bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks)
     return write_head(session, control, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
 }
 
+static bool copy_marks(struct session *session, const struct control *from,
+                       const struct control *to, uint32_t blocks)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    size_t bytes = (size_t)blocks * 4;
+    if (session->driver->is_soft) {
+        const uint8_t *source = (const uint8_t *)(uintptr_t)from->address;
+        memcpy((uint8_t *)(uintptr_t)to->address + HEAD_BYTES, source + HEAD_BYTES, bytes);
+        return true;
+    }
+    return cu->cuMemcpyDtoDAsync_v2(to->address + HEAD_BYTES, from->address + HEAD_BYTES, bytes,
+                                    engine_urgent_stream(session->engine)) == CUDA_SUCCESS;
+}
+
+bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_t blocks)
+{
+    struct control *source = &session->control[from], *control = &session->control[slot];
+    if (!session->driver->is_soft && control->room < blocks)
+        control->address = 0; /* to free it would wait for the launch that hangs; rescues are few */
+    if (!grow(session, control, blocks) || !copy_marks(session, source, control, blocks))
+        return false;
+    control->epoch = source->epoch;
+    control->started = 0;
+    return write_head(session, control, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
+}
+
 void control_raise(struct session *session, uint32_t slot)
 {
     const struct control *control = &session->control[slot];
@@ -112,7 +138,7 @@ CUresult control_fetch(struct session *session, uint32_t slot)
 
 void control_close(struct session *session)
 {
-    for (uint32_t i = 0; i < GUARDED_MAX; i++) {
+    for (uint32_t i = 0; i <= RESCUE_SLOT; i++) {
         if (session->control[i].address)
             session->driver->cu.cuMemFree_v2(session->control[i].address);
         session->control[i] = (struct control){0};

@@ -150,6 +150,14 @@ void engine_closed(struct session *session)
     pthread_mutex_unlock(&engine->lock);
 }
 
+void engine_rescued(struct session *session, const char *kernel)
+{
+    struct tally_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
+    post(engine, session, TALLY_ENGINE_RESCUED, CUDA_SUCCESS, NULL, kernel);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 void engine_notice(struct session *session, const char *text)
 {
     struct tally_engine *engine = session->engine;

@@ -102,6 +102,7 @@ enum tally_engine_event_type {
     TALLY_ENGINE_FAULT = 2,  /* session got a sticky error */
     TALLY_ENGINE_LOST = 3,   /* the context is poisoned for everybody: the process must be replaced */
     TALLY_ENGINE_NOTICE = 4, /* the session's user is told something: reason */
+    TALLY_ENGINE_RESCUED = 5, /* the kernel that reason names did not stop when told to */
 };
 
 struct tally_engine_event {

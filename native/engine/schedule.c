@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "engine/gate.h"
+#include "engine/rescue.h"
 #include "engine/timing.h"
 
 #define EXPORT_MAX 64u /* plans taken out in one go, under the lock */
@@ -55,6 +56,11 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
         break;
     case TALLY_SCHED_PREEMPT:
         raise_flag(pending, now_ns);
+        break;
+    case TALLY_SCHED_RESCUE:
+        pending->rescue_asked = true;
+        if (pending->todo_count < TODO_MAX)
+            give_todo(pending, in);
         break;
     case TALLY_SCHED_COMPLETE:
     case TALLY_SCHED_DROPPED:
@@ -298,7 +304,10 @@ void start_ended(struct schedule *s, struct start *start)
     }
     if (pending->traced.kind)
         trace_count_start(&pending->traced, start->issued_ns, &start->times);
+    if (rescue_ended(s, pending, start))
+        return;
     if (is_guarded(start->flags)) {
+        pending->rescue_asked = false; /* too late: it has ended */
         pending->traced.flags = TALLY_TRACE_GUARDED;
         uint32_t ran = control_read(pending->session, pending->slot);
         ran = ran < pending->blocks ? ran : pending->blocks;

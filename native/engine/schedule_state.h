@@ -30,6 +30,9 @@ struct pending {
     bool over, dropped;
     bool begun; /* some start of it has gone to the device */
     CUresult error; /* of a start that the device gave up */
+    bool rescue_asked; /* its session thread is to carry a rescue out (rescue.c) */
+    uint32_t rescue_parts; /* of a rescue: its own and the rescued start, which have not ended */
+    uint32_t rescue_ran, rescue_lo; /* blocks that they ran; where the rescued one began */
     uint32_t reported; /* blocks that earlier, preempted starts ran */
     bool gated;        /* it is behind a gate, with the device (gate.c) */
     uint32_t gate, queue; /* the gate's number and its stream's */
@@ -55,6 +58,7 @@ struct start {
     struct session *session; /* NULL: free */
     bool stoppable;          /* of a best-effort kernel that has a guarded form */
     bool transfer;           /* not a kernel's */
+    bool beside;             /* the rescue's own */
     bool early;              /* it ended before the core was told that it began */
     struct softgpu_launch_times times;
 };

@@ -13,6 +13,7 @@
 #include "engine/guard.h"
 #include "engine/handover.h"
 #include "engine/listener.h"
+#include "engine/rescue.h"
 #include "engine/rewriter.h"
 #include "engine/timing.h"
 
@@ -171,6 +172,7 @@ static void tear_down(struct session *session)
     timing_close(session);
     control_close(session);
     gates_close(session);
+    rescue_close(session);
     events_close(session);
     streams_close(session);
     table_clear(&session->streams);

@@ -193,6 +193,8 @@ struct request {
 
 #define GUARDED_MAX 2u /* guarded launches of a session with the device: one runs, the next is there */
 
+#define RESCUE_SLOT GUARDED_MAX /* of the control block of a rescue */
+
 /* Of guarded launches, see control.c. */
 struct control {
     CUdeviceptr address;
@@ -272,7 +274,8 @@ struct session {
     bool scheduled;      /* the scheduler knows the session; its lock */
     CUresult failed;     /* what it would launch now would not run; the schedule's lock */
     struct gates gates;
-    struct control control[GUARDED_MAX];
+    struct control control[GUARDED_MAX + 1]; /* the last: RESCUE_SLOT */
+    struct stream rescue_stream;         /* session thread; made when first needed (rescue.c) */
     struct open_launch open[GUARDED_MAX]; /* a ring, by place as `control`; session thread, read under the lock */
     uint32_t open_first, open_count;
     bool in_turn;        /* its thread is in turns.c and will see what is to be done; the schedule's lock */
@@ -300,6 +303,8 @@ uint32_t engine_multiprocessors(const struct tally_engine *engine);
 /* text: what made it fail, for people. */
 void engine_fault(struct session *session, CUresult error, const char *text);
 void engine_notice(struct session *session, const char *text);
+/* A kernel did not stop when it was told to. */
+void engine_rescued(struct session *session, const char *kernel);
 void engine_closed(struct session *session); /* the last thing its thread does */
 void engine_attach(struct session *session);
 void engine_detach(struct session *session);
@@ -434,6 +439,8 @@ void trace_untimed(const struct launch *launch);
 
 /* A fresh epoch for a launch of so many blocks. Session thread; false: short of device memory. */
 bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks);
+/* The same for a rescue: what is marked in `from` is marked in `slot` too, its epoch the same. */
+bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_t blocks);
 void control_raise(struct session *session, uint32_t slot);
 void control_lower(struct session *session, uint32_t slot);
 uint32_t control_read(struct session *session, uint32_t slot); /* blocks that ran in this epoch */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/queues.h"
+#include "engine/rescue.h"
 #include "engine/schedule_state.h"
 
 static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
@@ -99,6 +100,8 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
                             : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
                                                              : LAUNCH_WHOLE;
     launch->slot = pending->slot;
+    if (in.type == TALLY_SCHED_RESCUE)
+        return rescue_start(s, session, launch, index);
     pending->begun = true;
     uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
     pthread_mutex_unlock(&s->lock);

@@ -1,20 +1,25 @@
-/* A floor under best-effort work: its least share of the time, also beside high work that never pauses.
+/* A floor under best-effort work: its least share of the time, also beside high work that never
+ * pauses.
  *
- * Best-effort work is given credit, a share of the time in which it has something to do, and spends the time in
- * which it has something with the device. While high is busy it may start once it has saved a quantum, and is
- * stopped when nothing is left. What it gets in high's gaps it spends too, but no debt from these keeps it
- * waiting for long: the share is meant for the times without gaps. */
+ * Best-effort work is given credit, a share of the time in which it has something to do, and
+ * spends the time in which it has something with the device. While high is busy it may start once
+ * it has saved a quantum, and is stopped when nothing is left. What it gets in high's gaps it
+ * spends too, but no debt from these keeps it waiting for long: the share is meant for the times
+ * without gaps. */
 #include "state.h"
 
 #define PERMIL 1000u
 #define DEBT_QUANTA 10 /* most that is owed for what ran while high was idle */
 
-static bool is_busy(const struct tally_sched *s) { return s->sums[TALLY_SCHED_HIGH].outstanding > 0; }
+static bool is_busy(const struct tally_sched *s) {
+    return s->sums[TALLY_SCHED_HIGH].outstanding > 0;
+}
 
 void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns) {
     struct floor *floor = &s->floor;
     const struct class_sums *best_effort = &s->sums[TALLY_SCHED_BEST_EFFORT];
     uint64_t permil = s->limits.best_effort_permil_min;
+    int64_t quantum_ns = (int64_t)s->limits.quantum_ns;
     if (permil == 0 || now_ns <= s->now_ns || best_effort->outstanding == 0) return;
     uint64_t passed_ns = now_ns - s->now_ns, most_ns = UINT64_C(1) << 50;
     if (passed_ns > most_ns) passed_ns = most_ns;
@@ -22,12 +27,12 @@ void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns) {
     floor->credit_ns += (int64_t)(parts / PERMIL);
     floor->parts = (uint32_t)(parts % PERMIL);
     if (best_effort->starts > 0) {
-        int64_t least_ns = is_busy(s) ? -(int64_t)most_ns : -DEBT_QUANTA * (int64_t)s->limits.quantum_ns;
+        int64_t least_ns = is_busy(s) ? -(int64_t)most_ns : -DEBT_QUANTA * quantum_ns;
         if (least_ns > floor->credit_ns) least_ns = floor->credit_ns;
         floor->credit_ns -= (int64_t)passed_ns;
         if (floor->credit_ns < least_ns) floor->credit_ns = least_ns;
     }
-    if (floor->credit_ns > (int64_t)s->limits.quantum_ns) floor->credit_ns = (int64_t)s->limits.quantum_ns;
+    if (floor->credit_ns > quantum_ns) floor->credit_ns = quantum_ns;
 }
 
 /* Until so much credit has come, or gone, at so many thousandths of the time. */
@@ -47,6 +52,7 @@ bool tally_sched_floor_open(struct tally_sched *s) {
     floor->open = floor->open ? floor->credit_ns > 0 : floor->credit_ns >= quantum_ns;
     if (floor->open && permil < PERMIL)
         tally_sched_wish(s, s->now_ns + steps((uint64_t)floor->credit_ns, PERMIL - permil));
-    if (!floor->open) tally_sched_wish(s, s->now_ns + steps((uint64_t)(quantum_ns - floor->credit_ns), permil));
+    if (!floor->open)
+        tally_sched_wish(s, s->now_ns + steps((uint64_t)(quantum_ns - floor->credit_ns), permil));
     return floor->open;
 }

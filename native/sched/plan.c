@@ -123,12 +123,20 @@ void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t
     if (slot) slot->wanted = true;
     else slot = add(plans, signature);
     struct tally_plan_record *record = &slot->record;
+    abilities |= record->abilities & TALLY_PLAN_WAITS;
     if (record->blocks != blocks || record->resident != resident || record->abilities != abilities) {
         record->blocks = blocks;
         record->resident = resident;
         record->abilities = abilities;
         note_change(plans, slot);
     }
+}
+
+void tally_plans_never_stop(struct tally_plans *plans, uint64_t signature) {
+    struct slot *slot = find(plans, signature);
+    if (!slot || slot->record.abilities & TALLY_PLAN_WAITS) return;
+    slot->record.abilities |= TALLY_PLAN_WAITS;
+    note_change(plans, slot);
 }
 
 /* Follows changes within some ten runs, and one slow run does not decide. The first runs of a kernel pay for
@@ -163,6 +171,11 @@ void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tal
 
 /* ---- the choice ------------------------------------------------------------------------------------ */
 
+/* What may be done with its launches. */
+static bool can(const struct tally_plan_record *record, uint32_t ability) {
+    return record->abilities & ability && !(record->abilities & TALLY_PLAN_WAITS);
+}
+
 struct choice { uint64_t cost_ns, stop_ns; bool possible; };
 
 static uint64_t scale(uint64_t ns, uint64_t part, uint64_t all) {
@@ -178,7 +191,7 @@ static uint64_t whole_time(const struct tally_plan_record *record) {
 }
 
 static struct choice consider_guard(const struct tally_plan_record *record, uint64_t whole_ns) {
-    struct choice choice = {.possible = record->abilities & TALLY_PLAN_CAN_GUARD};
+    struct choice choice = {.possible = can(record, TALLY_PLAN_CAN_GUARD)};
     uint64_t guarded_ns = record->ns[TALLY_PLAN_GUARDED];
     if (record->count[TALLY_PLAN_WHOLE] >= MEASURED && record->count[TALLY_PLAN_GUARDED] >= MEASURED)
         choice.cost_ns = guarded_ns > whole_ns ? guarded_ns - whole_ns : 0;
@@ -197,7 +210,7 @@ static struct choice consider_guard(const struct tally_plan_record *record, uint
 static struct choice consider_slices(const struct tally_plan_record *record, uint64_t whole_ns,
                                      uint64_t bound_ns, struct tally_sched_plan *plan) {
     struct choice choice = {0};
-    if (!(record->abilities & TALLY_PLAN_CAN_SLICE) || record->blocks < 2) return choice;
+    if (!can(record, TALLY_PLAN_CAN_SLICE) || record->blocks < 2) return choice;
     uint64_t blocks = scale(record->blocks, bound_ns / 2, whole_ns);
     if (record->resident > 0) { /* whole waves: less than one takes as long as one */
         blocks = blocks > record->resident ? blocks - blocks % record->resident : record->resident;
@@ -221,7 +234,7 @@ static struct choice consider_slices(const struct tally_plan_record *record, uin
 }
 
 void tally_plan_choose(const struct tally_plan_record *record, uint64_t bound_ns, struct tally_sched_plan *plan) {
-    bool can_guard = record->abilities & TALLY_PLAN_CAN_GUARD;
+    bool can_guard = can(record, TALLY_PLAN_CAN_GUARD);
     uint64_t whole_ns = whole_time(record);
     *plan = (struct tally_sched_plan){.kind = TALLY_SCHED_WHOLE, .whole_ns = whole_ns};
     if (whole_ns == 0) { /* nothing known: a run that can be stopped is the safe way to learn */

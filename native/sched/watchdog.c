@@ -1,12 +1,13 @@
 /* The watchdog over launches that were told to stop.
  *
- * Blocks that wait for one another can wait for one that read the flag and left: such a launch never ends by
- * itself. The detector (scheduler/ptx/spin.py) keeps most of these kernels from being stopped; one that it
- * does not see is told by the time it takes. The owner then runs the blocks that have not begun beside those
- * that wait, and never stops the kernel again.
+ * Blocks that wait for one another can wait for one that read the flag and left: such a launch
+ * never ends by itself. The detector (scheduler/ptx/spin.py) keeps most of these kernels from
+ * being stopped; one that it does not see is told by the time it takes. The owner then runs the
+ * blocks that have not begun beside those that wait, and never stops the kernel again.
  *
- * What is told to stop and has begun does not need the device for more than its estimate; but blocks that only
- * have to read the flag wait behind high's. So time counts only while the device has no high work. */
+ * What is told to stop and has begun does not need the device for more than its estimate; but
+ * blocks that only have to read the flag wait behind high's. So time counts only while the device
+ * has no high work. */
 #include "state.h"
 
 static bool device_is_clear(const struct tally_sched *s) {
@@ -22,7 +23,8 @@ void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns) {
 /* How long a launch that was told to stop may take. */
 static uint64_t patience(const struct tally_sched *s, const struct launch *launch) {
     const struct tally_sched_plan *plan = &launch->plan;
-    uint64_t estimate_ns = plan->stop_ns ? plan->stop_ns : plan->whole_ns ? plan->whole_ns : tally_sched_bound(s);
+    uint64_t estimate_ns = plan->stop_ns ? plan->stop_ns : plan->whole_ns;
+    if (estimate_ns == 0) estimate_ns = tally_sched_bound(s);
     unsigned __int128 most_ns = (unsigned __int128)estimate_ns * s->limits.watchdog_times;
     uint64_t least_ns = s->limits.watchdog_ns_min;
     if (most_ns > TALLY_SCHED_NEVER / 4) return TALLY_SCHED_NEVER / 4;

@@ -10,7 +10,9 @@ the compiler was told to repeat it: beside a fence, a barrier or a sleep, or wit
 loop that could have changed what it reads. A loop with a compare-and-swap counts always: as a lock
 it waits, and telling a lock from an accumulation is not safe.
 
-In doubt a kernel counts as waiting: it is then sliced instead of stopped, which costs little."""
+In doubt a kernel counts as waiting: it is then sliced instead of stopped, which costs little. What
+the detector does not see is mended by the watchdog (native/sched/watchdog.c).
+"""
 
 from __future__ import annotations
 

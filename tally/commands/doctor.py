@@ -112,6 +112,8 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
         )
     yield _ok("device", f"{report['kind']} ({report['reason']})")
     yield from (_executor(entry) for entry in report["devices"])
+    for entry in report["devices"]:
+        yield from _rescued(entry["schedule"] or {})
     yield from _cpu(report.get("cpu"))
     yield from _jobs(report)
     yield from _rewrites(report)
@@ -154,6 +156,16 @@ def _rewrites(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("note", "rewriting", text)
     if rewrites := report.get("rewrites"):
         yield from _unwilling(rewrites["notes"], rewrites["more"])
+
+
+def _rescued(schedule: Mapping[str, Any]) -> Iterator[Finding]:
+    """Kernels that the watchdog found; an older executor does not say."""
+    for entry in schedule.get("rescued", []):
+        text = (
+            f"did not stop when told to (session {entry['session']}, {entry['job']}): its blocks "
+            "wait for one another. It runs whole from now on"
+        )
+        yield Finding("note", entry["kernel"], text)
 
 
 def _unwilling(notes: Sequence[Mapping[str, str]], more: int) -> Iterator[Finding]:

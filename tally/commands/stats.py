@@ -16,6 +16,7 @@ from tally.client.api import Client, connect
 from tally.errors import RefusedError
 from tally.options import Number
 
+LINE = 78  # columns of a line about a device, behind its indent
 NUMBERS = (
     *("LAUNCHES", "DEVICE TIME", "DELAY p50", "p95", "p99"),
     *("REQUESTS", "LATENCY p50", "p95 ", "p99 ", "MEMORY", "PEAK"),
@@ -137,7 +138,7 @@ def schedule_lines(schedule: Mapping[str, Any]) -> list[str]:
     policy = f"policy {schedule['policy']}"
     count = turnaround["count"]
     if not count:
-        return [f"{policy}; no high launch has met best-effort work"]
+        return [f"{policy}; no high launch has met best-effort work", *rescue_lines(schedule)]
     times = ", ".join(
         f"{name} {render.time_ns(turnaround[f'{name}_ns'])}" for name in ("p50", "p99", "max")
     )
@@ -149,7 +150,18 @@ def schedule_lines(schedule: Mapping[str, Any]) -> list[str]:
         f"{policy}; high launches that met best-effort work: {count}",
         f"turnaround {times}, mean {mean}",
         f"estimated {estimated} (off by {error}); starts over the bound: {schedule['oversized']}",
+        *rescue_lines(schedule),
     ]
+
+
+def rescue_lines(schedule: Mapping[str, Any]) -> list[str]:
+    """What the watchdog did; an older executor does not say."""
+    count, named = schedule.get("rescues", 0), schedule.get("rescued", [])
+    lines = [f"launches that did not stop when told to, and were rescued: {count}"] if count else []
+    for entry in named:
+        job, kernel = render.plain(entry["job"])[:20], render.plain(entry["kernel"])
+        lines.append(f"never stopped again (session {entry['session']}, {job}): {kernel}"[:LINE])
+    return lines
 
 
 def job_table(

@@ -129,3 +129,11 @@ def test_the_devices_lines_fit_80_columns() -> None:
     shown = stats.schedule_lines(schedule)
     assert all(len(line) <= 78 for line in shown), "and two for the indent"
     assert "p99 1.23ms" in shown[1] and "1000000000" in shown[2]
+
+
+def test_the_watchdogs_kernels_are_named() -> None:
+    rescued = [{"session": 7, "job": "a" * 40, "kernel": "look_back" + "k" * 200}]
+    schedule = {"policy": "tally", "turnaround": {"count": 0}, "rescues": 3, "rescued": rescued}
+    _, count, named = stats.schedule_lines(schedule)
+    assert count.endswith("rescued: 3")
+    assert "session 7" in named and "look_back" in named and len(named) <= 78

@@ -112,6 +112,29 @@ def test_a_signature_is_learned_run_by_run() -> None:
     assert len(table) == 1
 
 
+def test_what_was_seen_to_wait_is_never_stopped_again() -> None:
+    table = PlanTable(8)
+    table.declare(1, 2000, 0, BOTH)
+    for what in (Measured.WHOLE, Measured.GUARDED):
+        for _ in range(3):
+            table.measure(1, what, 2000, 100 * US)
+    assert table.plan(1, BOUND).kind != PlanKind.WHOLE
+    table.export()
+    table.never_stop(1)
+    for _ in range(2):
+        plan = table.plan(1, BOUND)
+        assert plan.kind == PlanKind.WHOLE and not plan.guardable
+        assert not table.plan(1, 1000 * US).guardable, "not behind a guarded launch either"
+        table.declare(1, 2000, 0, BOTH)  # the code alone says nothing else
+    [record] = table.export()
+    assert Ability.WAITS in record.abilities
+    again = PlanTable(8)
+    again.load([record])
+    again.declare(1, 2000, 0, BOTH)
+    assert again.plan(1, BOUND).kind == PlanKind.WHOLE
+    table.validate()
+
+
 def test_one_slow_run_does_not_decide() -> None:
     table = PlanTable()
     table.declare(1, 10, 200, BOTH)

@@ -41,7 +41,7 @@ struct tally_session_config {
     ...;
 };
 enum tally_engine_event_type { TALLY_ENGINE_CLOSED, TALLY_ENGINE_FAULT, TALLY_ENGINE_LOST,
-                               TALLY_ENGINE_NOTICE, ... };
+                               TALLY_ENGINE_NOTICE, TALLY_ENGINE_RESCUED, ... };
 struct tally_engine_event {
     uint32_t type;
     int32_t error;

@@ -156,7 +156,7 @@ const char *tally_sched_policy_text(uint32_t policy);
 /* native/include/tally/plan.h */
 #define TALLY_PLAN_MEASUREMENTS ...
 
-enum tally_plan_ability { TALLY_PLAN_CAN_GUARD = 1, TALLY_PLAN_CAN_SLICE = 2 };
+enum tally_plan_ability { TALLY_PLAN_CAN_GUARD = 1, TALLY_PLAN_CAN_SLICE = 2, TALLY_PLAN_WAITS = 4 };
 
 enum tally_plan_measurement {
     TALLY_PLAN_WHOLE = 0,
@@ -184,6 +184,7 @@ void tally_plans_destroy(struct tally_plans *plans);
 void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
                          uint32_t abilities);
 
+void tally_plans_never_stop(struct tally_plans *plans, uint64_t signature);
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
                          uint32_t blocks, uint64_t ns);
 

@@ -10,7 +10,11 @@
 #include "tally/sched.h"
 
 /* What can be done with a kernel, by the classes of the rewriting passes. */
-enum tally_plan_ability { TALLY_PLAN_CAN_GUARD = 1, TALLY_PLAN_CAN_SLICE = 2 };
+enum tally_plan_ability {
+    TALLY_PLAN_CAN_GUARD = 1,
+    TALLY_PLAN_CAN_SLICE = 2,
+    TALLY_PLAN_WAITS = 4, /* seen to wait between its blocks: whole, whatever else; it stays */
+};
 
 enum tally_plan_measurement {
     TALLY_PLAN_WHOLE = 0,   /* all blocks, the kernel as it is */
@@ -41,6 +45,8 @@ void tally_plans_destroy(struct tally_plans *plans);
  * goes that has not been declared for a while. */
 void tally_plans_declare(struct tally_plans *plans, uint64_t signature, uint32_t blocks, uint32_t resident,
                          uint32_t abilities);
+/* Launches of the signature run whole from now on. */
+void tally_plans_never_stop(struct tally_plans *plans, uint64_t signature);
 /* Adds one measurement; of signatures not declared, nothing is kept. */
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
                          uint32_t blocks, uint64_t ns);
