@@ -265,6 +265,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--turnaround-us-max", type=float, default=0.0)
     parser.add_argument("--stops-percent-max", type=float, help="if not the scheduler's own")
     parser.add_argument("--best-effort-min-percent", type=float)
+    parser.add_argument("--waiting-kernels", default=default_of("waiting_kernels"))
     parser.add_argument("--watchdog-times", type=int)
     parser.add_argument("--watchdog-seconds-min", type=float)
     for name in ("code_workers_max", "code_memory_bytes_max", "code_cache_bytes_max"):
@@ -324,6 +325,7 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
     return EngineConfig(
         driver=str(driver),
         runtime_dir=str(options.runtime),
+        waiting_kernels=options.waiting_kernels,
         device=options.index,
         soft=soft,
         soft_devices=options.index + 1 if soft else 0,

@@ -42,6 +42,7 @@ class EngineConfig:
     soft_memory_bytes: int = 0
     soft_dry: bool = False
     event_timing: bool = False
+    waiting_kernels: str = ""
     rewrite: Any = None  # a tally_rewrite_fn; None: kernels run whole
     rewrite_beside: Any = None  # a tally_rewrite_beside_fn; None: forms share their module
 
@@ -100,9 +101,11 @@ class Engine:
 
     def __init__(self, config: EngineConfig):
         """NoDeviceError if the driver or the device cannot be used."""
-        strings = [ffi.new("char[]", text.encode()) for text in (config.driver, config.runtime_dir)]
+        given = (config.driver, config.runtime_dir, config.waiting_kernels)
+        strings = [ffi.new("char[]", text.encode()) for text in given]
         native = ffi.new("struct tally_engine_config *")
-        native.driver, native.runtime_dir = strings
+        native.driver, native.runtime_dir, native.waiting_kernels = strings
+        self._keep = strings  # the engine reads them for as long as it lives
         native.device = config.device
         native.connect_ms_max = round(config.connect_seconds_max * 1000)
         native.queue_bytes_max = config.queue_bytes_max

@@ -76,6 +76,7 @@ class Supervisor:
             f"--descriptors-max={config.descriptors_max}",
             f"--queue-bytes-max={config.queue_bytes_max}",
             f"--best-effort-min-percent={config.best_effort_min_percent}",
+            f"--waiting-kernels={config.waiting_kernels}",
             f"--watchdog-times={config.watchdog_times}",
             f"--watchdog-seconds-min={config.watchdog_seconds_min}",
             f"--code-workers-max={config.code_workers_max}",

@@ -208,6 +208,12 @@ class Config:
         "The watchdog waits for at least so long, in time without high work.",
         between(0, 86_400),
     )
+    waiting_kernels: str = setting(
+        "*ncclDevKernel*,*ncclKernel*,*ncclSymk*,*nvshmem*,*cross_device_reduce*,"
+        "*one_shot_all_reduce*,*two_shot_all_reduce*,*multimem_all_*",
+        "Names of kernels that wait for kernels of other processes, with `*` and `?`, separated by "
+        "commas. They take no turn, run whole, beside whoever has the device, and are not charged.",
+    )
     metrics_address: str = setting(
         "",
         "HOST:PORT of the Prometheus endpoint `/metrics`; empty: none. Anyone who reaches the "

@@ -73,6 +73,7 @@ struct tally_engine;
 struct tally_engine_config {
     const char *driver;      /* path or name for dlopen */
     const char *runtime_dir; /* where sessions' sockets are made */
+    const char *waiting_kernels; /* see meeting.h; NULL: none. Valid while the engine lives */
     uint32_t device;         /* ordinal at the driver */
     uint32_t connect_ms_max; /* for a client to connect to a session that it has opened; 0: for ever */
     uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max; /* 0: no limit */

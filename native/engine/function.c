@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/meeting.h"
 #include "engine/rewriter.h"
 #include "tally/generated/ops.h"
 
@@ -158,6 +159,7 @@ static void add_forms(struct session *session, struct function *function, const 
         hash = (hash ^ (uint8_t)*at) * 0x100000001b3ull;
     function->code = hash;
     function->name = strdup(name); /* NULL: it goes without */
+    function->meets = meeting_kernel(engine_config(session->engine)->waiting_kernels, name);
     if (function->module->rewritten)
         find_forms(session, function, function->module->driver, name);
     function->forms_pending = function->module->forms && function->name;

@@ -175,6 +175,16 @@ void trace_untimed(const struct launch *launch)
                                                   .starts = 1});
 }
 
+/* Behind what the session has let go, beside whoever has the device (meeting.h). */
+static CUresult launch_meeting(struct session *session, struct launch *launch)
+{
+    schedule_settle(session);
+    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, 0);
+    if (result == CUDA_SUCCESS && trace_is_on(engine_trace(session->engine)))
+        trace_untimed(launch);
+    return result;
+}
+
 static CUresult launch_checked(struct session *session, struct launch *launch)
 {
     if (!launch->function || !launch->stream)
@@ -189,7 +199,10 @@ static CUresult launch_checked(struct session *session, struct launch *launch)
         kernels_note(engine_kernels(session->engine), launch);
     if (result == CUDA_SUCCESS && launch->blocks == 0)
         result = CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
+    bool meets = launch->function->meets && !gates_are_wanted(session);
+    if (result == CUDA_SUCCESS && meets)
+        result = launch_meeting(session, launch);
+    else if (result == CUDA_SUCCESS)
         result = gates_are_wanted(session) ? gate_submit(session, launch) : schedule_launch(session, launch);
     if (result != CUDA_SUCCESS)
         return result;

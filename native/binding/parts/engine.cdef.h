@@ -23,7 +23,7 @@ const char *tally_timing_name(uint32_t timing);
 
 struct tally_engine;
 struct tally_engine_config {
-    const char *driver, *runtime_dir;
+    const char *driver, *runtime_dir, *waiting_kernels;
     uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
     uint64_t soft_memory_bytes, queue_bytes_max;
     uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max;
