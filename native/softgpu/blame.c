@@ -25,8 +25,9 @@ void soft_blame_kernel(struct soft_tenant *tenant, const struct soft_launch *lau
     char place[64] = "";
     if (outcome->error == CUDA_ERROR_ILLEGAL_ADDRESS)
         snprintf(place, sizeof place, " at address 0x%llx", (unsigned long long)outcome->address);
-    snprintf(blame->text, sizeof blame->text, "%s in kernel %.320s, block (%llu, %llu, %llu)%s",
-             name_of(outcome->error), launch->kernel->name, (unsigned long long)(block % launch->grid[0]),
+    snprintf(blame->text, sizeof blame->text, "%s (%d) in kernel %.320s, block (%llu, %llu, %llu)%s",
+             name_of(outcome->error), (int)outcome->error, launch->kernel->name,
+             (unsigned long long)(block % launch->grid[0]),
              (unsigned long long)(block % plane / launch->grid[0]), (unsigned long long)(block / plane), place);
     atomic_store_explicit(&blame->state, READY, memory_order_release);
 }

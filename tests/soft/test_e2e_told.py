@@ -45,12 +45,18 @@ def job(daemon: Daemon, name: str) -> dict[str, Any]:
     [
         (
             "wild",
-            "CUDA_ERROR_ILLEGAL_ADDRESS in kernel _Z10write_wildPi, block (",
+            "CUDA_ERROR_ILLEGAL_ADDRESS (700) in kernel _Z10write_wildPi, block (",
         ),
-        ("null", "CUDA_ERROR_ILLEGAL_ADDRESS in kernel _Z9read_nullPi, block (0, 0, 0) at address"),
-        ("trap", "CUDA_ERROR_LAUNCH_FAILED in kernel _Z4stopv, block ("),
-        ("assert", "CUDA_ERROR_ASSERT in kernel _Z6insisti, block (0, 0, 0)"),
-        ("misaligned", "CUDA_ERROR_MISALIGNED_ADDRESS in kernel _Z8misalignPc, block (0, 0, 0)"),
+        (
+            "null",
+            "CUDA_ERROR_ILLEGAL_ADDRESS (700) in kernel _Z9read_nullPi, block (0, 0, 0) at address",
+        ),
+        ("trap", "CUDA_ERROR_LAUNCH_FAILED (719) in kernel _Z4stopv, block ("),
+        ("assert", "CUDA_ERROR_ASSERT (710) in kernel _Z6insisti, block (0, 0, 0)"),
+        (
+            "misaligned",
+            "CUDA_ERROR_MISALIGNED_ADDRESS (716) in kernel _Z8misalignPc, block (0, 0, 0)",
+        ),
     ],
 )
 @pytest.mark.parametrize("job_class", ["high", "best-effort"])
