@@ -21,7 +21,7 @@ tee test timeout touch tr true tty uname uniq wc which xargs yes"
 PASSED="SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE http_proxy https_proxy no_proxy all_proxy
 HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY"
 DEBIAN="python3 python3-venv python3-dev gcc libc6-dev make git ca-certificates"
-MIRROR=${MIRROR:-} # where debootstrap fetches from, if not its own default
+MIRROR=${MIRROR:-} # where debootstrap fetches from, if not where it does by itself
 
 suite="" keep="" also=""
 while [ $# -gt 0 ]; do
@@ -110,8 +110,9 @@ make_links() {
 make_root() {
     script=/usr/share/debootstrap/scripts/$suite # which of them knows a suite that is new?
     [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+    [ "$MIRROR" ] || MIRROR=$(sed -n 's/^DEF_MIRROR="\(.*\)"/\1/p' "$(command -v debootstrap)" | head -n 1)
     echo "bare: debootstrap $suite"
-    debootstrap --variant=minbase --include="$(echo $DEBIAN | tr ' ' ,)" "$suite" "$work/debian" $MIRROR \
+    debootstrap --variant=minbase --include="$(echo $DEBIAN | tr ' ' ,)" "$suite" "$work/debian" "$MIRROR" \
         "$script" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2 && return 1; }
     mkdir "$work/debian/bare" "$work/debian/bare/home"
     cp /etc/resolv.conf "$work/debian/etc/resolv.conf"
