@@ -101,6 +101,8 @@ void soft_worker_interrupt(struct soft_worker *worker);
 /* Given by the upper side: the block that the calling worker runs waits for other blocks, or goes
  * on. While it waits, another worker takes its place. */
 void soft_block_waits(bool waits);
+/* The block still waits: where no other one of its launch has ended for a while, more may begin. */
+void soft_block_waits_on(void);
 /* Given by the upper side, to worker threads: device memory for kernels' malloc, 0 where none is left;
  * false: it is not allocated. */
 uint64_t soft_heap_alloc(uint32_t tenant, uint64_t bytes);

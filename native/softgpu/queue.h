@@ -83,6 +83,8 @@ struct soft_op {
     struct soft_grid_workspace workspace; /* of a cooperative launch */
     uint64_t tag, start_ns;
     uint32_t stints; /* workers at it */
+    _Atomic uint32_t waiters;   /* of its blocks, those that wait for others */
+    _Atomic uint64_t resume_ns; /* while some wait, no more begin before; 0 until a part has ended */
     uint64_t active_ns, active_since_ns, yielded_ns;
     _Atomic uint64_t busy_ns;
     union {

@@ -59,6 +59,9 @@ void soft_waiting_look(struct soft_worker *worker) {
         waiting->looks = 0;
     }
     rest(waiting->looks++);
+    worker->critical = 1;
+    soft_block_waits_on();
+    worker->critical = 0;
     if (__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED))
         soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
 }

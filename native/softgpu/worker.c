@@ -16,6 +16,7 @@
 #define SPIN_NS 20000
 #define SPIN_CHECKS 16 /* between looks at the clock */
 #define SPARE_REST_S 1 /* without work, then a spare ends */
+#define STALL_NS 20000000 /* without the end of a block, then those that wait are not enough to go on with */
 #define NICE 10        /* more than whoever started the executor; the kernel's limit is 19 */
 
 struct soft_worker_slot {
@@ -25,6 +26,7 @@ struct soft_worker_slot {
     pthread_t thread;
     struct soft_worker *worker;
     uint32_t tenant; /* whose part it runs; under soft_lock */
+    struct soft_op *op;
     bool used;       /* has a thread */
     bool waits;      /* the block that it runs does */
 };
@@ -118,6 +120,20 @@ void soft_forget(struct soft_op *op)
     }
 }
 
+/* Blocks that wait for the one before them, as in a chain of sums, need no more beside them while they end one
+ * after the other: each one more would wait too, and hundreds that look leave no CPU to the one that can go on.
+ * A grid of which no block has ended may have a barrier of its own: it gets them all, at once. */
+static bool gets_on(const struct soft_op *op)
+{
+    return atomic_load_explicit(&op->waiters, memory_order_relaxed) && !op->cooperative &&
+           soft_now_ns() < atomic_load_explicit(&op->resume_ns, memory_order_relaxed);
+}
+
+static void resume_after(struct soft_op *op, uint64_t ns)
+{
+    atomic_store_explicit(&op->resume_ns, ns, memory_order_relaxed);
+}
+
 /* The most urgent op with a part left, that part claimed: so the op outlives the worker's interest in it. */
 static struct soft_op *take(struct soft_device *device, uint64_t *part)
 {
@@ -129,6 +145,11 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
         /* Two half-placed cooperative grids would wait for each other's workers for ever. */
         if (op->cooperative && device->cooperative && device->cooperative != op)
             continue;
+        if (gets_on(op))
+            continue;
+        if (atomic_load_explicit(&op->waiters, memory_order_relaxed) &&
+            atomic_load_explicit(&op->resume_ns, memory_order_relaxed))
+            resume_after(op, soft_now_ns() + STALL_NS); /* one at a time */
         *part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
         if (*part + 1 >= op->total)
             soft_unlist(op);
@@ -199,7 +220,9 @@ static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, ui
         }
         if (own_slot && own_slot->waits)
             soft_block_waits(false);
-        if (stint.error != CUDA_SUCCESS ||
+        bool others_wait = atomic_load_explicit(&op->waiters, memory_order_relaxed);
+        resume_after(op, now + STALL_NS);
+        if (others_wait || stint.error != CUDA_SUCCESS ||
             atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency ||
             atomic_load_explicit(&device->running, memory_order_relaxed) > device->worker_count)
             break;
@@ -322,7 +345,7 @@ static void *worker_main(void *argument)
     give_way_to_programs();
     soft_lock();
     slot->worker = worker;
-    for (;;) {
+    while (worker || !slot->spare) { /* a worker without memory for one fails its parts, a spare takes none */
         uint64_t part;
         struct soft_op *op = take(device, &part);
         if (!op) {
@@ -332,10 +355,12 @@ static void *worker_main(void *argument)
         }
         looked = false;
         slot->tenant = op->stream->tenant->id;
+        slot->op = op;
         soft_unlock();
         struct stint stint = run_parts(worker, op, part);
         soft_lock();
         slot->tenant = NO_TENANT;
+        slot->op = NULL;
         device->busy--;
         atomic_fetch_sub_explicit(&device->running, 1, memory_order_relaxed);
         hand_in(op, stint);
@@ -413,12 +438,26 @@ void soft_block_waits(bool waits)
     soft_lock();
     slot->waits = waits;
     if (waits) {
+        atomic_fetch_add_explicit(&slot->op->waiters, 1, memory_order_relaxed);
         atomic_fetch_sub_explicit(&slot->device->running, 1, memory_order_relaxed);
-        if (slot->device->ready)
-            wake(slot->device);
     } else {
         atomic_fetch_add_explicit(&slot->device->running, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&slot->op->waiters, 1, memory_order_relaxed);
     }
+    if (slot->device->ready && (waits || !atomic_load_explicit(&slot->op->waiters, memory_order_relaxed)))
+        wake(slot->device); /* in the waiting block's place; or once nobody waits, to go on as usual */
+    soft_unlock();
+}
+
+void soft_block_waits_on(void)
+{
+    struct soft_worker_slot *slot = own_slot;
+    if (!slot || atomic_load_explicit(&slot->device->top, memory_order_relaxed) == INT_MAX ||
+        !has_room(slot->device) || gets_on(slot->op))
+        return;
+    soft_lock();
+    if (slot->device->ready)
+        wake(slot->device);
     soft_unlock();
 }
 

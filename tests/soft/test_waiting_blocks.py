@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from pathlib import Path
 
@@ -114,3 +115,13 @@ def test_a_context_with_waiting_blocks_can_be_reset(device: SoftDevice) -> None:
         done, order = (device.buffer(np.zeros(5, np.uint32)) for _ in range(2))
         module.launch("backwards", [4], [32], done, order)
         assert order.read()[0] == 3
+
+
+def test_blocks_in_line_do_not_fill_the_cpus(device: SoftDevice) -> None:
+    """Where one is slow those behind it wait, and as many more would only take its CPU."""
+    module = device.load_image(toolchain.compile_fatbin(SOURCE).read_bytes())
+    turn = device.buffer(np.zeros(1, np.uint32))
+    before = len(os.listdir("/proc/self/task"))
+    module.launch("in_line", [20000], [32], turn, 5000)
+    assert turn.read()[0] == 20000
+    assert len(os.listdir("/proc/self/task")) < before + 64  # 1024 may be, one each 0.1 ms

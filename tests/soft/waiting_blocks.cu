@@ -47,3 +47,17 @@ extern "C" __global__ void forever(unsigned *word)
     while (*(volatile unsigned *)word == 0)
         ;
 }
+
+// Each block waits for the one before it; one of them takes 300 ms, as when its thread has no CPU.
+extern "C" __global__ void in_line(unsigned *turn, unsigned slow)
+{
+    if (threadIdx.x == 0) {
+        while (*(volatile unsigned *)turn != blockIdx.x)
+            ;
+        if (blockIdx.x == slow)
+            for (int i = 0; i < 300; i++)
+                __nanosleep(1000000);
+        atomicExch(turn, blockIdx.x + 1);
+    }
+    __syncthreads();
+}
