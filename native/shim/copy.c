@@ -40,8 +40,7 @@ static CUresult locate(const struct shim_channel *channel, const struct shim_sid
     if (!side->address || !extent(side, box, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
     struct shim_range range;
-    bool known = shim_range_find(side->address, &range);
-    if (!known || range.kind == SHIM_RANGE_REGISTERED) {
+    if (!shim_range_find(side->address, &range)) {
         *place = PLACE_PAGEABLE;
         bool device = side->claim == SHIM_SIDE_DEVICE || shim_is_device_address(side->address);
         return device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;

@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "generated/custom.h"
+#include "tell.h"
 
 #define HOST_ALLOC_FLAGS (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
 #define HOST_REGISTER_FLAGS                                                                                            \
@@ -17,8 +18,7 @@
 bool shim_memory_holds(const struct shim_channel *channel, uint64_t address, uint64_t bytes)
 {
     struct shim_range range;
-    return shim_range_find(address, &range) && range.channel == channel && range.kind != SHIM_RANGE_REGISTERED &&
-           bytes <= range.bytes - (address - range.base);
+    return shim_range_find(address, &range) && range.channel == channel && bytes <= range.bytes - (address - range.base);
 }
 
 bool shim_memory_waits(uint64_t address)
@@ -225,41 +225,27 @@ CUresult shim_cuMemFreeHost(void *p)
     return free_pinned(&range);
 }
 
-/* Pages that a program made cannot be shared after the fact: copies from them work like pageable ones, and who
- * asks for them to be mapped is refused. CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM says the
- * same beforehand. */
+/* Pages that a program made cannot be shared after the fact, and with unified addressing a kernel may use what is
+ * registered, whatever the flags. So it is refused, as CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED says beforehand:
+ * the kernel would fault, or see something else. Copies work without. */
 CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
 {
-    struct shim_context *context;
-    struct shim_channel *channel;
-    CUresult result = shim_current(&context, &channel);
+    static uint64_t calls;
+    CUresult result = shim_current(NULL, NULL);
     if (result)
         return result;
     if (!p || !bytesize || Flags & ~HOST_REGISTER_FLAGS)
         return CUDA_ERROR_INVALID_VALUE;
-    if (Flags & CU_MEMHOSTREGISTER_DEVICEMAP) {
-        static uint64_t calls;
-        return shim_unsupported("cuMemHostRegister(CU_MEMHOSTREGISTER_DEVICEMAP)", &calls);
-    }
-    result = shim_range_add((struct shim_range){
-        .base = (uintptr_t)p,
-        .bytes = bytesize,
-        .kind = SHIM_RANGE_REGISTERED,
-        .flags = Flags,
-        .channel = channel,
-        .context = context,
-    });
-    return result == CUDA_ERROR_ALREADY_MAPPED ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : result;
+    shim_tell("kernels cannot be shown memory that the program made: cuMemHostRegister (cudaHostRegister) is not "
+              "supported; copies work without it, and memory of cuMemHostAlloc (cudaHostAlloc) is pinned");
+    return shim_unsupported("cuMemHostRegister", &calls);
 }
 
 CUresult shim_cuMemHostUnregister(void *p)
 {
+    (void)p;
     CUresult result = shim_ready();
-    struct shim_range range;
-    if (result)
-        return result;
-    bool known = shim_range_remove((uintptr_t)p, SHIM_RANGE_REGISTERED, &range);
-    return known ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return result ? result : CUDA_ERROR_INVALID_VALUE; /* nothing is registered */
 }
 
 /* ---- the end of a context ------------------------------------------------------------------------------------ */

@@ -13,7 +13,7 @@ CUresult shim_cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdevic
     struct shim_range range;
     if (result)
         return result;
-    if (!shim_range_find(dptr, &range) || range.kind == SHIM_RANGE_REGISTERED)
+    if (!shim_range_find(dptr, &range))
         return CUDA_ERROR_NOT_FOUND;
     if (pbase)
         *pbase = range.base;
@@ -27,8 +27,7 @@ static CUresult find_host(void *p, struct shim_range *range)
     CUresult result = shim_current(NULL, NULL);
     if (result)
         return result;
-    bool host = shim_range_find((uintptr_t)p, range) &&
-                (range->kind == SHIM_RANGE_PINNED || range->kind == SHIM_RANGE_REGISTERED);
+    bool host = shim_range_find((uintptr_t)p, range) && range->kind == SHIM_RANGE_PINNED;
     return host ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -40,8 +39,6 @@ CUresult shim_cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned
     CUresult result = find_host(p, &range);
     if (result)
         return result;
-    if (range.kind == SHIM_RANGE_REGISTERED) /* never mapped: cuMemHostRegister refuses the flag */
-        return CUDA_ERROR_INVALID_VALUE;
     *pdptr = (uintptr_t)p;
     return CUDA_SUCCESS;
 }
@@ -80,7 +77,7 @@ static bool is_wide(CUpointer_attribute attribute)
 static bool read_attribute(const struct shim_range *range, uint64_t address, CUpointer_attribute attribute,
                            uint64_t *value)
 {
-    bool host = range->kind == SHIM_RANGE_PINNED || range->kind == SHIM_RANGE_REGISTERED;
+    bool host = range->kind == SHIM_RANGE_PINNED;
     *value = 0;
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
@@ -91,7 +88,7 @@ static bool read_attribute(const struct shim_range *range, uint64_t address, CUp
         return true;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         *value = address;
-        return range->kind != SHIM_RANGE_REGISTERED;
+        return true;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         *value = address;
         return host;

@@ -14,7 +14,6 @@ enum shim_range_kind {
     SHIM_RANGE_DEVICE = 1, /* cuMemAlloc */
     SHIM_RANGE_GLOBAL,     /* a module's variable */
     SHIM_RANGE_PINNED,     /* cuMemHostAlloc: both sides map it at the same address */
-    SHIM_RANGE_REGISTERED, /* cuMemHostRegister: remembered, but the executor cannot see it */
 };
 
 struct shim_range {

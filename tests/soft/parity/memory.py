@@ -147,24 +147,6 @@ def free_host_twice(g: Any) -> int:
     return int(g.cu.cuMemFreeHost(address))
 
 
-def registered(g: Any, check: Callable[[int], int]) -> int:
-    """The check's result with a block of the program's memory registered."""
-    block = ctypes.create_string_buffer(8192)
-    g.ok(g.cu.cuMemHostRegister_v2(addressof(block), 8192, 0))
-    try:
-        return check(addressof(block))
-    finally:
-        g.ok(g.cu.cuMemHostUnregister(addressof(block)))
-
-
-row("cuMemHostRegister_v2", "memory", "SUCCESS", lambda g: registered(g, lambda at: 0))
-row("cuMemHostUnregister", "what was registered", "SUCCESS", lambda g: registered(g, lambda at: 0))
-row(
-    "cuMemHostRegister_v2",
-    "twice",
-    "HOST_MEMORY_ALREADY_REGISTERED",
-    lambda g: registered(g, lambda at: g.cu.cuMemHostRegister_v2(at + 4096, 4096, 0)),
-)
 row(
     "cuMemHostRegister_v2",
     "0 bytes",
@@ -183,12 +165,13 @@ row(
     "INVALID_VALUE",
     lambda g: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, 0x100),
 )
-row(
-    "cuMemHostRegister_v2",
-    "DEVICEMAP: not supported here, as the attribute says",
-    "NOT_SUPPORTED",
-    lambda g: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, 2),
-)
+for flags, name in ((0, "memory"), (1, "PORTABLE"), (2, "DEVICEMAP"), (8, "READ_ONLY")):
+    row(
+        "cuMemHostRegister_v2",
+        f"{name}: not supported here, as the attribute says",
+        "NOT_SUPPORTED",
+        lambda g, flags=flags: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, flags),
+    )
 row(
     "cuMemHostUnregister",
     "what was never registered",
@@ -205,12 +188,6 @@ def device_pointer(g: Any) -> int:
     return 0 if g.made(g.cu.cuMemHostGetDevicePointer_v2, g.pinned, 0) == g.pinned else 1
 
 
-row(
-    "cuMemHostGetDevicePointer_v2",
-    "registered without DEVICEMAP",
-    "INVALID_VALUE",
-    lambda g: registered(g, lambda at: g.cu.cuMemHostGetDevicePointer_v2(byref(c_uint64()), at, 0)),
-)
 row(
     "cuMemHostGetDevicePointer_v2",
     "pageable memory",

@@ -200,12 +200,13 @@ row(
 )
 
 
-@parity("cuDeviceGetAttribute", "CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM is 0 here")
+@parity("cuDeviceGetAttribute", "HOST_REGISTER_SUPPORTED and what goes with it are 0 here")
 def registered_attribute(g: Any) -> int:
     value = c_int(-1)
-    result = g.cu.cuDeviceGetAttribute(byref(value), 91, 0)
-    assert value.value == 0
-    return int(result)
+    for attribute in (91, 99, 113):
+        g.ok(g.cu.cuDeviceGetAttribute(byref(value), attribute, 0))
+        assert value.value == 0, attribute
+    return 0
 
 
 @parity("cuDeviceGetName", "a short buffer: cut, and ended by a NUL")

@@ -1,4 +1,4 @@
-"""Copies of every shape, pinned and registered memory, and what is told of pointers."""
+"""Copies of every shape, pinned memory, registering, and what is told of pointers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shim_driver import (
 )
 
 HOST, DEVICE = 1, 2
-ALREADY_REGISTERED = 712
+NOT_SUPPORTED = 801
 
 
 class Box(ctypes.Structure):
@@ -129,12 +129,18 @@ def pinned() -> None:
 
 
 def registered() -> None:
+    """Refused, whatever the flags, as the attributes say; copies do without."""
     device, host = allocate(8192), ctypes.create_string_buffer(os.urandom(8192), 8192)
-    expect(cuda.cuMemHostRegister_v2(host, c_size_t(8192), 0))
-    expect(cuda.cuMemHostRegister_v2(host, c_size_t(8192), 0), ALREADY_REGISTERED)
+    seen = c_uint64()
+    for flags in (0, 1, 2, 3, 8):
+        expect(cuda.cuMemHostRegister_v2(host, c_size_t(8192), flags), NOT_SUPPORTED)
+    for attribute in (91, 99, 113):  # of the host pointer, of registering, of read-only memory
+        value = c_int(-1)
+        expect(cuda.cuDeviceGetAttribute(byref(value), attribute, 0))
+        assert value.value == 0, attribute
+    expect(cuda.cuMemHostGetDevicePointer_v2(byref(seen), host, 0), INVALID_VALUE)
     expect(cuda.cuMemcpyHtoDAsync_v2(device, host, c_size_t(8192), None))
     assert download(device, 8192) == host.raw
-    expect(cuda.cuMemHostUnregister(host))
     expect(cuda.cuMemHostUnregister(host), INVALID_VALUE)
 
 
