@@ -6,7 +6,7 @@ The executor drives the same core from C. Times are integers in nanoseconds thro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any
 
@@ -87,6 +87,7 @@ class Start:
     hi: int
     level: int = 0
     flags: StartFlag = StartFlag.FINAL
+    epoch: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ Instruction = Start | Preempt | Complete | Dropped | Closed | SetTimer | Rescue
 def _decode(raw: Any) -> Instruction:
     match int(raw.type):
         case lib.TALLY_SCHED_START:
-            return Start(raw.launch, raw.lo, raw.hi, raw.level, StartFlag(raw.flags))
+            return Start(raw.launch, raw.lo, raw.hi, raw.level, StartFlag(raw.flags), raw.epoch)
         case lib.TALLY_SCHED_PREEMPT:
             return Preempt(raw.launch)
         case lib.TALLY_SCHED_COMPLETE:
@@ -353,6 +354,24 @@ class Scheduler:
         """So many pieces of it have ended."""
         words = {"session": session, "blocks": pieces}
         return self._handle(now_ns, lib.TALLY_SCHED_WORK_ENDED, **words)
+
+    def recalled(self, now_ns: int, launch: int, lo: int) -> list[Instruction]:
+        """The launch's starts from block lo on were not made."""
+        return self._handle(now_ns, lib.TALLY_SCHED_RECALLED, launch=launch, lo=lo)
+
+    def coming(self, now_ns: int) -> list[Instruction]:
+        """A launch of high is about to go to the device, and will be told when it is there."""
+        return self._handle(now_ns, lib.TALLY_SCHED_COMING, blocks=1)
+
+    def came(self, now_ns: int) -> list[Instruction]:
+        """It is told next, or did not go."""
+        return self._handle(now_ns, lib.TALLY_SCHED_CAME, blocks=1)
+
+    def is_stale(self, start: Start) -> bool:
+        """Whether high has come since this start was decided, so that it must not be made."""
+        words = {"launch": start.launch, "flags": int(start.flags), "epoch": start.epoch}
+        raw = ffi.new("struct tally_sched_instruction *", {"type": lib.TALLY_SCHED_START, **words})
+        return bool(lib.tally_sched_is_stale(self._sched, raw))
 
     def timer(self, now_ns: int) -> list[Instruction]:
         return self._handle(now_ns, lib.TALLY_SCHED_TIMER)

@@ -5,6 +5,7 @@
  * stream are let go together; whatever else the program asks for waits until they have all been run, because
  * one that was stopped has to be started again, ahead of that. Their thread does it: in between two launches,
  * while it waits for them, or called away from its socket. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,12 +40,15 @@ static CUresult launch_counted(struct session *session, struct launch *launch)
 /* Places in the books for a high launch; false: they are full. */
 static bool list(struct schedule *s, struct session *session, struct launch *launch, uint32_t *index, uint64_t *tag)
 {
+    static const struct tally_sched_event coming = {.type = TALLY_SCHED_COMING, .blocks = 1};
     pthread_mutex_lock(&s->lock);
     bool listed = s->start_free != NONE && tally_sched_has_room(s->core, session->index);
     *index = listed ? pending_take(s, session, launch) : NONE;
     listed = *index != NONE;
-    if (listed)
+    if (listed) {
         *tag = start_take(s, launch, *index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
+        schedule_feed(s, &coming); /* this thread may be late to tell that it is there */
+    }
     pthread_mutex_unlock(&s->lock);
     return listed;
 }
@@ -76,6 +80,7 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
     struct tally_sched_event event = launch_event(launch, index);
     event.started = 1;
     pthread_mutex_lock(&s->lock);
+    schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_CAME, .blocks = 1});
     struct start *start = start_of(s, tag);
     bool known = result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
     if (known) {
@@ -85,9 +90,25 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
             start_ended(s, start);
     } else {
         unlist(s, session, start, index, result == CUDA_SUCCESS);
+        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_CONTINUE}); /* who was held back */
     }
     pthread_mutex_unlock(&s->lock);
     return result;
+}
+
+/* The start that the thread is to make, with those of the launch behind it, if high has come since it was
+ * decided: it is given back to the core, which decides again. false: it may be made. Under the lock. */
+static bool recall(struct schedule *s, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    struct tally_sched_event event = {.type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
+    if (pending->todo_count == 0 || !tally_sched_is_stale(s->core, &pending->todo[0]))
+        return false;
+    pending->todo_count = 0; /* the core may fill it again at once */
+    int result = schedule_feed(s, &event);
+    assert(result == 0);
+    (void)result;
+    return true;
 }
 
 /* Under the lock, which is released around the driver's call. */
@@ -153,7 +174,8 @@ static bool carry_open(struct schedule *s, struct session *session)
         struct open_launch *open = open_at(session, i);
         if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
             continue;
-        carry_start(s, session, &open->launch, open->index);
+        if (!recall(s, open->index))
+            carry_start(s, session, &open->launch, open->index);
         return true;
     }
     return false;
@@ -243,6 +265,8 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
             wait_turn(s, session);
             continue;
         }
+        if (recall(s, index))
+            continue;
         guarded = is_guarded(pending->todo[0].flags);
         gone = guarded || pending->todo[0].flags & TALLY_SCHED_START_FINAL;
         result = carry_start(s, session, launch, index);

@@ -1,6 +1,7 @@
 /* The life of a launch: submitted, started in one or more parts, stopped, finished, retired.
  * Counters of a session and of its class move together here and nowhere else. */
 #include <assert.h>
+#include <string.h>
 
 #include "state.h"
 
@@ -184,6 +185,7 @@ void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, ui
     out->lo = launch->issued;
     out->hi = hi;
     out->level = level;
+    out->epoch = s->epoch;
     out->flags = (flag ? TALLY_SCHED_START_PREEMPTIBLE : hi == launch->blocks ? TALLY_SCHED_START_FINAL : 0) |
                  (launch->preempted ? TALLY_SCHED_START_RESUMED : 0);
     book_start(s, index, hi, charge_ns, flag);
@@ -308,5 +310,48 @@ int tally_sched_fail(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
     if (launch->starts > 0) book_end(s, index, NULL);
     end_launch(s, index, TALLY_SCHED_DROPPED);
+    return 0;
+}
+
+/* Takes the youngest starts off the books, as if they had never been: no time has passed on the device. */
+static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count) {
+    struct launch *launch = &s->launches[index];
+    struct queue *queue = &s->queues[launch->queue];
+    struct session *session = &s->sessions[launch->session];
+    struct class_sums *sums = &s->sums[session->class_];
+    uint32_t left = launch->starts - count;
+    uint64_t charge_ns = left == 0 ? launch->charge_ns : launch->charge_ns / launch->starts * count;
+    uint64_t numbers[SLICES_MAX];
+    launch->charge_ns -= charge_ns;
+    launch->starts = left;
+    session->stats.starts -= launch->transfer ? 0 : count;
+    session->starts -= count;
+    sums->starts -= count;
+    queue->starts -= count;
+    queue->unguarded_ns -= charge_ns;
+    recharge_queue(s, queue);
+    if (session->class_ != TALLY_SCHED_BEST_EFFORT) return;
+    /* For arrivals they come first for once, as what has ended does; they were in nobody's way. */
+    memcpy(numbers, launch->numbers, sizeof numbers);
+    memcpy(launch->numbers, numbers + left, count * sizeof *numbers);
+    memcpy(launch->numbers + count, numbers, left * sizeof *numbers);
+    struct tally_sched_event never = {.began_ns = s->now_ns + 1};
+    tally_sched_note_clearance(s, launch, count, &never);
+    memcpy(launch->numbers, numbers, sizeof numbers);
+    if (sums->starts == 0) s->allowance_ns = 0;
+}
+
+int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event) {
+    struct launch *launch = &s->launches[event->launch];
+    uint32_t kept = 0, lo = launch->lo;
+    bool overtaken = launch->next != NONE && s->launches[launch->next].starts > 0;
+    while (kept < launch->starts && lo != event->lo) lo = launch->ends[kept++];
+    if (kept == launch->starts || launch->flagged || overtaken) return TALLY_SCHED_INVALID;
+    if (event->lo == 0 && !launch->preempted)
+        s->sessions[launch->session].stats.waited_ns -= launch->started_ns - launch->submitted_ns;
+    unbook_starts(s, event->launch, launch->starts - kept);
+    launch->issued = event->lo;
+    if (!launch->waiting) tally_sched_waiting_add(s, event->launch);
+    tally_sched_queue_rewind(s, launch->queue);
     return 0;
 }

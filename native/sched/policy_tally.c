@@ -234,10 +234,12 @@ static void fill_beside(struct tally_sched *s, enum form form) {
 
 static void decide(struct tally_sched *s, enum form form) {
     if (s->sums[TALLY_SCHED_HIGH].waiting > 0 && !tally_sched_start_all(s, TALLY_SCHED_HIGH)) return;
-    if (s->sums[TALLY_SCHED_HIGH].outstanding > 0 && !tally_sched_floor_open(s)) {
+    if (s->sums[TALLY_SCHED_HIGH].outstanding + s->coming > 0 && !tally_sched_floor_open(s)) {
+        tally_sched_hold(s);
         stop_all(s);
         return;
     }
+    s->held = false;
     if (s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0) return;
     fill_gap(s, form);
     fill_beside(s, form);

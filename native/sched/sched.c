@@ -235,11 +235,13 @@ static int set_policy(struct tally_sched *s, const struct tally_sched_event *eve
     s->policy = event->policy;
     s->turn = NONE;
     s->turn_ending = false;
+    s->held = false; /* the other one may have let anything start */
     return 0;
 }
 
 static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     bool of_launch = event->type >= TALLY_SCHED_LAUNCH && event->type <= TALLY_SCHED_FAILED;
+    of_launch |= event->type == TALLY_SCHED_RECALLED;
     bool of_session = (event->type >= TALLY_SCHED_SESSION_OPEN && event->type <= TALLY_SCHED_LAUNCH) ||
                       event->type == TALLY_SCHED_WORK || event->type == TALLY_SCHED_WORK_ENDED;
     if (of_session && event->session >= s->config.sessions_max) return TALLY_SCHED_INVALID;
@@ -261,6 +263,9 @@ static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     case TALLY_SCHED_SET_POLICY: return set_policy(s, event);
     case TALLY_SCHED_WORK: return tally_sched_work(s, event);
     case TALLY_SCHED_WORK_ENDED: return tally_sched_work_ended(s, event);
+    case TALLY_SCHED_RECALLED: return tally_sched_recall(s, event);
+    case TALLY_SCHED_COMING: return tally_sched_coming(s, event);
+    case TALLY_SCHED_CAME: return tally_sched_came(s, event);
     case TALLY_SCHED_SET_LIMITS:
         if (!limits_ok(&event->limits)) return TALLY_SCHED_INVALID;
         s->limits = event->limits;
@@ -296,7 +301,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
     s->out_count = 0;
     s->out_max = max;
     int error = apply(s, event);
-    if (error) return error;
+    if (error || event->type == TALLY_SCHED_COMING || event->type == TALLY_SCHED_CAME) return error;
     allow_in_flight(s, event->type);
     s->wish_ns = TALLY_SCHED_NEVER;
     if (s->closing == 0 || close_sessions(s)) {

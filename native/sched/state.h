@@ -131,6 +131,9 @@ struct tally_sched {
     uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
     uint64_t timer_ns;              /* armed; NEVER */
     uint64_t wish_ns;               /* what the policy wants armed, set while it decides */
+    uint32_t coming;                /* launches of high between COMING and CAME */
+    bool held;                      /* best-effort work may not start, for high's sake */
+    uint32_t epoch;                 /* how often that began: what was decided before is stale */
     struct arrival arrivals[ARRIVALS_MAX]; /* whose turnaround is being measured, oldest first */
     uint32_t arrival_count;
     uint64_t best_effort_starts; /* so far */
@@ -187,6 +190,7 @@ void tally_sched_retire(struct tally_sched *s, uint32_t launch);
 int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event);
 int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event);
 int tally_sched_fail(struct tally_sched *s, uint32_t launch);
+int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event);
 /* Books a launch that the owner has started already. */
 void tally_sched_adopt(struct tally_sched *s, uint32_t launch);
 void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
@@ -224,6 +228,11 @@ static inline uint64_t tally_sched_longest_wait(const struct tally_sched *s) {
     const struct tally_sched_limits *limits = &s->limits;
     return limits->gap_wait_ns_max > limits->hysteresis_ns ? limits->gap_wait_ns_max : limits->hysteresis_ns;
 }
+
+/* recall.c: best-effort work may not start from now on; what events do. */
+void tally_sched_hold(struct tally_sched *s);
+int tally_sched_coming(struct tally_sched *s, const struct tally_sched_event *event);
+int tally_sched_came(struct tally_sched *s, const struct tally_sched_event *event);
 
 /* lists.c */
 void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);

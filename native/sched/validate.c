@@ -202,7 +202,7 @@ static const char *check_gaps(const struct tally_sched *s) {
 static const char *check_waits(const struct tally_sched *s) {
     if (!tally_sched_policies[s->policy].bounded || s->sums[TALLY_SCHED_HIGH].outstanding > 0 ||
         s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 || s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0 ||
-        s->closing > 0 || tally_sched_out_full(s))
+        s->closing > 0 || s->coming > 0 || tally_sched_out_full(s))
         return NULL;
     CHECK(s->timer_ns <= s->high_idle_ns + tally_sched_longest_wait(s),
           "best-effort work is held back for longer than the longest wait");

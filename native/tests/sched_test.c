@@ -16,7 +16,8 @@ struct world {
     uint32_t lo[LAUNCHES], queue[LAUNCHES];
     struct flight stream[QUEUES][LAUNCHES * 4];
     uint32_t flights[QUEUES];
-    uint64_t completed, preemptions;
+    uint32_t coming; /* launches of high, 0 or 1 */
+    uint64_t completed, preemptions, recalls;
 };
 
 static uint32_t pick(struct world *w, uint32_t below) {
@@ -122,6 +123,34 @@ static void count_work(struct world *w, uint32_t session) {
     if (tell(w, event) == 0) fail(w, "more work ended than there was");
 }
 
+/* The owner has not made the last starts of a stream's last launch. */
+static void recall(struct world *w, uint32_t queue) {
+    uint32_t *count = &w->flights[queue], kept = *count;
+    const struct flight *stream = w->stream[queue];
+    uint32_t launch = stream[*count - 1].launch;
+    bool guarded = stream[*count - 1].guarded;
+    while (kept > 0 && stream[kept - 1].launch == launch) kept--;
+    struct tally_sched_event event = {.type = TALLY_SCHED_RECALLED, .launch = launch, .lo = w->lo[launch]};
+    if (!guarded && pick(w, 2) && *count - kept > 1) event.lo = stream[kept++].hi;
+    uint32_t before = *count;
+    if (!guarded) *count = kept;
+    if ((tell(w, event) == 0) == guarded) fail(w, "only a start that is not guarded can be taken back");
+    if (!guarded) w->recalls += before - kept;
+}
+
+/* A launch of high is on its way; or the one that was has come, or not. */
+static void expect_high(struct world *w) {
+    struct tally_sched_instruction out[ROOM];
+    struct tally_sched_event event = {.type = TALLY_SCHED_CAME, .blocks = w->coming + 1};
+    if (tally_sched_handle(w->sched, &event, w->now_ns, out, ROOM) >= 0)
+        fail(w, "more of high came than was on its way");
+    event.type = w->coming ? TALLY_SCHED_CAME : TALLY_SCHED_COMING;
+    event.blocks = 1;
+    if (tally_sched_handle(w->sched, &event, w->now_ns, out, ROOM) != 0) fail(w, "it decided");
+    w->coming = !w->coming;
+    if (!w->coming) tell(w, (struct tally_sched_event){.type = TALLY_SCHED_CONTINUE});
+}
+
 static void step(struct world *w) {
     uint32_t session = pick(w, SESSIONS), queue = pick(w, QUEUES), what = pick(w, 100);
     w->now_ns += pick(w, 30000);
@@ -139,6 +168,10 @@ static void step(struct world *w) {
         if (w->sched->sessions[session].class_ != TALLY_SCHED_HIGH || pick(w, 12) == 0) submit(w, session);
     } else if (what < 48) {
         count_work(w, session);
+    } else if (what < 50) {
+        expect_high(w);
+    } else if (what < 53) {
+        if (w->flights[queue] > 0) recall(w, queue);
     } else if (what < 94) {
         if (w->flights[queue] > 0) step_stream(w, queue);
     } else if (what < 96) {
@@ -201,7 +234,7 @@ static void miscount_work(struct tally_sched *s) { s->sessions[0].counted++; }
 static void overcommit(struct tally_sched *s) { s->limits.turnaround_ns_max = s->limits.alone_ns_max = 15000; }
 
 int main(int argc, char **argv) {
-    uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20, completed = 0, preemptions = 0;
+    uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 20, completed = 0, preemptions = 0, recalls = 0;
     canary("a lost launch is not seen", TALLY_SCHED_PREEMPTIBLE, lose_launch);
     canary("a reordered queue is not seen", TALLY_SCHED_PREEMPTIBLE, reorder);
     canary("blocks issued twice are not seen", TALLY_SCHED_PREEMPTIBLE, repeat_blocks);
@@ -214,10 +247,11 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 20000; i++) step(w);
         completed += w->completed;
         preemptions += w->preemptions;
+        recalls += w->recalls;
         destroy(w);
     }
-    if (completed == 0 || preemptions == 0) return 1;
-    printf("sched_test: %llu launches, %llu preemptions\n", (unsigned long long)completed,
-           (unsigned long long)preemptions);
+    if (completed == 0 || preemptions == 0 || recalls == 0) return 1;
+    printf("sched_test: %llu launches, %llu preemptions, %llu recalls\n", (unsigned long long)completed,
+           (unsigned long long)preemptions, (unsigned long long)recalls);
     return 0;
 }

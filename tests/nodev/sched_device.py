@@ -81,6 +81,7 @@ class Device:
         self.jobs: dict[int, Job] = {}
         self.classes: dict[int, JobClass] = {}
         self.counted: dict[int, int] = {}  # pieces of work of each session that are counted only
+        self.coming = 0  # launches of high on their way, of which nothing else is known
         self.closing: set[int] = set()
         self.streams: dict[int, deque[Flight]] = {}
         self.owned: dict[int, set[int]] = {}  # queues by session
@@ -162,7 +163,7 @@ class Device:
         gone for the longest wait, or earlier."""
         if self.policy not in ("tally", "kernel") or self._high_is_busy() or self._flights():
             return
-        if not self.jobs:
+        if not self.jobs or self.coming:
             return
         longest = max(self.limits.hysteresis_ns, self.limits.gap_wait_ns_max)
         assert self.timer_ns is not None, "nobody will ever call what waits"
@@ -235,6 +236,8 @@ class Device:
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:
         if self._goes_beside(job):
             self.lenient = True  # until that has ended, others are over the bound beside it
+        assert not self.sched.is_stale(start), "stale as soon as it is decided"
+        assert not self.coming or self._high_is_busy(), "best-effort starts while high is coming"
         if self._high_is_busy():
             assert self.limits.best_effort_permil_min, "best-effort starts while high is busy"
             assert self.beside_ns <= self.allowed_ns, "best-effort has had its share beside high"
@@ -315,6 +318,30 @@ class Device:
             self.high_gone_ns = self.now_ns
         self.obey(self.sched.work_ended(self.now_ns, session, pieces))
 
+    def come(self) -> None:
+        """A launch of high is on its way to the device."""
+        self.coming += 1
+        assert not self.sched.coming(self.now_ns), "decides before it knows"
+
+    def arrive(self) -> None:
+        """It did not go after all: who was held back is called by the next event."""
+        self.coming -= 1
+        self.sched.came(self.now_ns)
+        self.timer_ns = None
+        self.obey(self.sched.timer(self.now_ns))
+
+    def recall(self, queue: int) -> None:
+        """The owner has not made the last starts of the queue's last launch."""
+        stream = self.streams[queue]
+        launch, taken = stream[-1].launch, []
+        while stream and stream[-1].launch == launch and not stream[-1].ran:
+            if stream[-1].guarded:
+                return
+            taken.append(stream.pop())
+        self.jobs[launch].starts -= len(taken)
+        if taken:
+            self.obey(self.sched.recalled(self.now_ns, launch, taken[-1].lo))
+
     def busy_queues(self) -> list[int]:
         return sorted(queue for queue, stream in self.streams.items() if stream)
 
@@ -360,6 +387,8 @@ class Device:
 
     def drain(self, step_ns: int = 1000) -> None:
         """Runs everything to its end. Fails if the scheduler leaves work lying (starvation)."""
+        while self.coming:
+            self.arrive()
         for session, pieces in self.counted.items():
             if pieces:
                 self.end_work(session, pieces)

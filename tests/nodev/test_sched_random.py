@@ -147,6 +147,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         elif self.device.classes[session] == JobClass.HIGH:
             self.device.work(session)
 
+    @rule(arrives=st.booleans())
+    def come(self, arrives: bool) -> None:
+        if not arrives:
+            self.device.come()
+        elif self.device.coming:
+            self.device.arrive()
+
+    @rule(pick=st.integers(0, 63))
+    def recall(self, pick: int) -> None:
+        queues = self.device.busy_queues()
+        if queues:
+            self.device.recall(queues[pick % len(queues)])
+
     @rule(pick=st.integers(0, 63), count=st.integers(0, 30), scattered=st.booleans())
     def run(self, pick: int, count: int, scattered: bool) -> None:
         queues = self.device.busy_queues()

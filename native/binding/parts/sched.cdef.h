@@ -61,6 +61,9 @@ enum tally_sched_event_type {
     TALLY_SCHED_SET_LIMITS = 11,
     TALLY_SCHED_WORK = 12,
     TALLY_SCHED_WORK_ENDED = 13,
+    TALLY_SCHED_RECALLED = 14,
+    TALLY_SCHED_COMING = 15,
+    TALLY_SCHED_CAME = 16,
 };
 
 struct tally_sched_event {
@@ -101,7 +104,7 @@ struct tally_sched_instruction {
     uint32_t lo, hi;
     uint32_t level;
     uint32_t flags;
-    uint32_t reserved;
+    uint32_t epoch;
     uint64_t time_ns;
 };
 
@@ -140,6 +143,7 @@ const char *tally_sched_validate(const struct tally_sched *sched);
 bool tally_sched_has_room(const struct tally_sched *sched, uint32_t session);
 
 bool tally_sched_high_at_once(const struct tally_sched *sched);
+bool tally_sched_is_stale(const struct tally_sched *sched, const struct tally_sched_instruction *start);
 uint32_t tally_sched_policy(const struct tally_sched *sched);
 
 void tally_sched_read_stats(const struct tally_sched *sched, struct tally_sched_stats *stats);

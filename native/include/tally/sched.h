@@ -92,6 +92,12 @@ enum tally_sched_event_type {
     TALLY_SCHED_WORK = 12,         /* session: high work that is counted only, `blocks` pieces of it, is about to
                                       go to the device; started: 1: launches that the books do not hold */
     TALLY_SCHED_WORK_ENDED = 13,   /* session, blocks, started, gpu_ns: so many pieces of it have ended */
+    TALLY_SCHED_RECALLED = 14,     /* launch, lo: its starts from block lo on, its last, were not made; they are
+                                      not guarded. What is waiting is decided on again */
+    TALLY_SCHED_COMING = 15,       /* blocks: so many launches of high are about to go to the device, and will be
+                                      told when they are there (LAUNCH with started): until CAME, best-effort
+                                      work does not start. Decides nothing by itself */
+    TALLY_SCHED_CAME = 16,         /* blocks: so many of them are told next, or did not go. Decides nothing */
 };
 
 struct tally_sched_event {
@@ -139,7 +145,7 @@ struct tally_sched_instruction {
     uint32_t lo, hi;
     uint32_t level; /* 0: best-effort; greater: more urgent; below config.levels */
     uint32_t flags;
-    uint32_t reserved;
+    uint32_t epoch; /* of START: when it was decided, see tally_sched_is_stale */
     uint64_t time_ns;
 };
 
@@ -189,6 +195,9 @@ uint32_t tally_sched_launch_of(const struct tally_sched *sched, uint32_t session
 bool tally_sched_high_at_once(const struct tally_sched *sched);
 /* Whether it has the device prefer high's streams: what START's level says, for work that is not scheduled. */
 bool tally_sched_uses_levels(const struct tally_sched *sched);
+/* Whether high has come since this START was decided, which cannot be stopped once it is made and would be in
+ * high's way. The owner asks before it makes the start, and tells RECALLED instead of making it. */
+bool tally_sched_is_stale(const struct tally_sched *sched, const struct tally_sched_instruction *start);
 /* How much best-effort work that cannot be stopped may be in flight now: what plans are chosen for. */
 uint64_t tally_sched_bound(const struct tally_sched *sched);
 uint32_t tally_sched_policy(const struct tally_sched *sched);
