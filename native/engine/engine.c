@@ -14,6 +14,7 @@
 #include "engine/guard.h"
 #include "engine/image.h"
 #include "engine/kernels.h"
+#include "engine/queues.h"
 #include "engine/quota.h"
 #include "engine/rewriter.h"
 #include "engine/schedule.h"
@@ -323,9 +324,13 @@ const char *tally_engine_validate(struct tally_engine *engine)
 {
     const char *wrong = NULL;
     pthread_mutex_lock(&engine->lock);
-    for (uint32_t i = 0; i < SESSIONS_MAX && !wrong; i++)
-        if (engine->sessions[i])
-            wrong = schedule_validate(engine->sessions[i]);
+    for (uint32_t i = 0; i < SESSIONS_MAX && !wrong; i++) {
+        if (!engine->sessions[i])
+            continue;
+        wrong = schedule_validate(engine->sessions[i]);
+        if (!wrong)
+            wrong = queues_validate(engine->sessions[i]);
+    }
     pthread_mutex_unlock(&engine->lock);
     return wrong;
 }

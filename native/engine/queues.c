@@ -17,8 +17,10 @@ static bool take_free(struct session *session, struct stream *stream)
     for (uint32_t place = 0; place < SESSION_QUEUES_MAX; place++) {
         if (is_used(session, place))
             continue;
+        pthread_mutex_lock(&session->streams_lock);
         session->queues_used[place / 64] |= 1ull << (place % 64);
         stream->queue = session->index * SESSION_QUEUES_MAX + place;
+        pthread_mutex_unlock(&session->streams_lock);
         return true;
     }
     return false;
@@ -36,8 +38,10 @@ static bool take_over(struct session *session, struct stream *stream, uint32_t p
     assert(holder && holder != stream);
     if (!holder)
         return false;
+    pthread_mutex_lock(&session->streams_lock);
     holder->queue = NONE;
     stream->queue = queue;
+    pthread_mutex_unlock(&session->streams_lock);
     return true;
 }
 
@@ -62,7 +66,7 @@ void queue_give(struct session *session, struct stream *stream)
     stream->queue = NONE;
 }
 
-const char *queues_validate(const struct session *session)
+static const char *validate(const struct session *session)
 {
     uint64_t seen[SESSION_QUEUES_MAX / 64] = {0};
     for (const struct stream *stream = session->stream_list; stream; stream = stream->next) {
@@ -79,4 +83,12 @@ const char *queues_validate(const struct session *session)
         if (is_used(session, place) != (seen[place / 64] >> (place % 64) & 1))
             return "a queue is used by no stream";
     return NULL;
+}
+
+const char *queues_validate(struct session *session)
+{
+    pthread_mutex_lock(&session->streams_lock);
+    const char *wrong = validate(session);
+    pthread_mutex_unlock(&session->streams_lock);
+    return wrong;
 }

@@ -13,9 +13,9 @@ struct stream;
 bool queue_take(struct session *session, struct stream *stream);
 /* The same, but waits until there is one; false: the session ends. */
 bool queue_wait(struct session *session, struct stream *stream);
-/* The stream is about to go. */
+/* The stream is about to go; under streams_lock. */
 void queue_give(struct session *session, struct stream *stream);
-/* NULL, or what is wrong. */
-const char *queues_validate(const struct session *session);
+/* NULL, or what is wrong. Any thread. */
+const char *queues_validate(struct session *session);
 
 #endif

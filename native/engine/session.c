@@ -190,6 +190,7 @@ static void tear_down(struct session *session)
     pthread_mutex_destroy(&session->request.lock);
     notices_close(&session->notices);
     pthread_mutex_destroy(&session->lanes_lock);
+    pthread_mutex_destroy(&session->streams_lock);
 }
 
 /* ---- the thread ---- */
@@ -322,6 +323,7 @@ static void init_locks(struct session *session)
     notices_open(&session->notices);
     pthread_mutex_init(&session->wake_lock, NULL);
     pthread_mutex_init(&session->lanes_lock, NULL);
+    pthread_mutex_init(&session->streams_lock, NULL);
     pthread_mutex_init(&session->events_free.lock, NULL);
     waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
     waiter_init(&session->reaper, session, "tally-reap", 1);

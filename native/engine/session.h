@@ -260,6 +260,8 @@ struct session {
     _Atomic int sticky; /* CUresult */
 
     struct table streams, events, modules, functions;
+    pthread_mutex_t streams_lock; /* stream_list, and which stream has which queue: changed by the session's
+                                     thread, which reads without it */
     struct stream *stream_list;
     struct stream *legacy;    /* made when first used */
     uint64_t legacy_count;    /* ops given to it */

@@ -33,8 +33,10 @@ static CUresult stream_new(struct session *session, bool blocking, struct stream
     stream->blocking = blocking;
     stream->legacy_seen = 0;
     stream->queue = QUEUE_NONE;
+    pthread_mutex_lock(&session->streams_lock);
     stream->next = session->stream_list;
     session->stream_list = stream;
+    pthread_mutex_unlock(&session->streams_lock);
     *out = stream;
     return CUDA_SUCCESS;
 }
@@ -154,10 +156,14 @@ bool streams_wait(struct session *session)
     return false;
 }
 
-static void stream_free(struct session *session, struct stream *stream)
+static void stream_free(struct session *session, struct stream **at)
 {
-    session->driver->cu.cuStreamDestroy_v2(stream->driver);
+    struct stream *stream = *at;
+    pthread_mutex_lock(&session->streams_lock);
+    *at = stream->next;
     queue_give(session, stream);
+    pthread_mutex_unlock(&session->streams_lock);
+    session->driver->cu.cuStreamDestroy_v2(stream->driver);
     free(stream->waits);
     free(stream);
 }
@@ -172,18 +178,14 @@ static void sweep(struct session *session)
             continue;
         }
         session->dirty_count -= stream->dirty;
-        *at = stream->next;
-        stream_free(session, stream);
+        stream_free(session, at);
     }
 }
 
 void streams_close(struct session *session)
 {
-    while (session->stream_list) {
-        struct stream *stream = session->stream_list;
-        session->stream_list = stream->next;
-        stream_free(session, stream);
-    }
+    while (session->stream_list)
+        stream_free(session, &session->stream_list);
     session->legacy = NULL;
 }
 
