@@ -52,6 +52,15 @@ class ProcessTable:
         return sorted(found)
 
 
+def user(pid: int) -> tuple[int, int] | None:
+    """The user and group that the process acts as now; None if that cannot be seen."""
+    try:
+        process = psutil.Process(pid)
+        return process.uids().effective, process.gids().effective
+    except psutil.Error:
+        return None
+
+
 def name(pid: int) -> str:
     """The process's program name; empty if it is gone."""
     try:

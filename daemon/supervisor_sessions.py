@@ -53,6 +53,8 @@ class Sessions:
         self._watches: dict[int, ProcessWatch] = {}  # by session id
         self._root_watches: dict[str, ProcessWatch] = {}  # by job id
         self._successors: dict[tuple[int, str], Job] = {}  # by user and an earlier tallyd's job id
+        self._closings: dict[tuple[int, int], asyncio.Event] = {}  # to be opened again, by
+        # session id and device
 
     # ---- jobs -----------------------------------------------------------------------------------
 
@@ -199,28 +201,34 @@ class Sessions:
                 self._close(session)
 
     async def open(self, peer: Peer, request: protocol.Open) -> bytes:
-        """Open the session on a device. Only the process that said hello may."""
+        """Open the session on a device. Only the process that said hello may.
+
+        Once more where it is open: the client could not connect to what it was told before.
+        """
         session = self.table.sessions.get(request.session)
         if session is None or session.exited or not _owns(peer, session):
             raise ControlError(Status.REFUSED, "the session does not belong to this process")
         if request.device >= len(self._children):
             raise ControlError(Status.BAD_MESSAGE, f"there is no device {request.device}")
-        if request.device in session.devices:
-            raise ControlError(Status.REFUSED, f"device {request.device} is open already")
         child = self._children[request.device]
         await self._ready(child)
+        if request.device in session.devices:
+            await self._close_first(session, request.device)
         if request.device in session.devices or session.exited:  # changed while waiting
             raise ControlError(
                 Status.REFUSED, "the session has ended or opened the device meanwhile"
             )
         session.devices[request.device] = job_stats.empty()
+        # A program may change its user after hello, and connects as what it is by now.
+        now = processes.user(session.pid) if session.pid else None
+        uid, gid = now or (session.uid, session.gid)
         try:
             answer = await child.request(
                 "open",
                 session=session.id,
                 pid=session.pid,
-                uid=session.uid,
-                gid=session.gid,
+                uid=uid,
+                gid=gid,
                 process=session.number,
                 job=session.job.for_executor(),
             )
@@ -230,6 +238,21 @@ class Sessions:
             self._device_closed(session, request.device, None, over=session.exited)
             text = str(error) or "the executor does not answer"
             raise ControlError(Status.UNAVAILABLE, f"device {request.device}: {text}") from None
+
+    async def _close_first(self, session: Session, device: int) -> None:
+        closed = self._closings.setdefault((session.id, device), asyncio.Event())
+        self._children[device].tell("close", session=session.id)
+        try:
+            async with asyncio.timeout(self._ready_seconds_max):
+                await closed.wait()
+        except TimeoutError:
+            text = f"device {device} is open already, and the executor does not close it"
+            raise ControlError(Status.UNAVAILABLE, text) from None
+        finally:
+            self._closings.pop((session.id, device), None)
+        if session.id not in self.table.sessions:
+            text = f"the session has ended with the executor of device {device}"
+            raise ControlError(Status.UNAVAILABLE, text)
 
     async def unsupported(self, peer: Peer, report: protocol.Unsupported) -> bytes:
         """Remember the process's count so far."""
@@ -272,6 +295,9 @@ class Sessions:
     ) -> None:
         """A session ends with its last device; one whose open failed (not over) may try again."""
         self.table.close_device(session, device, final, lost)
+        if again := self._closings.get((session.id, device)):
+            again.set()
+            over = lost or session.exited
         if over and not session.devices:
             self._close(session)
 

@@ -270,8 +270,10 @@ static CUresult connect_to(struct shim_channel *channel, void *zmq, const char *
     channel->handover.socket = -1;
     if (!find_socket(folder, open_reply->ops, ops) || !find_socket(folder, open_reply->replies, replies) ||
         !find_socket(folder, open_reply->segment, memory) ||
-        shim_handover_connect(&channel->handover, memory) != 0)
+        shim_handover_connect(&channel->handover, memory) != 0) {
+        shim_tell("device %d: its sockets in %s cannot be reached: %s", channel->device, folder, strerror(errno));
         return CUDA_ERROR_OPERATING_SYSTEM;
+    }
     CUresult result = map_segment(channel, open_reply);
     if (!result && (!open_replies(channel, zmq, replies) || !open_ops(channel, zmq, ops)))
         result = CUDA_ERROR_OPERATING_SYSTEM;
