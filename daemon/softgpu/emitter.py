@@ -68,6 +68,9 @@ EFFECTS = frozenset(
     ]
 )
 
+# Every page of a frame is touched: one that does not fit meets the guard page below its stack.
+_ATTRIBUTES = 'nounwind "probe-stack"="inline-asm"'
+
 
 class Emitter:
     """State while one function is emitted; families of instructions are functions that take it."""
@@ -122,7 +125,7 @@ class Emitter:
         linkage = "" if self.function.entry else "internal "
         head = (
             f"define {linkage}i32 @{name}(ptr noalias %w, i32 %mask, i64 %local, ptr %args, "
-            "ptr %rets) nounwind {"
+            f"ptr %rets) {_ATTRIBUTES} {{"
         )
         tail = ["finish:", "  %gone = load i32, ptr %exited, align 4", "  ret i32 %gone", "}"]
         return "\n".join([head, "entry:", *b.allocas, *b.lines, *body, *tail])
@@ -240,6 +243,7 @@ class Emitter:
         self.neighbours = Neighbours()
         for position, ins in enumerate(block.instructions):
             self.position = position
+            b.next_instruction()
             self._instruction(ins)
             for register in writes(ins):
                 self.neighbours.written(register)
@@ -455,7 +459,7 @@ class Emitter:
         """Memory for 32 values of up to so many bytes, shared by all calls to C in the function."""
         slot = self.scratch_slots.get(name)
         if slot is None:
-            slot = self.scratch_slots[name] = self.b.alloca(f"[32 x i{bytes_ * 8}]")
+            slot = self.scratch_slots[name] = self.b.keep(f"[32 x i{bytes_ * 8}]")
         return slot
 
     def scratch(self, name: str, value: Value, offset: int = 0) -> str:

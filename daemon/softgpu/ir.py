@@ -55,6 +55,8 @@ class Builder:
         self.module = module
         self.lines: list[str] = []
         self.allocas: list[str] = []
+        self.slots: dict[tuple[str, int], list[str]] = {}  # that instructions use in turn
+        self.taken: dict[tuple[str, int], int] = {}  # how many of them the current one has
         self.counter = 0
         self.splats: dict[tuple[str, str], Value] = {}
         self.current = "entry"
@@ -216,11 +218,27 @@ class Builder:
 
     # ---- memory ----------------------------------------------------------------------------------
 
-    def alloca(self, type_: str, align: int = 64) -> str:
+    def keep(self, type_: str, align: int = 64) -> str:
         """A stack slot, made at the function's entry."""
         name = self.name()
         self.allocas.append(f"  {name} = alloca {type_}, align {align}")
         return name
+
+    def next_instruction(self) -> None:
+        """The slots of `alloca` are free again."""
+        self.taken = {}
+
+    def alloca(self, type_: str, align: int = 64) -> str:
+        """A stack slot for the current instruction.
+
+        Those after it get it again: a thousand matrix products share one product's slots.
+        """
+        key = (type_, align)
+        place = self.taken[key] = self.taken.get(key, 0) + 1
+        slots = self.slots.setdefault(key, [])
+        if place > len(slots):
+            slots.append(self.keep(type_, align))
+        return slots[place - 1]
 
     def load(self, type_: str, pointer: str, align: int, per_lane: bool = False) -> Value:
         full = f"<{LANES} x {type_}>" if per_lane else type_

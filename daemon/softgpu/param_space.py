@@ -67,7 +67,7 @@ def area(e: Emitter, variable: Variable) -> str:
             return e.b.offset(base, offsets(group)[group.index(variable)] * PLANE)
     slot = e.param_slots.get(variable.name)
     if slot is None:
-        slot = e.b.alloca(f"[{words(variable) * 32} x i32]")
+        slot = e.b.keep(f"[{words(variable) * 32} x i32]")
         e.param_slots[variable.name] = slot
     return slot
 

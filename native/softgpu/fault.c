@@ -46,6 +46,8 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     }
     struct soft_outcome outcome = {SOFT_FAULT, CUDA_ERROR_ILLEGAL_ADDRESS, (uint64_t)(uintptr_t)info->si_addr};
     if (number == SIGFPE) outcome = (struct soft_outcome){SOFT_FAULT, CUDA_ERROR_LAUNCH_FAILED, 0};
+    if (soft_fibers_guards(&worker->fibers, info->si_addr))
+        outcome.error = CUDA_ERROR_HARDWARE_STACK_ERROR;
     soft_leave(worker, outcome);
 }
 

@@ -1,5 +1,6 @@
 #include "fiber.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -93,8 +94,23 @@ static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument) {
 #error "softgpu's fibers know x86-64 and aarch64"
 #endif
 
+static bool find_home(struct soft_fibers *fibers) {
+    pthread_attr_t attributes;
+    void *lowest = NULL;
+    size_t bytes = 0, guard = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes)) return false;
+    bool found = !pthread_attr_getstack(&attributes, &lowest, &bytes) &&
+                 !pthread_attr_getguardsize(&attributes, &guard);
+    pthread_attr_destroy(&attributes);
+    fibers->home.stack = lowest;
+    fibers->home.stack_bytes = bytes;
+    fibers->home_guard_bytes = guard;
+    return found;
+}
+
 bool soft_fibers_create(struct soft_fibers *fibers) {
     memset(fibers, 0, sizeof *fibers);
+    if (!find_home(fibers)) return false;
     void *mapping = mmap(NULL, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return false;
@@ -115,6 +131,13 @@ bool soft_fibers_create(struct soft_fibers *fibers) {
 void soft_fibers_destroy(struct soft_fibers *fibers) {
     if (fibers->mapping) munmap(fibers->mapping, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK);
     fibers->mapping = NULL;
+}
+
+bool soft_fibers_guards(const struct soft_fibers *fibers, const void *address) {
+    uintptr_t below = (uintptr_t)fibers->home.stack - (uintptr_t)address;
+    if (below - 1 < fibers->home_guard_bytes) return true;
+    uintptr_t offset = (uintptr_t)address - (uintptr_t)fibers->mapping; /* huge if it lies lower */
+    return offset < (uintptr_t)SOFT_FIBERS * SOFT_FIBER_STACK && offset % SOFT_FIBER_STACK < GUARD;
 }
 
 void soft_fiber_prepare(struct soft_fibers *fibers, uint32_t index, soft_fiber_fn fn, void *argument) {

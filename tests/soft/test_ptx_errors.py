@@ -6,6 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tally.daemon.softgpu.code import CompiledModule
 from tally.daemon.softgpu.errors import PtxError
 
 INVALID_IMAGE, INVALID_PTX, UNSUPPORTED_VERSION = 200, 218, 222
+HARDWARE_STACK_ERROR = 714
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 
 
@@ -128,3 +130,58 @@ def test_command_prints_kernels_and_errors(
     assert main([str(bad)]) == 1
     assert "line 6" in capsys.readouterr().err
     assert main([str(tmp_path / "none.ptx")]) == 2
+
+
+DEEP = f"""{HEAD}
+.func (.param .b32 result) deep(.param .b32 left)
+{{
+.reg .b32 %r<3>; .reg .pred %p<2>;
+ld.param.u32 %r1, [left];
+mov.u32 %r2, 0;
+setp.eq.u32 %p1, %r1, 0;
+@%p1 bra DONE;
+sub.u32 %r1, %r1, 1;
+{{
+.param .b32 given; .param .b32 got;
+st.param.b32 [given], %r1;
+call.uni (got), deep, (given);
+ld.param.b32 %r2, [got];
+}}
+add.u32 %r2, %r2, 1;
+DONE:
+st.param.b32 [result], %r2;
+ret;
+}}
+.visible .entry k(.param .u64 a, .param .u32 depth)
+{{
+.reg .b32 %r<3>; .reg .b64 %d<2>;
+ld.param.u64 %d1, [a];
+ld.param.u32 %r1, [depth];
+FIRST
+{{
+.param .b32 given; .param .b32 got;
+st.param.b32 [given], %r1;
+call.uni (got), deep, (given);
+ld.param.b32 %r2, [got];
+}}
+st.global.u32 [%d1], %r2;
+ret;
+}}
+"""
+
+
+@pytest.mark.parametrize("first", ["", "bar.sync 0;"], ids=["on-its-own", "warps-take-turns"])
+def test_calls_too_deep_for_the_stack_end_the_launch_and_nothing_else(first: str) -> None:
+    device = soft_device()
+    module = device.load(DEEP.replace("FIRST", first))
+    result = device.buffer(np.zeros(1, np.uint32))
+    module.launch("k", [1], [64], result, np.uint32(100))
+    assert result.read()[0] == 100
+    with pytest.raises(SoftError) as caught:
+        module.launch("k", [1], [64], result, np.uint32(10_000_000))
+    assert caught.value.result == HARDWARE_STACK_ERROR
+    device.reset()
+    module = device.load(DEEP.replace("FIRST", first))
+    result = device.buffer(np.zeros(1, np.uint32))
+    module.launch("k", [1], [64], result, np.uint32(50))
+    assert result.read()[0] == 50

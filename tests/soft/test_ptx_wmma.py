@@ -91,3 +91,14 @@ def test_products_of_parts_of_bytes(module: Module, kernel: str, bits: int) -> N
         result,
     )  # fmt: skip
     assert (result.read() == product + c).all()
+
+
+def test_many_products_in_one_function(module: Module) -> None:
+    """Each has a few KiB of slots on a warp's stack: the next one has the same."""
+    rng = np.random.default_rng(3)
+    a = rng.integers(-4, 4, (16, 16 * 160)).astype(np.float16)
+    b = rng.integers(-4, 4, (16 * 160, 16)).astype(np.float16)
+    device = soft_device()
+    result = device.buffer(np.zeros((4, 16, 16), np.float32))
+    module.launch("many", [1], [128], device.buffer(a), device.buffer(b), result)
+    assert (result.read() == a.astype(np.float32) @ b.astype(np.float32)).all()

@@ -96,3 +96,21 @@ extern "C" __global__ void b1_and(const unsigned *a, const unsigned *b, const in
 {
     bits<small::bmmaBitOpAND>(a, b, c, d);
 }
+
+// Sums of A x B, products one after the other in one function, with the block's warps meeting in between.
+extern "C" __global__ void many(const __half *a, const __half *b, float *d)
+{
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
+    wmma::fill_fragment(sum, 0.0f);
+#pragma unroll
+    for (int i = 0; i < 160; i++) {
+        wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> fa;
+        wmma::fragment<wmma::matrix_b, 16, 16, 16, __half, wmma::row_major> fb;
+        wmma::load_matrix_sync(fa, a + 16 * i, 16 * 160);
+        wmma::load_matrix_sync(fb, b + 256 * i, 16);
+        wmma::mma_sync(sum, fa, fb, sum);
+        if (i % 40 == 0)
+            __syncthreads();
+    }
+    wmma::store_matrix_sync(d + 256 * (threadIdx.x / 32), sum, 16, wmma::mem_row_major);
+}
