@@ -391,4 +391,4 @@ def test_instruction(compiled: Any, index: int) -> None:
 
 
 def test_ptxas_takes_the_cases() -> None:
-    assemble(module_text(CASES), "sm_90")
+    assemble(module_text(CASES, "sm_90"), "sm_90")
