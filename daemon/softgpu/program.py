@@ -17,6 +17,7 @@ from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
 from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
 from .table import Trait, check_instruction, has_trait
+from .unsupported import of_device_runtime
 from .waiting import has_waiting, reads_workspace, spins
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
@@ -53,6 +54,7 @@ class Program:
             for item in function.body or []:
                 if isinstance(item, Instruction):
                     self._check(function, item)
+        self._check_symbols()
 
     @staticmethod
     def _check(function: Function, item: Instruction) -> None:
@@ -60,6 +62,26 @@ class Program:
             check_instruction(item)
         except UnsupportedError as error:
             function.refused = function.refused or error
+
+    def _check_symbols(self) -> None:
+        """A name that is used and that nobody defines refuses the module, as ptxas and nvlink do.
+
+        But for the device runtime's: softgpu has none of it, and refuses the kernels that need it.
+        """
+        functions = {f.name for f in self.functions if f.body is None} - BUILTINS
+        variables = {v for v in self.module.variables.values() if v.extern and v.space != "shared"}
+        for function in self.functions:
+            for item in function.body or []:
+                if not isinstance(item, Instruction):
+                    continue
+                if item.call is not None and isinstance(item.call.target, Symbol):
+                    name = item.call.target.name
+                    if name not in BUILTINS and self.is_external(name):
+                        _refuse_unresolved(item, name)
+                if functions or variables:
+                    for symbol in _symbols(_operands(item)):
+                        if symbol.name in functions or symbol.variable in variables:
+                            _refuse_unresolved(item, symbol.name)
 
     def refusal(self, kernel: Function) -> str:
         """Why the kernel cannot run here, or nothing."""
@@ -230,6 +252,11 @@ def _operands(item: Instruction) -> tuple[Operand, ...]:
     if item.call is not None:
         return (*item.call.results, item.call.target, *item.call.arguments)
     return item.operands
+
+
+def _refuse_unresolved(item: Instruction, name: str) -> None:
+    if not of_device_runtime(name):
+        raise PtxError(item.line, f"unresolved external '{name[:60]}'")
 
 
 def _symbols(operands: tuple[Operand, ...]) -> list[Symbol]:

@@ -29,8 +29,13 @@ MODIFIERS = frozenset(_MODIFIERS.split())
 LAUNCHES = "cudaLaunchDevice", "cudaGetParameterBuffer", "cudaGraphLaunch", "cudaCDP"
 
 
+def of_device_runtime(name: str) -> bool:
+    """Whether a function is of CUDA's device runtime (libcudadevrt), which is machine code."""
+    return "cuda" in name
+
+
 def of_function(name: str) -> str:
-    """Why a function that the module does not define cannot be called."""
+    """Why a function of the device runtime cannot be called."""
     if name.startswith(LAUNCHES) or "cudaDevice" in name or "cudaStream" in name:
         return f"it launches kernels from the device ('{name[:60]}'), which softgpu cannot"
-    return f"unresolved external function '{name[:60]}'"
+    return f"it calls the device runtime ('{name[:60]}'), which softgpu has not"

@@ -67,6 +67,28 @@ def test_errors_name_the_line(text: str, words: list[str]) -> None:
         assert word in str(caught.value)
 
 
+FUNCTION = HEAD + ".extern .func %s;\n.visible .entry k() {\n%s\nret;\n}\n"
+VARIABLE = HEAD + ".extern .global .u32 %s;\n.visible .entry k() {\n.reg .b64 %%d;\n%s\nret;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "use"),
+    [
+        (FUNCTION, "call.uni %s;"),
+        (FUNCTION, ".reg .b64 %%d; mov.u64 %%d, %s;"),
+        (VARIABLE, "mov.u64 %%d, %s;"),
+    ],
+)
+def test_a_symbol_that_nobody_defines(text: str, use: str) -> None:
+    """It refuses the module that uses it, but for the device runtime's; declared it may be."""
+    with pytest.raises(PtxError, match="unresolved external 'nobody'") as caught:
+        CompiledModule(text % ("nobody", use % "nobody"))
+    assert caught.value.result == INVALID_PTX
+    assert str(caught.value).startswith("line ")
+    CompiledModule(text % ("nobody", ""))
+    CompiledModule(text % ("cudaGetLastError", use % "cudaGetLastError"))
+
+
 def test_the_driver_gives_code_and_log() -> None:
     with pytest.raises(SoftError) as caught:
         soft_device().load(kernel("wgmmma.mma_async.sync 1;"))
