@@ -7,29 +7,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fatbin.h"
 #include "mappings.h"
 #include "wire/bundle.h"
 
-#define FATBIN_MAGIC 0xBA55ED50u
 /* Nothing real is larger; above it a length field is garbage. */
 #define IMAGE_BYTES_MAX ((size_t)4 << 30)
 /* How much of a file is held against memory at either end. Read-only sections are what the file says
  * unless somebody rewrote one of them. */
 #define COMPARED_BYTES 4096
 
-struct fatbin {
-    uint32_t magic;
-    uint16_t version, header_bytes;
-    uint64_t payload_bytes;
-};
-
 size_t shim_fatbin_bytes(const void *at, size_t available)
 {
-    struct fatbin header;
+    struct shim_fatbin_header header;
     if (available < sizeof header)
         return 0;
     memcpy(&header, at, sizeof header);
-    if (header.magic != FATBIN_MAGIC || header.version != 1 || header.header_bytes < sizeof header ||
+    if (header.magic != SHIM_FATBIN_MAGIC || header.version != 1 || header.header_bytes < sizeof header ||
         header.payload_bytes > IMAGE_BYTES_MAX)
         return 0;
     size_t bytes = header.header_bytes + (size_t)header.payload_bytes;
@@ -100,9 +94,20 @@ static uint32_t magic_at(const void *at, size_t available)
     return magic;
 }
 
+/* What cuLinkComplete gives: as many bytes as it says itself. */
+static size_t linked_bytes(const void *at, size_t available)
+{
+    size_t bytes;
+    uint32_t count = tally_bundle_count(at, available);
+    const uint8_t *last = count ? tally_bundle_at(at, available, count - 1, &bytes) : NULL;
+    return last ? (size_t)(last - (const uint8_t *)at) + bytes : 0;
+}
+
 /* Anything but a wrapper. */
 static size_t bare_bytes(const void *at, size_t available)
 {
+    if (magic_at(at, available) == TALLY_BUNDLE_MAGIC)
+        return linked_bytes(at, available);
     size_t bytes = shim_fatbin_bytes(at, available);
     if (!bytes)
         bytes = shim_elf_bytes(at, available);

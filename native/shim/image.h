@@ -1,4 +1,4 @@
-/* Module images as programs pass them: a pointer without a size, in one of five shapes. */
+/* Module images as programs pass them: a pointer without a size, in one of six shapes. */
 #ifndef TALLY_SHIM_IMAGE_H
 #define TALLY_SHIM_IMAGE_H
 
@@ -23,8 +23,9 @@ struct shim_image {
     bool owned;   /* made here: shim_image_drop frees it */
 };
 
-/* Finds the image that a program means by a pointer: wrapper, fatbin, ELF or text. A wrapper of fatbins that are
- * to be linked (nvcc -rdc=true) becomes a bundle of them (wire/bundle.h). Reads only memory that is mapped.
+/* Finds the image that a program means by a pointer: wrapper, fatbin, ELF, text, or what cuLinkComplete gave it, a
+ * bundle (wire/bundle.h). A wrapper of fatbins that are to be linked (nvcc -rdc=true) becomes a bundle, too. Reads only
+ * memory that is mapped.
  * CUDA_ERROR_INVALID_IMAGE for anything else, CUDA_ERROR_OUT_OF_MEMORY. */
 CUresult shim_image_find(const void *pointer, struct shim_image *image);
 void shim_image_drop(struct shim_image *image);

@@ -6,81 +6,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "generated/custom.h"
-#include "module_send.h"
+#include "jit_options.h"
 #include "modules.h"
-
-/* ---- JIT options ------------------------------------------------------------------------------------------ */
-
-/* The caller's options: arrays of `count` kinds and values. */
-struct jit {
-    unsigned int count;
-    const CUjit_option *options;
-    void **values;
-    struct shim_module_log log;
-    struct timespec began;
-};
-
-/* The options that matter here: where logs go. The rest tunes a compiler that is not ours. */
-static CUresult read_options(struct jit *jit)
-{
-    if (jit->count && (!jit->options || !jit->values))
-        return CUDA_ERROR_INVALID_VALUE;
-    struct shim_module_log *log = &jit->log;
-    *log = (struct shim_module_log){0};
-    clock_gettime(CLOCK_MONOTONIC, &jit->began);
-    for (unsigned i = 0; i < jit->count; i++) {
-        void *value = jit->values[i];
-        if (jit->options[i] >= CU_JIT_NUM_OPTIONS)
-            return CUDA_ERROR_INVALID_VALUE;
-        if (jit->options[i] == CU_JIT_INFO_LOG_BUFFER)
-            log->info = value;
-        else if (jit->options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
-            log->info_bytes = (unsigned)(uintptr_t)value;
-        else if (jit->options[i] == CU_JIT_ERROR_LOG_BUFFER)
-            log->error = value;
-        else if (jit->options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
-            log->error_bytes = (unsigned)(uintptr_t)value;
-    }
-    shim_module_log_clear(log);
-    return CUDA_SUCCESS;
-}
-
-static float milliseconds_since(const struct timespec *began)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (float)(now.tv_sec - began->tv_sec) * 1e3f + (float)(now.tv_nsec - began->tv_nsec) * 1e-6f;
-}
-
-/* What CUDA tells in the values, also of a load that failed: how much of each buffer was filled, and the time. */
-static void write_options(struct jit *jit)
-{
-    for (unsigned i = 0; i < jit->count; i++) {
-        float wall_ms;
-        switch (jit->options[i]) {
-        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
-            jit->values[i] = (void *)(uintptr_t)jit->log.info_filled;
-            break;
-        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
-            jit->values[i] = (void *)(uintptr_t)jit->log.error_filled;
-            break;
-        case CU_JIT_WALL_TIME:
-            wall_ms = milliseconds_since(&jit->began);
-            memcpy(&jit->values[i], &wall_ms, sizeof wall_ms);
-            break;
-        default:
-            break;
-        }
-    }
-}
 
 /* ---- loading ------------------------------------------------------------------------------------------------ */
 
-static CUresult load_found(const void *pointer, bool library, bool lasting, struct jit *jit, struct shim_module **out)
+static CUresult load_found(const void *pointer, bool library, bool lasting, struct shim_jit *jit,
+                           struct shim_module **out)
 {
     struct shim_image image;
     CUresult result = shim_image_find(pointer, &image);
@@ -94,18 +29,19 @@ static CUresult load_found(const void *pointer, bool library, bool lasting, stru
     return result;
 }
 
-static CUresult load_memory(const void *pointer, bool library, bool lasting, struct jit *jit, struct shim_module **out)
+static CUresult load_memory(const void *pointer, bool library, bool lasting, struct shim_jit *jit,
+                            struct shim_module **out)
 {
     CUresult result = shim_ready();
     if (result)
         return result;
     if (!pointer)
         return CUDA_ERROR_INVALID_VALUE;
-    result = read_options(jit);
+    result = shim_jit_read(jit);
     if (result)
         return result;
     result = load_found(pointer, library, lasting, jit, out);
-    write_options(jit);
+    shim_jit_write(jit);
     return result;
 }
 
@@ -127,14 +63,14 @@ static CUresult load_open_file(int fd, struct shim_image_file *file, bool librar
     return result;
 }
 
-static CUresult load_file(const char *name, bool library, struct jit *jit, struct shim_module **out)
+static CUresult load_file(const char *name, bool library, struct shim_jit *jit, struct shim_module **out)
 {
     CUresult result = shim_ready();
     if (result)
         return result;
     if (!name)
         return CUDA_ERROR_INVALID_VALUE;
-    result = read_options(jit);
+    result = shim_jit_read(jit);
     if (result)
         return result;
     struct shim_image_file file;
@@ -143,7 +79,7 @@ static CUresult load_file(const char *name, bool library, struct jit *jit, struc
     result = fd < 0 ? CUDA_ERROR_FILE_NOT_FOUND : load_open_file(fd, &file, library, &jit->log, out);
     if (fd >= 0)
         close(fd);
-    write_options(jit);
+    shim_jit_write(jit);
     return result;
 }
 
@@ -153,7 +89,7 @@ CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned i
     struct shim_module *loaded;
     if (!module)
         return CUDA_ERROR_INVALID_VALUE;
-    struct jit jit = {.count = numOptions, .options = options, .values = optionValues};
+    struct shim_jit jit = {.count = numOptions, .options = options, .values = optionValues};
     CUresult result = load_memory(image, false, false, &jit, &loaded);
     if (!result)
         *module = (CUmodule)(uintptr_t)loaded->handle;
@@ -175,7 +111,7 @@ CUresult shim_cuModuleLoad(CUmodule *module, const char *fname)
     struct shim_module *loaded;
     if (!module)
         return CUDA_ERROR_INVALID_VALUE;
-    struct jit jit = {0};
+    struct shim_jit jit = {0};
     CUresult result = load_file(fname, false, &jit, &loaded);
     if (!result)
         *module = (CUmodule)(uintptr_t)loaded->handle;
@@ -199,7 +135,7 @@ CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_opti
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
     bool lasting = image_lasts(libraryOptions, libraryOptionValues, numLibraryOptions);
-    struct jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    struct shim_jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
     CUresult result = load_memory(code, true, lasting, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
@@ -214,7 +150,7 @@ CUresult shim_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CU
     struct shim_module *loaded;
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
-    struct jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    struct shim_jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
     CUresult result = load_file(fileName, true, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;

@@ -1,4 +1,4 @@
-/* Sizing of module images: the five shapes, and what is cut short or lies. */
+/* Sizing of module images: the six shapes, and what is cut short or lies. */
 #include "shim/image.h"
 
 #include <elf.h>
@@ -66,6 +66,29 @@ static void test_bundle(void)
     list[1] = NULL;
     CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && tally_bundle_count(image.data, image.bytes) == 2);
     shim_image_drop(&image);
+}
+
+/* A bundle in memory, as cuLinkComplete gives it: found whole, also where nothing can be read behind it. */
+static void test_linked(void)
+{
+    struct fatbin first = sample(), second = sample();
+    const void *fatbins[] = {&first, &second};
+    const size_t sizes[] = {sizeof first, sizeof second};
+    size_t bytes, page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *bundle = tally_bundle_make(fatbins, sizes, 2, &bytes);
+    uint8_t *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(bundle && pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
+    uint8_t *end = pages + page;
+    struct shim_image image;
+    memcpy(end - bytes, bundle, bytes);
+    CHECK(shim_image_find(end - bytes, &image) == CUDA_SUCCESS);
+    CHECK(image.data == end - bytes && image.bytes == bytes && !image.owned);
+    for (size_t cut = 1; cut < bytes; cut++) {
+        memcpy(end - bytes + cut, bundle, bytes - cut);
+        CHECK(shim_image_find(end - bytes + cut, &image) == CUDA_ERROR_INVALID_IMAGE);
+    }
+    munmap(pages, 2 * page);
+    free(bundle);
 }
 
 struct elf {
@@ -173,6 +196,7 @@ int main(void)
 {
     test_fatbin();
     test_bundle();
+    test_linked();
     test_elf();
     test_text();
     test_find();

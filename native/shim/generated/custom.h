@@ -180,6 +180,13 @@ CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned i
 CUresult shim_cuModuleLoadFatBinary(CUmodule *module, const void *fatCubin);
 CUresult shim_cuModuleUnload(CUmodule hmod);
 
+/* link.c */
+CUresult shim_cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, size_t size, const char *name, unsigned int numOptions, CUjit_option *options, void **optionValues);
+CUresult shim_cuLinkAddFile_v2(CUlinkState state, CUjitInputType type, const char *path, unsigned int numOptions, CUjit_option *options, void **optionValues);
+CUresult shim_cuLinkComplete(CUlinkState state, void **cubinOut, size_t *sizeOut);
+CUresult shim_cuLinkCreate_v2(unsigned int numOptions, CUjit_option *options, void **optionValues, CUlinkState *stateOut);
+CUresult shim_cuLinkDestroy(CUlinkState state);
+
 /* memory.c */
 CUresult shim_cuMemAllocHost_v2(void **pp, size_t bytesize);
 CUresult shim_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height, unsigned int ElementSizeBytes);

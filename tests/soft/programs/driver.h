@@ -40,6 +40,13 @@
     X(cuLibraryLoadData, (CUlibrary *, const void *, CUjit_option *, void **, unsigned,            \
                           CUlibraryOption *, void **, unsigned))                                   \
     X(cuLibraryUnload, (CUlibrary))                                                                \
+    X(cuLinkCreate_v2, (unsigned, CUjit_option *, void **, CUlinkState *))                         \
+    X(cuLinkAddData_v2, (CUlinkState, CUjitInputType, void *, size_t, const char *, unsigned,      \
+                         CUjit_option *, void **))                                                 \
+    X(cuLinkAddFile_v2, (CUlinkState, CUjitInputType, const char *, unsigned, CUjit_option *,      \
+                         void **))                                                                 \
+    X(cuLinkComplete, (CUlinkState, void **, size_t *))                                            \
+    X(cuLinkDestroy, (CUlinkState))                                                                \
     X(cuLaunchKernel, (CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,     \
                        unsigned, CUstream, void **, void **))                                      \
     X(cuStreamCreate, (CUstream *, unsigned))                                                      \

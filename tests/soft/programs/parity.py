@@ -39,6 +39,7 @@ def c_type(name: str) -> Any:
 HANDLES = {
     "CUcontext", "CUstream", "CUevent", "CUmodule", "CUfunction", "CUlibrary", "CUkernel",
     "CUgraph", "CUgreenCtx", "CUlogsCallbackHandle", "CUlogsCallback", "CUoccupancyB2DSize",
+    "CUlinkState",
 }  # fmt: skip
 
 
