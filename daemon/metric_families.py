@@ -40,6 +40,8 @@ STATISTICS = {
     "rewrites": "modules whose kernels have forms that can be stopped or sliced",
     "rewrites_refused": "modules that the driver took only as they came: their kernels run whole",
     "rewrites_impossible": "modules in which nothing could be rewritten: their kernels run whole",
+    "launches_stoppable": "best-effort launches of kernels that a block's end can stop",
+    "stoppable_ns": "nanoseconds of their device time, to be held against scheduled_ns",
     "starts": "times that a launch went to the device: whole, as slices, or to go on",
     "preemptions": "launches that were stopped before all their blocks had run",
     "waited_ns": "nanoseconds from launches' arrival to their first start",

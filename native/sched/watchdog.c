@@ -10,10 +10,22 @@
  * has no high work. */
 #include "state.h"
 
+/* Launches of sessions that have become high since these were told to stop: what they wait for is
+ * the watchdog itself. */
+static uint32_t told_of_high(const struct tally_sched *s) {
+    uint32_t count = 0;
+    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+        const struct launch *launch = &s->launches[at];
+        count += launch->preempting && s->sessions[launch->session].class_ == TALLY_SCHED_HIGH;
+    }
+    return count;
+}
+
 static bool device_is_clear(const struct tally_sched *s) {
     const struct class_sums *high = &s->sums[TALLY_SCHED_HIGH];
     /* Where high goes at once, what is outstanding is with the device. */
-    return tally_sched_high_at_once(s) ? high->outstanding == 0 : high->starts == 0;
+    uint64_t busy = tally_sched_high_at_once(s) ? high->outstanding : high->starts;
+    return busy == 0 || busy == told_of_high(s);
 }
 
 void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns) {

@@ -398,9 +398,9 @@ class Device:
             queues = self.busy_queues()
             if queues:
                 self.advance(step_ns)
-                queue = next((q for q in queues if self.streams.get(q)), None)
-                if queue is not None:
-                    self.run_blocks(queue, 1 << 20)
+                for queue in queues:  # one may wait for the watchdog, which waits for the others
+                    if self.streams.get(queue):
+                        self.run_blocks(queue, 1 << 20)
             else:
                 assert self.timer_ns is not None, f"work is left lying: {sorted(self.jobs)}"
                 self.advance(max(0, self.timer_ns - self.now_ns))
