@@ -58,7 +58,7 @@ struct tally_trace_record {
     uint64_t session;
     uint64_t signature; /* LAUNCH */
     uint64_t submit_ns; /* LAUNCH: taken off the socket. REQUEST: its first work was */
-    uint64_t issue_ns;  /* LAUNCH: its last start was given to the driver */
+    uint64_t issue_ns;  /* LAUNCH: its last start was given to the driver, or let go there (gate.h) */
     uint64_t start_ns;  /* LAUNCH: its first block ran, as far as the driver tells */
     uint64_t end_ns;    /* LAUNCH: its last block had run. REQUEST: the wait returned */
     uint64_t device_ns; /* LAUNCH: of all its starts */

@@ -170,6 +170,7 @@ void gate_open(struct pending *pending)
     uint32_t place = pending->queue % SESSION_QUEUES_MAX;
     bool ending = atomic_load(&session->ending); /* all gates open then, and none may close again */
     pending->begun = true;
+    pending->opened_ns = engine_now_ns();
     write_word(session, place, ending ? session->gates.numbers[place] : pending->gate);
 }
 

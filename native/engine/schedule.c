@@ -303,7 +303,8 @@ void start_ended(struct schedule *s, struct start *start)
         return;
     }
     if (pending->traced.kind)
-        trace_count_start(&pending->traced, start->issued_ns, &start->times);
+        trace_count_start(&pending->traced, pending->gated ? pending->opened_ns : start->issued_ns,
+                          &start->times);
     if (rescue_ended(s, pending, start))
         return;
     if (is_guarded(start->flags)) {

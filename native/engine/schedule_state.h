@@ -36,6 +36,7 @@ struct pending {
     uint32_t reported; /* blocks that earlier, preempted starts ran */
     bool gated;        /* it is behind a gate, with the device (gate.c) */
     uint32_t gate, queue; /* the gate's number and its stream's */
+    uint64_t opened_ns;   /* when its gate was opened */
     uint64_t bytes;    /* of a transfer; 0: it is a kernel's launch */
     enum tally_transfer_kind transfer;
     uint64_t flag_ns;  /* when its flag was raised; 0: it is down */

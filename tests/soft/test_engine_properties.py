@@ -2,7 +2,9 @@
 
 What is checked is what the device's blocks wrote down themselves (support/witness.py): every block
 ran once, in its stream's order, and none of best-effort work began while a launch of high ran,
-whatever streams, waits for values, copies and deaths were tried. A failing run prints its seed;
+whatever streams, waits for values, copies and deaths were tried. The engine's own record of what it
+let go when is exact, and allows no slack: nothing that cannot be stopped was let go between a
+launch of high and its end. A failing run prints its seed;
 TALLY_PROPERTY_SEED replays it, TALLY_PROPERTY_SEEDS=N tries N.
 """
 
@@ -15,8 +17,9 @@ from collections.abc import Callable
 
 import pytest
 from support.client import LEGACY, Client, ExecutorProcess
-from support.witness import Witness, check_apart, check_once, check_order
+from support.witness import Witness, check_apart, check_decisions, check_once, check_order
 from test_engine_seen import counters
+from test_engine_trace import Recording
 
 MS = 1_000_000
 WORKERS = 2
@@ -122,7 +125,9 @@ def serve(high: Witness, stream: int, draw: random.Random) -> None:
     high.launch(stream, 1, HIGH_NS)
 
 
-def run(executor: ExecutorProcess, seed: int) -> tuple[list[Witness], list[Witness], list[Client]]:
+def run(
+    executor: ExecutorProcess, seed: int, recording: Recording
+) -> tuple[list[Witness], list[Witness], list[Client]]:
     draw = random.Random(seed)
     clients = [Client(executor.open(kind="high")), *(Client(executor.open()) for _ in range(2))]
     high = Witness(clients[0])
@@ -145,13 +150,16 @@ def run(executor: ExecutorProcess, seed: int) -> tuple[list[Witness], list[Witne
             doomed.step()
         else:
             draw.choice(low).step()
+        recording.read()
         problem = executor.request("validate")["wrong"]
         assert problem is None, problem
     serve(high, stream, draw)
     clients[0].finish(clients[0].begin("CTX_SYNC", "tally_op"), timeout_s=60)
     high.read()
     for session in low:
+        recording.read()
         session.finish()
+    recording.read()
     doomed.client.close(bye=False)
     executor.wait_event("closed", doomed.client.session)
     return [high], [session.witness for session in low], clients
@@ -163,7 +171,11 @@ def test_hostile_sessions_keep_the_rules(seed: int, options: tuple[str, ...]) ->
     print(f"TALLY_PROPERTY_SEED={seed}")
     with ExecutorProcess(f"--workers={WORKERS}", *options) as executor:
         executor.wait_event("ready")
-        high, low, clients = run(executor, seed)
+        recording = Recording(executor)
+        high, low, clients = run(executor, seed, recording)
+        recording.read_all()
+        sessions = {witness.client.session for witness in high}
+        assert check_decisions(recording.launches, sessions) > 0, "nothing was put to the test"
         for witness in (*high, *low):
             check_once(witness)
             check_order(witness)
@@ -185,6 +197,7 @@ def test_canary_without_scheduling_the_rules_are_broken() -> None:
     with ExecutorProcess(f"--workers={WORKERS}") as executor:
         executor.wait_event("ready")
         assert executor.request("policy", policy="fifo")["ok"]
+        recording = Recording(executor)
         with executor.client(kind="high") as client, executor.client() as other:
             high, low = Witness(client), Witness(other)
             stream = client.stream(1)
@@ -196,6 +209,9 @@ def test_canary_without_scheduling_the_rules_are_broken() -> None:
             high.read()
             low.read()
             check_once(low)
+            recording.read_all()
+            with pytest.raises(AssertionError, match="let go"):
+                check_decisions(recording.launches, {client.session})
             with pytest.raises(AssertionError, match="of high"):
                 check_apart([high], [low], SLACK_NS)
             low.launches[0].blocks[0] = low.launches[0].blocks[0]._replace(runs=2)

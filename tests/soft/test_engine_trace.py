@@ -50,6 +50,12 @@ class Recording:
         self.kernels |= {int(kernel["signature"], 16): kernel for kernel in answer["kernels"]}
         self.sessions |= {session["session"]: session for session in answer["sessions"]}
 
+    def read_all(self) -> None:
+        before = -1
+        while len(self.records) > before:
+            before = len(self.records)
+            self.read()
+
     def of(self, kind: int) -> Any:
         return self.records[self.records["kind"] == kind]
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tally.scheduler.sim.recording import GUARDED, UNTIMED
 
 from .client import Client
 
@@ -144,3 +148,17 @@ def check_apart(high: list[Witness], low: list[Witness], slack_ns: int) -> int:
                         f" of high, {left_ms:.1f} ms before its end"
                     )
     return len(spans)
+
+
+def check_decisions(launches: Any, high: set[int]) -> int:
+    """Of the engine's records of launches: none of best-effort work that cannot be stopped was let
+    go while one of these sessions' was with the device. Both times were taken under the schedule's
+    lock, so there is no slack. How many launches of high there were."""
+    timed = launches[launches["flags"] & UNTIMED == 0]
+    of_high = np.isin(timed["session"], list(high))
+    low = timed[~of_high & (timed["flags"] & GUARDED == 0)]
+    for launch in timed[of_high]:
+        beside = low[(low["issue_ns"] > launch["issue_ns"]) & (low["issue_ns"] < launch["end_ns"])]
+        late_ms = (np.sort(beside["issue_ns"]).astype(np.int64) - int(launch["issue_ns"])) / 1e6
+        assert len(beside) == 0, f"let go beside high, by ms after its launch: {late_ms}"
+    return int(of_high.sum())
