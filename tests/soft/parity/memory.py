@@ -165,12 +165,12 @@ row(
     "INVALID_VALUE",
     lambda g: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, 0x100),
 )
-for flags, name in ((0, "memory"), (1, "PORTABLE"), (2, "DEVICEMAP"), (8, "READ_ONLY")):
+for register_flags, name in ((0, "memory"), (1, "PORTABLE"), (2, "DEVICEMAP"), (8, "READ_ONLY")):
     row(
         "cuMemHostRegister_v2",
         f"{name}: not supported here, as the attribute says",
         "NOT_SUPPORTED",
-        lambda g, flags=flags: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, flags),
+        lambda g, flags=register_flags: g.cu.cuMemHostRegister_v2(addressof(g.host), 4096, flags),
     )
 row(
     "cuMemHostUnregister",
