@@ -15,7 +15,7 @@ set -eu
 COMPILER="cc gcc gcc-ar gcc-nm gcc-ranlib as ld ar nm objcopy objdump ranlib readelf strip"
 TOOLS="make git sh bash env awk cat chgrp chmod chown cp cut date dd df dirname basename du echo egrep expand
 expr false find fold grep gzip head hostname id install kill ldd ln ls mkdir mkfifo mktemp mv nice nohup
-nproc od paste printf ps pwd readlink realpath rm rmdir sed seq sha256sum sleep sort stat stty sync tail tar
+nproc od paste printenv printf ps pwd readlink realpath rm rmdir sed seq sha256sum sleep sort stat stty sync tail tar
 tee test timeout touch tr true tty uname uniq wc which xargs yes"
 # What pip and git need to reach their servers from here.
 PASSED="SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE http_proxy https_proxy no_proxy all_proxy
@@ -37,6 +37,7 @@ done
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/tally-bare.XXXXXX")
+chmod 755 "$work" # tests become other users, who run things of PATH too
 finish() {
     status=$?
     trap - EXIT

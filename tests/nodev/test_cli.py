@@ -184,8 +184,9 @@ def test_config_typo(tmp_path: Path) -> None:
 def test_no_driver(tmp_path: Path) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("this machine has a driver")
-    flags = ["--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state")]
-    done = run("tallyd", "--device", "cuda", *flags)
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path may be too long for sockets
+        flags = ["--runtime-dir", folder, "--state-dir", str(tmp_path / "state")]
+        done = run("tallyd", "--device", "cuda", *flags)
     assert done.returncode == 3
     assert "no CUDA device can be used" in one_line(done)
 

@@ -44,7 +44,7 @@ def test_hello_and_open(peer: RawPeer) -> None:
     status, body = peer.open(session)
     assert status is Status.OK
     assert protocol.OPEN_REPLY.unpack(body)[3:6] == (4096, 4, 1024)
-    assert peer.open(session)[0] is Status.REFUSED, "a second time"
+    assert peer.open(session)[0] is Status.OK, "anew: what the first left is closed"
     assert peer.open(session, 7)[0] is Status.BAD_MESSAGE
 
 
@@ -71,10 +71,16 @@ def test_a_session_ends_with_its_process(supervised: Supervised) -> None:
     assert session not in table.sessions
 
 
-def test_unknown_job(peer: RawPeer) -> None:
-    status, text = peer.hello(job="7-beef")
-    assert status is Status.REFUSED
-    assert b"tally run" in text
+def test_unknown_job(supervised: Supervised, peer: RawPeer) -> None:
+    assert peer.hello()[0] is Status.OK
+    token = next(iter(supervised.supervisor.sessions.table.jobs)).partition("-")[2]
+    for unknown in (f"7000-{token}", "no job's name"):
+        status, text = peer.hello(job=unknown)
+        assert status is Status.REFUSED
+        assert b"tally run" in text
+    assert peer.hello(job="7-" + "e" * len(token))[0] is Status.OK, (
+        "of an earlier tallyd: it goes on"
+    )
 
 
 def test_implicit_job_of_a_child_is_its_parents(supervised: Supervised) -> None:
