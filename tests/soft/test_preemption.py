@@ -44,7 +44,7 @@ from tally.scheduler.ptx.module import Module as Ptx
 pytestmark = pytest.mark.timeout(120)
 
 SOURCE = Path(__file__).parent / "programs" / "preempt_kernels.cu"
-PATIENCE = 1 << 26  # polls until a block of chained_scan gives up
+PATIENCE = 1 << 19  # polls until a block of chained_scan gives up: seconds, as it rests between
 
 CASES = {
     case.name: case

@@ -77,12 +77,12 @@ class Parted(Module):
             soft_device().call("cuMemcpyHtoD_v2", to, table, ctypes.c_size_t(8 * len(names)))
 
     def start(
-        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0
+        self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, **options: Any
     ) -> None:
         if name.endswith((variants.GUARDED, variants.SUBGRID)):
-            self.forms.start(name, grid, block, *args, shared=shared)
+            self.forms.start(name, grid, block, *args, **options)
         else:
-            super().start(name, grid, block, *args, shared=shared)
+            super().start(name, grid, block, *args, **options)
 
 
 def on_device(case: Case, seed: int) -> list[Any]:
