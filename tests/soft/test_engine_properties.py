@@ -110,11 +110,21 @@ class Hostile:
             self.client.send("MEMSET", "tally_op_memset", stream=self.stream(), height=1,
                              dst=self.scratch, width=size, element_bytes=1)  # fmt: skip
 
-    def finish(self) -> None:
+    def finish(self, recording: Recording) -> None:
         while self.unwritten:
             self.write_value()
-        self.client.finish(self.client.begin("CTX_SYNC", "tally_op"), timeout_s=60)
+        wait_for_all(self.client, recording)
         self.witness.read()
+
+
+def wait_for_all(client: Client, recording: Recording) -> None:
+    """Of the session. A recording that is not read for some seconds ends by itself."""
+    call = client.begin("CTX_SYNC", "tally_op")
+    for _ in range(60):
+        recording.read()
+        if client.replies.poll(1000):
+            break
+    client.finish(call, timeout_s=60)
 
 
 def serve(high: Witness, stream: int, draw: random.Random) -> None:
@@ -154,11 +164,10 @@ def run(
         problem = executor.request("validate")["wrong"]
         assert problem is None, problem
     serve(high, stream, draw)
-    clients[0].finish(clients[0].begin("CTX_SYNC", "tally_op"), timeout_s=60)
+    wait_for_all(clients[0], recording)
     high.read()
     for session in low:
-        recording.read()
-        session.finish()
+        session.finish(recording)
     recording.read()
     doomed.client.close(bye=False)
     executor.wait_event("closed", doomed.client.session)
