@@ -33,8 +33,7 @@ def builder() -> Iterator[toolchain.Builder]:
 @pytest.fixture(scope="session")
 def shared_daemon() -> Iterator[Daemon]:
     """One tallyd for all tests that leave it as it was."""
-    # So many on every machine: tests ask for what runs beside what.
-    with Daemon("--soft-workers", "2") as daemon:
+    with Daemon() as daemon:
         yield daemon
 
 
