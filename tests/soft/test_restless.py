@@ -76,7 +76,7 @@ def test_training(daemon: Daemon, tmp_path: Path, device_name: str, seed: int) -
 # ---- what must go wrong ----------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="blocks that wait give their place to others: the scan goes on")
+@pytest.mark.xfail(reason="the scan ends, since rewriting is in workers or blocks give way")
 def test_look_back_that_is_stopped_starves(
     builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
