@@ -40,6 +40,11 @@ class ControlError(Exception):
         super().__init__(text)
         self.status = status
 
+    @property
+    def line(self) -> bytes:
+        """As it is sent; what a peer has said may have no UTF-8."""
+        return str(self).encode("utf-8", "replace")
+
 
 class Handler(Protocol):
     """What the control socket serves. Every method may raise ControlError."""
@@ -106,7 +111,7 @@ class ControlServer:
         try:
             answer = self._dispatch(header, peer, frames[2:])
         except ControlError as error:
-            await self._reply(identity, header, error.status, str(error).encode())
+            await self._reply(identity, header, error.status, error.line)
             return
         task = asyncio.get_running_loop().create_task(self._answer(identity, header, answer))
         self._tasks.add(task)
@@ -155,7 +160,7 @@ class ControlServer:
         try:
             status, payload = Status.OK, await answer()
         except ControlError as error:
-            status, payload = error.status, str(error).encode()
+            status, payload = error.status, error.line
         except Exception:
             log.exception("request of type %d failed", header.type)
             status, payload = Status.INTERNAL, b"internal error; tallyd's log has the details"

@@ -114,6 +114,7 @@ def test_wrong_version(peer: RawPeer, version: int) -> None:
         [Header(protocol.VERSION, 16, 5, 0).pack(), b"[]"],
         [Header(protocol.VERSION, 16, 5, 0).pack(), b'{"op": 7}'],
         [Header(protocol.VERSION, 16, 5, 0).pack(), b'{"op": "nonesuch"}'],
+        [Header(protocol.VERSION, 16, 5, 0).pack(), b'{"op": "\\ud800"}'],
         [Header(protocol.VERSION, 16, 5, 0).pack(), b"[" * 60000],
         [Header(protocol.VERSION, 16, 5, 0).pack(), b"\xff\xfe"],
         [Header(protocol.VERSION, 16, 5, 0).pack(), b"{}", b"a third frame"],
@@ -126,6 +127,16 @@ def test_malformed_messages(supervised: Supervised, peer: RawPeer, frames: list[
     assert header.status == Status.BAD_MESSAGE
     assert text and b"\n" not in text
     assert snapshot(supervised) == before
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b'{"op": "trace_read", "device": "\\ud800"}', b'{"op": "policy", "policy": "\\ud800"}'],
+)
+def test_text_that_has_no_utf_8_is_answered(peer: RawPeer, request_: bytes) -> None:
+    status, text = peer.ask(Type.REQUEST, request_)
+    assert status is Status.REFUSED
+    assert b"there is no" in text
 
 
 def snapshot(supervised: Supervised) -> tuple[int, int]:
