@@ -93,7 +93,7 @@ docs: $(VENV)/stamp-test ## write the generated pages of docs/
 sanitize: $(VENV)/stamp-test ## native code and end-to-end tests under the sanitizers
 	set -e; for sanitizer in $(SANITIZERS); do tests/sanitize.sh $(BIN) $$sanitizer; done
 
-fuzz: $(VENV)/stamp-test ## the long run of the fuzzer of both sockets (nightly)
+fuzz: $(VENV)/stamp-test ## the long run of the fuzzer of all sockets (nightly)
 	cd tests && $(abspath $(BIN))/python -m support.fuzz --messages $(FUZZ_MESSAGES)
 
 wheel: $(VENV)/stamp-tools ## a wheel in dist/

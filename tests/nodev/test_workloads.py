@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 from rich.console import Console
-from support import hostile
+from support import hostile, hostile_requests
 
 from tally.client import protocol
 from tally.workloads import backend, serve_digits, weights
@@ -117,7 +117,7 @@ def test_hostile_messages_replay() -> None:
     def some(seed: int) -> list[bytes]:
         random = Random(seed)
         return [hostile.framed_op(random, 1 << 46) for _ in range(200)] + [
-            b"".join(hostile.control_message(random)) for _ in range(200)
+            b"".join(hostile_requests.control_message(random)) for _ in range(200)
         ]
 
     assert some(5) == some(5)

@@ -1,4 +1,4 @@
-"""A seeded fuzzer of both of Tally's sockets.
+"""A seeded fuzzer of Tally's sockets: tallyd's, and those of the executor's sessions.
 
     cd tests && python -m support.fuzz --messages 1000000 --seed 1
 
@@ -26,16 +26,17 @@ import zmq
 from tally.client import paths, protocol
 from tally.client.protocol import Status, Type
 
-from . import hostile, toolchain
+from . import hostile, hostile_requests, toolchain
 from .daemon import Daemon, read_line, wait_until
 from .watching import Holdings
 
 PROGRAMS = Path(__file__).parents[1] / "soft" / "programs"
 CLASSES = ("high", "best-effort")  # of the fuzzed sessions, and of the programs beside them
 CONTROL_BATCH = 500
-UNREAD_MAX = 100  # of control messages: tallyd drops answers to those who do not take them
+UNREAD_MAX = 100  # control messages whose answers are not read: tallyd drops some of them
 OPS_BATCH = 200
 ANSWER_MS_MAX = 30_000
+AGAIN_MS = 1000  # an answer that does not come by then was dropped, if many were due at once
 # Shares of a data session's messages; most framed lies and every broken message end the session.
 PLAUSIBLE_SHARE, FRAMED_SHARE = 0.98, 0.015
 # How long a session may take nothing off its socket: one of its ops may wait for what never comes.
@@ -44,6 +45,8 @@ TELL_SECONDS = 10
 # What is kept of kernels for as long as the executor lives has a bound, and comes page by page.
 GROWTH_BYTES_MAX = 32 << 20
 ABRUPT_SHARE = 0.2  # of the sessions: their client goes while messages are on their way
+STRANGER_SHARE = 0.2  # of the sessions: somebody else connects to their sockets as well
+STRANGERS_MAX = 20  # connections at once
 
 
 class ControlPeer:
@@ -57,17 +60,32 @@ class ControlPeer:
 
     def ask(self, kind: Type, payload: bytes) -> tuple[int, bytes]:
         """Status and payload of the reply. AssertionError if none comes."""
+        if answer := self._answer(self._send(kind, payload), kind, ANSWER_MS_MAX):
+            return answer
+        raise AssertionError("tallyd does not answer")
+
+    def settle(self) -> None:
+        """Until tallyd is through with what was sent. AssertionError if that does not come."""
+        until_s = time.monotonic() + ANSWER_MS_MAX / 1000
+        while time.monotonic() < until_s:
+            sequence = self._send(Type.REQUEST, b'{"op": "ping"}')
+            if self._answer(sequence, Type.REQUEST, AGAIN_MS):
+                return
+        raise AssertionError("tallyd does not answer any more")
+
+    def _send(self, kind: Type, payload: bytes) -> int:
         self.sequence += 1
-        wanted = self.sequence
-        self.socket.send_multipart(
-            [protocol.Header(protocol.VERSION, kind, wanted, 0).pack(), payload]
-        )
-        while self.socket.poll(ANSWER_MS_MAX):
+        header = protocol.Header(protocol.VERSION, kind, self.sequence, 0).pack()
+        self.socket.send_multipart([header, payload])
+        return self.sequence
+
+    def _answer(self, sequence: int, kind: Type, ms_max: int) -> tuple[int, bytes] | None:
+        while self.socket.poll(ms_max):
             header, *rest = self.socket.recv_multipart()
             reply = protocol.unpack_header(header)
-            if (reply.sequence, reply.type) == (wanted, kind):
+            if (reply.sequence, reply.type) == (sequence, kind):
                 return reply.status, rest[0]
-        raise AssertionError("tallyd does not answer")
+        return None
 
 
 class DataSession:
@@ -86,14 +104,17 @@ class DataSession:
         ops, replies, segment, size, self.slots, _, self.region, _ = protocol.OPEN_REPLY.unpack(
             body
         )
+        names = [name.rstrip(bytes(1)).decode() for name in (ops, replies, segment)]
+        self.paths = [f"{runtime_dir}/{name}" for name in names]
         self.ops, self.replies = context.socket(zmq.PUSH), context.socket(zmq.PULL)
-        for one, name in ((self.ops, ops), (self.replies, replies)):
+        for one, path in zip((self.ops, self.replies), self.paths, strict=False):
             one.linger = 0
             one.sndtimeo = 100
-            one.connect(f"ipc://{runtime_dir}/{name.rstrip(bytes(1)).decode()}")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as memory:
-            memory.connect(f"{runtime_dir}/{segment.rstrip(bytes(1)).decode()}")
-            (file,) = socket.recv_fds(memory, 64, 1)[1]
+            one.connect(f"ipc://{path}")
+        self.memory = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.memory.connect(self.paths[2])
+        (file,) = socket.recv_fds(self.memory, 64, 1)[1]
+        self.memory.setblocking(False)
         self.page = mmap.mmap(file, size)
         os.close(file)
 
@@ -128,7 +149,23 @@ class DataSession:
         while self.replies.poll(0):
             liar.learn(self.replies.recv())
 
+    def take_memory(self) -> None:
+        """The files of pinned memory that were handed over."""
+        with contextlib.suppress(OSError):
+            while files := socket.recv_fds(self.memory, 64, 4)[1]:
+                for file in files:
+                    os.close(file)
+
+    def talk_back(self, random: Random) -> None:
+        """Send bytes and descriptors to where only the executor has something to say."""
+        for _ in range(random.choice((1, 3, 50))):
+            data = random.randbytes(random.choice((0, 1, 24, 4096)))
+            files = [0, 2][: random.randrange(3)]
+            with contextlib.suppress(OSError):
+                socket.send_fds(self.memory, [data], files)
+
     def close(self) -> None:
+        self.memory.close()
         for one in (self.ops, self.replies, self.control.socket):
             one.close(linger=0)
         with contextlib.suppress(BufferError):
@@ -160,15 +197,23 @@ class Fuzzer:
     def fuzz_control(self, messages: int) -> None:
         peer = ControlPeer(self.context, self.daemon.runtime_dir)
         for number in range(1, messages + 1):
-            peer.socket.send_multipart(hostile.control_message(self.random))
+            peer.socket.send_multipart(hostile_requests.control_message(self.random))
             if number % UNREAD_MAX == 0 or number == messages:
-                peer.ask(Type.REQUEST, b'{"op": "ping"}')
+                peer.settle()
         peer.socket.close(linger=0)
         self.taken += messages
 
     def fuzz_ops(self, messages: int) -> None:
         session = DataSession(self.context, self.daemon.runtime_dir, self.random.choice(self.jobs))
         drains = self.random.random() < 0.8
+        # One takes the memory that it asks for, one takes none, one has hung up, one talks itself.
+        manners = self.random.choice(("takes", "takes", "takes", "leaves", "hangs up", "talks"))
+        if manners == "hangs up":
+            session.memory.close()
+        elif manners == "talks":
+            session.talk_back(self.random)
+        if self.random.random() < STRANGER_SHARE:
+            self.connect_as_stranger(session.paths)
         liar = hostile.Liar(self.random, session.region, session.slots)
         self.sessions += 1
         sent = 0
@@ -182,6 +227,8 @@ class Fuzzer:
             sent += 1
             if drains:
                 session.drain(liar)
+            if manners == "takes":
+                session.take_memory()
         if self.random.random() >= ABRUPT_SHARE:
             session.wait_handled(sent, lambda: session.drain(liar) if drains else None)
             self.stalled += session.handled < sent and not session.closed
@@ -193,6 +240,22 @@ class Fuzzer:
         self.taken += session.handled
         self.taken_ops += session.handled
         session.close()
+
+    def connect_as_stranger(self, session_paths: list[str]) -> None:
+        """Plain connections, which say nothing or what libzmq does not expect, and break off."""
+        control = str(paths.control_socket(self.daemon.runtime_dir))
+        held = []
+        for _ in range(self.random.randrange(1, STRANGERS_MAX)):
+            path = self.random.choice([control, *session_paths])
+            kind = socket.SOCK_SEQPACKET if path == session_paths[2] else socket.SOCK_STREAM
+            held.append(socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK))
+            with contextlib.suppress(OSError):
+                held[-1].connect(path)
+                greeting = self.random.choice((b"\xff" + bytes(8) + b"\x7f\x03", b"", b"\0"))
+                noise = self.random.randbytes(self.random.choice((0, 1, 53, 1000)))
+                socket.send_fds(held[-1], [greeting + noise], [0][: self.random.randrange(2)])
+        for one in held:
+            one.close()
 
     def op(self, liar: hostile.Liar) -> bytes:
         choice = self.random.random()

@@ -1,4 +1,4 @@
-"""Messages that no sane client sends, from a seed: wrong sizes and words, well-framed lies."""
+"""Ops that no sane client sends, from a seed: wrong sizes and words, well-framed lies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import struct
 from collections.abc import Sequence
 from random import Random
 
-from tally.client import protocol
-
 from . import wire
+from .hostile_images import PTX, image
 
 OP_HEADER = struct.Struct("<HHIQ")
 REPLY_HEADER = struct.Struct("<HHIQii")
@@ -26,41 +25,10 @@ Values = list[int | bytes]
 WIDE = [0, 1, 2, 3, 7, 64, 4096, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 47, 1 << 63]
 WIDE += [(1 << 64) - 1, (1 << 64) - 4096, 0x10000, 0x7FFFFFFFFFFFFFFF]
 NAMES = [
-    b"store",
-    b"store",
-    b"calls",
-    b"",
-    b"\0",
-    b"x" * 5000,
-    b"\xff\xfe",
-    b"../../etc/passwd",
-    b"%s%n",
+    *(b"store", b"store", b"store", b"ncclKernel_meet", b"calls", b"waits_for_another_block"),
+    *(b"", b"\0", b"x" * 5000, b"\xff\xfe", b"../../etc/passwd", b"%s%n"),
 ]
-PTX = (
-    b"""
-.version 7.0
-.target sm_70
-.address_size 64
-.visible .global .align 4 .u32 calls = 5;
-.visible .entry store(.param .u64 out)
-{
-    .reg .b64 %d<2>;
-    ld.param.u64 %d1, [out];
-    st.global.u32 [%d1], 7;
-    ret;
-}
-""".lstrip()
-    + b"\0"
-)
-TAILS = [
-    PTX,
-    PTX,
-    PTX[:50],
-    bytes(8),
-    b"\x7fELF" + bytes(60),
-    b"\x50\xed\x55\xba\x01\0\x10\0" + b"\xff" * 24,
-]
-TAILS += [b"/etc/passwd", b"/dev/zero", b"/proc/self/mem", b"/nowhere"]
+PATHS = [b"/etc/passwd", b"/dev/zero", b"/proc/self/mem", b"/nowhere"]
 
 
 def handle(random: Random) -> int:
@@ -97,7 +65,7 @@ def tail(random: Random) -> bytes:
     if choice < 0.4:
         return random.choice(NAMES)
     if choice < 0.7:
-        return random.choice(TAILS)
+        return image(random) if random.random() < 0.8 else random.choice(PATHS)
     return random.randbytes(random.choice((1, 8, 64, 300, 5000)))
 
 
@@ -123,15 +91,19 @@ KINDS = {
 
 
 def preamble() -> list[bytes]:
-    """Ops that make the first few handles real: a module, its kernel, a stream, an event."""
+    """Ops that make the first few handles real: a module, its kernels, streams, an event."""
     module, function, stream, event = (kind << 48 | HANDLE_TAG << 32 for kind in (4, 5, 2, 3))
-    name = b"store"
+    name, meets = b"store", b"ncclKernel_meet"
     return [
         pack(9, 1, [module, 0, len(PTX), 0, bytes(32), 3, 100, len(PTX), 0], PTX),
         pack(11, 2, [module, function, len(name), 0], name),
+        pack(11, 3, [module, function + 1, len(meets), 0], meets),
         pack(14, 0, [stream, 1, 0]),
+        pack(14, 0, [stream + 1, 0, 0]),
         pack(20, 0, [event, 0, 0]),
-        pack(2, 3, [1 << 16]),
+        pack(2, 4, [1 << 16]),
+        pack(2, 5, [8 << 20]),
+        pack(4, 6, [1 << 20, 0, 0]),
     ]
 
 
@@ -142,10 +114,11 @@ class Liar:
         self.random, self.region, self.slots = random, region, slots
         self.fresh = 3  # handles up to here are used by chance; new ones come from here
         self.addresses: list[int] = []  # that the session was given
+        self.waits: list[tuple[int, int, int]] = []  # what streams wait for: address, value, wide
         self.shape = {
-            4: self._pinned, 6: self._copy, 7: self._memset, 8: self._upload, 9: self._load,
-            11: self._function, 12: self._name, 13: self._launch, 14: self._stream,
-            19: self._value, 20: self._event,
+            2: self._memory, 4: self._pinned, 6: self._copy, 7: self._memset,
+            8: self._upload, 9: self._load, 11: self._function, 12: self._name,
+            13: self._launch, 14: self._stream, 19: self._value, 20: self._event,
         }  # fmt: skip
 
     def op(self) -> bytes:
@@ -157,7 +130,8 @@ class Liar:
         for position, (letter, name) in enumerate(BODIES[code]):
             kind = KINDS.get(name, 0) if letter == "Q" else 0
             if kind and random.random() < 0.9:
-                values[position] = kind << 48 | HANDLE_TAG << 32 | random.choice((0, 0, 0, 1, 2))
+                index = random.choice((0, 0, 0, 0, 1, 2, random.randint(0, self.fresh)))
+                values[position] = kind << 48 | HANDLE_TAG << 32 | index
             if kind == 2 and random.random() < 0.3:
                 values[position] = 1  # the legacy default stream
             if name == "attribute_count":
@@ -191,6 +165,11 @@ class Liar:
         values[0:2] = [self._new(3), self.random.choice((0, 0, 1, 2, 0xFFFF))]
         return b""
 
+    def _memory(self, values: Values) -> bytes:
+        if self.random.random() < 0.7:
+            values[0] = self.random.choice((1, 4096, 1 << 20, 8 << 20))
+        return b""
+
     def _pinned(self, values: Values) -> bytes:
         if self.random.random() < 0.9:  # or all time goes into the clearing of gigabytes
             values[0] = self.random.choice((0, 1, 4096, 1 << 20))
@@ -200,12 +179,20 @@ class Liar:
         values[10], values[11] = self.random.randrange(3), self.random.randrange(4)
         values[12] = self.random.randrange(self.slots)
         end = tail(self.random) if values[11] == 3 else b""
-        if self.random.random() < 0.7:  # a size that may be there
-            values[3:6] = [self.random.choice((1, 4, len(end), 4096, 65536)), 1, 1]
+        choice = self.random.random()
+        if choice < 0.6:  # a size that may be there, or that goes to the device in pieces
+            sizes = (1, 4, len(end), 4096, 65536, 1 << 20, 8 << 20)
+            values[3:6] = [self.random.choice(sizes), 1, 1]
+        elif choice < 0.9:  # boxes of rows that may be there
+            rows = self.random.choice((2, 100, 3000))
+            values[3:6] = [self.random.choice((1, 100, 256)), rows, self.random.choice((1, 1, 2))]
+            values[6:10] = [256, 256 * rows, 256, 256 * rows]
         return end
 
     def _memset(self, values: Values) -> bytes:
         values[6] = self.random.choice((1, 2, 4))
+        if self.random.random() < 0.6:
+            values[2:5] = [256, self.random.choice((1, 60, 64)), self.random.choice((1, 100, 9000))]
         return b""
 
     def _upload(self, values: Values) -> bytes:
@@ -220,6 +207,8 @@ class Liar:
     def _load(self, values: Values) -> bytes:
         source = self.random.choice((1, 2, 3, 3, 3, 4))
         end = tail(self.random) if source in (1, 3) else b""
+        if source == 3 and self.random.random() < 0.7:
+            end = image(self.random)
         if source == 1:
             end = end.replace(b"\0", b"/")[:4096] or b"/"
             values[1:3] = [
@@ -245,7 +234,19 @@ class Liar:
         return self._name(values)
 
     def _value(self, values: Values) -> bytes:
-        values[4:6] = [int(self.random.random() < 0.1), self.random.randrange(2)]
+        """Waits for small values in the session's memory, and writes that end some of them."""
+        random = self.random
+        wait, wide = int(random.random() < 0.2), random.randrange(2)
+        values[3] = random.choice((0, 1, 1, 2, 3, 1 << 30, 0xFFFFFFFF))
+        if self.waits and not wait and random.random() < 0.7:
+            values[1], values[2], wide = self.waits.pop(random.randrange(len(self.waits)))
+            values[3] = 0
+        elif self.addresses and random.random() < 0.9:
+            values[1] = random.choice(self.addresses) + random.choice((0, 0, 8, 4096))
+            values[2] = random.choice((0, 1, 7, 1 << 31))
+        if wait:
+            self.waits.append((int(values[1]), int(values[2]), wide))
+        values[4:6] = [wait, wide]
         return b""
 
     def _launch(self, values: Values) -> bytes:
@@ -253,13 +254,16 @@ class Liar:
         if self.addresses and self.random.random() < 0.5:
             end = self.random.choice(self.addresses).to_bytes(8, "little")
         values[2:8] = [self.random.choice((0, 1, 1, 1, 1, 2, 7, 1 << 31)) for _ in range(6)]
-        values[8:] = [
-            self.random.choice((0, 0, 64, 1 << 20)),
-            self.random.randrange(2),
-            0,
-            len(end),
-        ]
-        return end
+        count = self.random.choice((0, 0, 0, 1, 2, 32))
+        cooperative = int(self.random.random() < 0.2)
+        values[8:] = [self.random.choice((0, 0, 64, 1 << 20)), cooperative, count, len(end)]
+        return b"".join(self._attribute() for _ in range(count)) + end
+
+    def _attribute(self) -> bytes:
+        """A CUlaunchAttribute: its id, padding, its value."""
+        head = struct.pack("<II", self.random.choice((0, 1, 2, 4, 6, 8, 15, 1 << 31)), 0)
+        words = [field("I", self.random, self.region) for _ in range(16)]
+        return head + struct.pack("<16I", *words)
 
 
 def broken_op(random: Random, region: int) -> bytes:
@@ -277,45 +281,3 @@ def broken_op(random: Random, region: int) -> bytes:
     if choice == 4:
         return OP_HEADER.pack(26, 0, random.choice((0, 15, 17, 1 << 31)), 1)
     return OP_HEADER.pack(7, 0xFFFF, 16, 0) + bytes(random.choice((0, MESSAGE_BYTES_MAX + 1)))
-
-
-def control_message(random: Random) -> list[bytes]:
-    """Frames for the control socket, from nearly right to noise."""
-    kind = random.choice((1, 2, 3, 16, 16, 0, 4, 17, 65535))
-    version = protocol.VERSION if random.random() < 0.9 else random.getrandbits(16)
-    magic = protocol.MAGIC if random.random() < 0.95 else random.getrandbits(32)
-    header = protocol.HEADER.pack(magic, version, kind, random.getrandbits(32), 0)
-    if random.random() < 0.05:
-        header = header[: random.randrange(16)] + random.randbytes(random.randrange(3))
-    frames = [header, control_payload(kind, random)]
-    choice = random.random()
-    if choice < 0.03:
-        return frames[:1]
-    if choice < 0.06:
-        return [*frames, random.randbytes(3), b""]
-    return frames if choice < 0.98 else [random.randbytes(random.randrange(100))]
-
-
-REQUESTS = [
-    b'{"op": "ping"}', b'{"op": "jobs", "ended": false}', b"{}", b"[]", b"null", b'{"op": 5}',
-    b'{"op": "job_start", "name": 5}', b'{"op": "job_start", "class": "royal", "argv": []}',
-    b'{"op": "job_start", "argv": {"a": 1}}', b'{"op": "\xff"}', b"[" * 5000, b'"' + b"x" * 9000,
-    b'{"op": "no_such_thing"}', b'{"op": "job_start", "priority": 1e400}',
-]  # fmt: skip
-
-
-def control_payload(kind: int, random: Random) -> bytes:
-    if random.random() < 0.2:
-        return random.randbytes(random.choice((0, 1, 16, 200, 5000)))
-    if kind == 1:
-        # Of a job that tallyd does not know: a hello that it takes would make a session each time.
-        return (
-            struct.pack("<II", random.getrandbits(32), 13000)
-            + b"9-none".ljust(64, b"\0")
-            + bytes(128)
-        )
-    if kind == 2:
-        return protocol.OPEN.pack(wide(random, 0), narrow(random, 32), 0)
-    if kind == 3:
-        return protocol.UNSUPPORTED.pack(random.choice(NAMES)[:96], random.getrandbits(64))
-    return random.choice(REQUESTS)
