@@ -126,6 +126,7 @@ struct soft_device {
     bool started;
     pthread_cond_t work;
     uint32_t sleepers;
+    bool can_background;  /* workers may change how the kernel schedules them, there and back */
     bool spinner;         /* one idle worker looks for work before it sleeps */
     uint64_t memory_used; /* under account_lock */
 };

@@ -4,10 +4,12 @@
  * except when its tenant fails. A worker whose block waits for other blocks does not count: a spare,
  * which is one more worker, has its place, so that all blocks of a grid that waits get on. */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "queue.h"
 
@@ -29,11 +31,74 @@ struct soft_worker_slot {
     struct soft_op *op;
     bool used;       /* has a thread */
     bool waits;      /* the block that it runs does */
+    bool background; /* how the kernel schedules its thread; under soft_lock */
+    pid_t tid;       /* its thread's; set before it first takes a part */
 };
 
 static _Thread_local struct soft_worker_slot *own_slot; /* set in worker threads */
 
 static void start_spare(struct soft_device *device);
+
+/* A real GPU takes no CPU from the programs that use it: a service beside a trainer must not wait for its own
+ * thread because SMs occupy the CPUs. On Linux niceness is the thread's. */
+static void give_way_to_programs(void)
+{
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, 0);
+    if (errno == 0)
+        setpriority(PRIO_PROCESS, 0, nice + NICE);
+}
+
+static bool set_policy(pid_t thread, int policy)
+{
+    return sched_setscheduler(thread, policy, &(struct sched_param){0}) == 0;
+}
+
+/* Whether a worker that becomes idle in the kernel's sense can come back: that takes a right. */
+static void *try_background(void *argument)
+{
+    give_way_to_programs();
+    *(bool *)argument = set_policy(0, SCHED_IDLE) && set_policy(0, SCHED_OTHER);
+    return NULL;
+}
+
+static bool background_possible(void)
+{
+    pthread_t thread;
+    bool possible = false;
+    if (pthread_create(&thread, NULL, try_background, &possible) == 0)
+        pthread_join(thread, NULL);
+    return possible;
+}
+
+/* Under the lock. A thread that is only nicer ends its turn, some milliseconds, before a program's that
+ * wakes runs; one of the idle policy makes way at once. So that is a worker's way as long as nothing of an
+ * urgent tenant needs its place. */
+static void set_background(struct soft_worker_slot *slot, bool background)
+{
+    if (slot->background == background || !slot->device->can_background)
+        return;
+    if (set_policy(slot->tid, background ? SCHED_IDLE : SCHED_OTHER))
+        slot->background = background;
+}
+
+static bool is_urgent(const struct soft_op *op)
+{
+    return op->priority < 0 || atomic_load_explicit(&op->stream->tenant->urgent, memory_order_relaxed);
+}
+
+static bool urgent_waits(const struct soft_device *device)
+{
+    return device->ready && is_urgent(device->ready);
+}
+
+/* Under the lock. Who is in the background may not get a CPU for long, and what it runs has to end first. */
+static void hurry_workers(struct soft_device *device)
+{
+    for (uint32_t i = 0; i < device->worker_count + SOFT_SPARES_MAX; i++)
+        if (device->workers[i].background)
+            set_background(&device->workers[i], false);
+}
 
 /* Copies go ahead of launches of the same priority, as they have an engine of their own in hardware. */
 static int urgency(const struct soft_op *op)
@@ -91,6 +156,8 @@ void soft_make_ready(struct soft_op *op)
         next->ready_previous = op;
     op->listed = true;
     update_top(device);
+    if (is_urgent(op))
+        hurry_workers(device);
     kick(device);
 }
 
@@ -325,16 +392,6 @@ static bool rest(struct soft_device *device, bool *looked, bool spare)
     return doze(device, spare);
 }
 
-/* A real GPU takes no CPU from the programs that use it: a service beside a trainer must not wait for its own
- * thread because SMs occupy the CPUs. On Linux niceness is the thread's. */
-static void give_way_to_programs(void)
-{
-    errno = 0;
-    int nice = getpriority(PRIO_PROCESS, 0);
-    if (errno == 0)
-        setpriority(PRIO_PROCESS, 0, nice + NICE);
-}
-
 static void *worker_main(void *argument)
 {
     struct soft_worker_slot *slot = argument;
@@ -343,6 +400,7 @@ static void *worker_main(void *argument)
     struct soft_worker *worker = soft_worker_create(slot->sm);
     own_slot = slot;
     give_way_to_programs();
+    slot->tid = gettid();
     soft_lock();
     slot->worker = worker;
     while (worker || !slot->spare) { /* a worker without memory for one fails its parts, a spare takes none */
@@ -356,6 +414,7 @@ static void *worker_main(void *argument)
         looked = false;
         slot->tenant = op->stream->tenant->id;
         slot->op = op;
+        set_background(slot, !is_urgent(op) && !urgent_waits(device));
         soft_unlock();
         struct stint stint = run_parts(worker, op, part);
         soft_lock();
@@ -365,6 +424,7 @@ static void *worker_main(void *argument)
         atomic_fetch_sub_explicit(&device->running, 1, memory_order_relaxed);
         hand_in(op, stint);
     }
+    slot->background = false;
     slot->worker = NULL; /* a spare: workers live as long as the process */
     slot->used = false;
     device->slot_count--;
@@ -486,6 +546,7 @@ CUresult soft_device_start(struct soft_device *device)
     device->workers = calloc(wanted + SOFT_SPARES_MAX, sizeof *device->workers);
     if (!device->workers)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    device->can_background = background_possible();
     while (device->slot_count < wanted && start_worker(device, device->slot_count)) {}
     device->worker_count = device->slot_count; /* fewer SMs, if any */
     device->started = device->worker_count > 0;

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import toolchain
+from support.daemon import wait_until
 from support.soft_device import Buffer, Module, SoftDevice, SoftError, soft_device
 
 SOURCE = Path(__file__).with_name("softgpu_driver.cu")
@@ -133,6 +138,41 @@ def test_cooperative_grid(tenants: list[Tenant]) -> None:
     assert launch(function, blocks, 1, 1, 32, 1, 1, 0, None, pointers) == 0
     tenant.device.call("cuCtxSynchronize")
     assert (out.read() == blocks).all()
+
+
+def policies() -> set[int]:
+    """How the kernel schedules the threads that play SMs."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a spare that ends
+            if (task / "comm").read_text().startswith("soft-sm-"):
+                found.add(os.sched_getscheduler(int(task.name)))
+    return found
+
+
+def may_leave_idle_policy() -> bool:
+    """Tried on a process of its own, which may be stuck there."""
+    code = "import os; [os.sched_setscheduler(0, p, os.sched_param(0)) for p in (5, 0)]"
+    return subprocess.run([sys.executable, "-c", code], stderr=-3, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_leave_idle_policy(), reason="threads may not leave the idle policy")
+def test_sms_give_way_to_programs_but_in_urgent_work(tenants: list[Tenant]) -> None:
+    training, service = tenants
+    training.enter()
+    order, ticket = training.zeros(4096), training.zeros(1)
+    stream = training.stream(0)
+    training.launch(stream, "work", 4000, 32, order, ticket, 1, 20000)
+    wait_until(lambda: os.SCHED_IDLE in policies(), 30, "an SM in the background")
+    service.enter()
+    mine, count = service.zeros(64), service.zeros(1)
+    urgent = service.stream(-5)
+    service.launch(urgent, "work", 64, 32, mine, count, 2, 2000000)
+    assert policies() == {os.SCHED_OTHER}  # at once: what they run has to end
+    service.device.call("cuStreamSynchronize", urgent)
+    wait_until(lambda: os.SCHED_IDLE in policies(), 30, "an SM in the background again")
+    training.enter()
+    training.device.call("cuStreamSynchronize", stream)
 
 
 def test_high_priority_goes_first(tenants: list[Tenant]) -> None:
