@@ -1,8 +1,9 @@
 """`make demo`: one device, a latency-critical service and a trainer, alone and together.
 
-Starts a tallyd of its own, trains a digit classifier, serves it under Poisson arrivals, first alone
-and then beside a trainer that takes all it can get: without scheduling (policy fifo, in a second
-tallyd) and with Tally's. Ends with a table, a verdict and a plot.
+Starts a tallyd of its own, trains a digit classifier and serves it under Poisson arrivals: alone,
+beside a trainer that takes all it can get with Tally's order, and beside it without any (policy
+fifo). All three come in turn, several times over, so that what else the machine does meets them
+alike. Ends with a table, a verdict and a plot.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from tally.errors import TallyError
-from tally.workloads.demo_report import Scenario, checks, plot, show, verdict
+from tally.workloads.demo_report import Scenario, checks, plot, pooled, show, verdict
 from tally.workloads.local import LocalDaemon
 
 WARM_SECONDS_MAX = 90.0
 STEPS, QUICK_STEPS = 200, 80  # of the training whose result is served
-SECONDS, QUICK_SECONDS = 18.0, 5.0  # of load in each scenario
+SECONDS, QUICK_SECONDS = 36.0, 5.0  # of load in each scenario, over all rounds
+ROUNDS, QUICK_ROUNDS = 3, 1
 # A request takes 5 ms on two CPUs, most of it between kernels; meanwhile the trainer is held back.
 RATE = 15.0
-UNORDERED = ("--policy", "fifo", "--cpu-politeness", "policy")
-REQUESTS_MIN = 250  # fewer say little about a 99th percentile
+REQUESTS_MIN = 500  # fewer say little about a 99th percentile
+STOLEN_SHARE_MAX = 0.01  # of the CPUs' time, before the demo speaks of it
 TRAINER_BATCH = 4096  # long kernels, as trainers have them; the service answers one image at a time
 
 
@@ -41,8 +44,9 @@ class Plan:
     """How long everything takes."""
 
     steps: int
-    seconds: float
+    seconds: float  # of load in one scenario of one round
     rate: float
+    rounds: int
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -56,14 +60,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--seconds",
         type=float,
         default=SECONDS,
-        help=f"of load in each scenario (default {SECONDS:g})",
+        help=f"of load in each scenario, over all rounds (default {SECONDS:g})",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help=f"how often the scenarios come in turn (default {ROUNDS})",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a few seconds of everything: about 40 s on two CPUs in place of two minutes",
+        help="a few seconds of everything: about 40 s on two CPUs in place of three minutes",
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.rounds < 1 or not options.seconds > 0 or not options.rate > 0:
+        parser.error("--rounds, --seconds and --rate must be positive")
+    return options
 
 
 class Demo:
@@ -75,11 +88,9 @@ class Demo:
         plan: Plan,
         out: Path,
         progress: Progress,
-        nice: int | None = None,
     ) -> None:
-        """nice: of all programs, in place of what Tally gives each by its class."""
         self.daemon, self.plan, self.out, self.progress = daemon, plan, out, progress
-        self.nice = nice
+        self.nice: int | None = None  # of all programs, in place of what each gets by its class
         self.weights = out / "digits.safetensors"
 
     def start(self, module: str, *flags: str, job_class: str, name: str) -> subprocess.Popen[str]:
@@ -129,14 +140,22 @@ class Demo:
         self.progress.update(task, completed=self.plan.steps, detail=words)
         return outcome
 
-    def serve(self, title: str, file: str) -> dict[str, Any]:
+    def task(self, title: str) -> TaskID:
+        """The line of progress of a scenario, which all its rounds share."""
+        total = self.plan.seconds * self.plan.rounds
+        return self.progress.add_task(title, total=total, start=False, detail="waiting")
+
+    def serve(self, task: TaskID, turn: int) -> dict[str, Any]:
         """One run of the service, from warm-up to its last answer."""
-        task = self.progress.add_task(title, total=self.plan.seconds, detail="starting")
-        result = self.out / file
+        self.progress.start_task(task)
+        self.progress.update(task, detail="starting")
+        before = turn * self.plan.seconds
+        result = self.out / "service.json"
         process = self.start(
             "serve_digits",
             *("--weights", str(self.weights), "--json", str(result)),
             *("--rate", str(self.plan.rate), "--seconds", str(self.plan.seconds)),
+            *("--seed", str(1 + turn)),
             job_class="high",
             name="service",
         )
@@ -144,17 +163,27 @@ class Demo:
         def see(line: str) -> None:
             self.progress.update(task, detail=line)
             if line.startswith("at "):
-                self.progress.update(task, completed=float(line.split()[1]))
+                self.progress.update(task, completed=before + float(line.split()[1]))
 
+        stolen = Stolen()
         self.follow(process, see)
         outcome: dict[str, Any] = json.loads(result.read_text())
         latency = outcome["latency"]
         words = f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"
-        self.progress.update(task, completed=self.plan.seconds, detail=words)
-        return outcome
+        self.progress.update(task, completed=before + self.plan.seconds, detail=words)
+        result.unlink()
+        return outcome | {"stolen_share": stolen.share()}
 
-    def together(self, policy: str) -> Scenario:
-        """The service beside a trainer that is well under way when the first request comes."""
+    def ordered(self, policy: str) -> None:
+        """Order launches by a policy; under fifo programs on the CPU are not ordered either."""
+        with self.daemon.client() as client:
+            client.policy(policy)
+        self.nice = 0 if policy == "fifo" else None
+
+    def together(self, policy: str, task: TaskID, turn: int) -> tuple[dict[str, Any], float]:
+        """The service beside a trainer that is well under way when the first request comes; and the
+        trainer's steps a second."""
+        self.ordered(policy)
         trainer = Trainer(
             self.start(
                 "train_digits",
@@ -165,10 +194,44 @@ class Demo:
         )
         try:
             trainer.wait_until_running()
-            service = self.serve(f"the service beside it, {policy}", f"{policy}.json")
+            service = self.serve(task, turn)
         finally:
             rate = trainer.stop(service_seconds=self.plan.seconds)
-        return Scenario(policy, service, rate)
+            self.ordered("tally")
+        return service, rate
+
+    def rounds(self) -> list[Scenario]:
+        """alone, fifo and tally, in turn."""
+        tasks = {
+            "alone": self.task("the service alone"),
+            "tally": self.task("the service beside it, tally"),
+            "fifo": self.task("the service beside it, fifo"),
+        }
+        services: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
+        rates: dict[str, list[float]] = {name: [] for name in tasks}
+        for turn in range(self.plan.rounds):
+            services["alone"].append(self.serve(tasks["alone"], turn))
+            for policy in ("tally", "fifo"):
+                service, rate = self.together(policy, tasks[policy], turn)
+                services[policy].append(service)
+                rates[policy].append(rate)
+        return [pooled(name, services[name], rates[name]) for name in ("alone", "fifo", "tally")]
+
+
+class Stolen:
+    """How much of the CPUs' time the host of a virtual machine gives to others, from now on."""
+
+    def __init__(self) -> None:
+        self.began, self.before = time.monotonic(), self._seconds()
+
+    @staticmethod
+    def _seconds() -> float:
+        return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+    def share(self) -> float:
+        """Of all CPU time since the start, 0 to 1."""
+        elapsed = time.monotonic() - self.began
+        return (self._seconds() - self.before) / max(elapsed * (os.cpu_count() or 1), 1e-9)
 
 
 class Trainer:
@@ -209,7 +272,7 @@ class Trainer:
         return (last - first) / (t1 - t0)
 
 
-def notes(options: argparse.Namespace, load: float) -> list[str]:
+def notes(options: argparse.Namespace, load: float, scenarios: list[Scenario]) -> list[str]:
     """What takes weight from the figures."""
     found = []
     if options.quick or options.rate * options.seconds < REQUESTS_MIN:
@@ -219,12 +282,18 @@ def notes(options: argparse.Namespace, load: float) -> list[str]:
             f"The machine was busy when this began (load {load:.1f}): on softgpu what else it does "
             "shows in the figures."
         )
+    shares = {s.name: float(s.service["stolen_share"]) for s in scenarios}
+    if max(shares.values()) > STOLEN_SHARE_MAX:
+        words = ", ".join(f"{share:.1%} in {name}" for name, share in shares.items())
+        found.append(f"The host of this virtual machine took CPU time away: {words}.")
     return found
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    seconds = QUICK_SECONDS if options.quick else options.seconds
-    plan = Plan(QUICK_STEPS if options.quick else STEPS, seconds, options.rate)
+    steps, seconds, rounds = STEPS, options.seconds, options.rounds
+    if options.quick:
+        steps, seconds, rounds = QUICK_STEPS, QUICK_SECONDS, QUICK_ROUNDS
+    plan = Plan(steps, seconds / rounds, options.rate, rounds)
     load = os.getloadavg()[0]
     options.out.mkdir(parents=True, exist_ok=True)
     columns = (
@@ -234,30 +303,27 @@ def run(options: argparse.Namespace, console: Console) -> None:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}", justify="left"),
     )
-    with Progress(*columns, console=console) as progress:
-        with LocalDaemon("--policy", "tally", device=options.device) as daemon:
-            with daemon.client() as client:
-                device = str(client.stats()["devices"][0]["name"])
-                cpu = str(client.doctor()["cpu"]["text"])
-            console.print(Panel(f"tallyd runs on [bold]{device}[/]\nCPU: {cpu}", expand=False))
-            demo = Demo(daemon, plan, options.out, progress)
-            trained = demo.train()
-            alone = Scenario("alone", demo.serve("the service alone", "alone.json"), None)
-            scheduled = demo.together("tally")
-        # A device has one tallyd at a time: the other policy's starts when this one has ended.
-        # Under it nothing is ordered, neither launches on the device nor programs on the CPU.
-        with LocalDaemon(*UNORDERED, device=options.device) as daemon:
-            demo = Demo(daemon, plan, options.out, progress, nice=0)
-            unscheduled = demo.together("fifo")
-    scenarios = [alone, unscheduled, scheduled]
-    show(scenarios, trained["steps_per_second"], notes(options, load), console)
+    with (
+        Progress(*columns, console=console) as progress,
+        LocalDaemon("--policy", "tally", device=options.device) as daemon,
+    ):
+        with daemon.client() as client:
+            device = str(client.stats()["devices"][0]["name"])
+            cpu = str(client.doctor()["cpu"]["text"])
+        console.print(Panel(f"tallyd runs on [bold]{device}[/]\nCPU: {cpu}", expand=False))
+        demo = Demo(daemon, plan, options.out, progress)
+        trained = demo.train()
+        scenarios = demo.rounds()
+    speed = trained["steps_per_second"]
+    show(scenarios, speed, notes(options, load, scenarios), console)
     plot(scenarios, device, options.out / "demo.png")
     parts = checks(*scenarios)
     summary = {
         "device": device,
         "cpu": cpu,
         "load_at_start": load,
-        "trainer_alone_steps_per_second": trained["steps_per_second"],
+        "trainer_alone_steps_per_second": speed,
+        "rounds": plan.rounds,
         "test_accuracy": trained["test_accuracy"],
         "verdict": verdict(parts),
         "checks": [asdict(part) | {"holds": part.holds} for part in parts],

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from tally import render
+from tally.workloads.latency import summarize
 
 # What Tally promises, as the bounds that the demo is held to.
 P99_TIMES_ALONE_MAX = 1.5
@@ -45,7 +46,39 @@ class Scenario:
             "throughput_per_second": self.service["throughput_per_second"],
             "accuracy": self.service["accuracy"],
             "trainer_steps_per_second": self.trainer_steps_per_second,
+            "stolen_share": self.service["stolen_share"],
+            "rounds_p99_ms": self.service["rounds_p99_ms"],
         }
+
+
+def pooled(name: str, rounds: list[dict[str, Any]], rates: list[float]) -> Scenario:
+    """One scenario of several rounds: all their requests together, one round after the other.
+
+    rounds: what serve_digits has written in each. rates: the trainer's steps a second, if there was
+    one. The rounds are of one length, so that plain means are right.
+    """
+
+    def mean(key: str) -> float:
+        return sum(float(one[key]) for one in rounds) / len(rounds)
+
+    latency_ms = [ms for one in rounds for ms in one["latency_ms"]]
+    service_ms = [ms for one in rounds for ms in one["service_ms"]]
+    service = {
+        "latency": summarize(latency_ms).as_dict(),
+        "service": summarize(service_ms).as_dict(),
+        "throughput_per_second": mean("throughput_per_second"),
+        "accuracy": sum(one["accuracy"] * one["requests"] for one in rounds)
+        / max(len(latency_ms), 1),
+        "stolen_share": mean("stolen_share"),
+        "rounds_p99_ms": [one["latency"]["p99"] for one in rounds],
+        "arrival_ms": [
+            turn * one["seconds"] * 1e3 + ms
+            for turn, one in enumerate(rounds)
+            for ms in one["arrival_ms"]
+        ],
+        "latency_ms": latency_ms,
+    }
+    return Scenario(name, service, sum(rates) / len(rates) if rates else None)
 
 
 @dataclass(frozen=True)

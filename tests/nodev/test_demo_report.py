@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tally.workloads import demo_report
+from tally.workloads import demo, demo_report
 from tally.workloads.demo_report import KEPT, NOT_SHOWN, PARTLY, Scenario
 
 
@@ -81,3 +82,49 @@ def test_the_table_fits_a_terminal() -> None:
 def test_the_plot(tmp_path: Path) -> None:
     demo_report.plot(scenarios(8, 80, 9), "a test", tmp_path / "demo.png")
     assert (tmp_path / "demo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_rounds_are_pooled() -> None:
+    """All requests count alike, whichever round they came in; a round's own p99 stays visible."""
+
+    def one(latency_ms: list[float], p99: float, stolen: float) -> dict[str, Any]:
+        return {
+            "requests": len(latency_ms),
+            "seconds": 2.0,
+            "accuracy": 1.0,
+            "throughput_per_second": 10.0,
+            "stolen_share": stolen,
+            "latency": {"p99": p99},
+            "arrival_ms": [float(i) for i in range(len(latency_ms))],
+            "latency_ms": latency_ms,
+            "service_ms": latency_ms,
+        }
+
+    rounds = [one([1.0] * 150, 1.0, 0.0), one([1.0] * 148 + [9.0] * 2, 9.0, 0.02)]
+    both = demo_report.pooled("tally", rounds, [10.0, 20.0])
+    assert both.service["latency"]["count"] == 300
+    assert both.p99_ms < 1.5  # two of three hundred
+    assert both.trainer_steps_per_second == 15.0
+    assert both.as_dict()["rounds_p99_ms"] == [1.0, 9.0]
+    assert both.service["arrival_ms"][150] == 2000.0
+    assert both.service["stolen_share"] == pytest.approx(0.01)
+    assert demo_report.pooled("alone", rounds, []).trainer_steps_per_second is None
+
+
+def test_stolen_time_is_told() -> None:
+    ran = scenarios(8, 80, 9)
+    for which, share in zip(ran, (0.001, 0.002, 0.05), strict=True):
+        which.service["stolen_share"] = share
+    (note,) = demo.notes(demo.parse([]), 0.1, ran)
+    assert "0.1% in alone, 0.2% in fifo, 5.0% in tally" in note
+    for which in ran:
+        which.service["stolen_share"] = 0.001
+    assert demo.notes(demo.parse([]), 0.1, ran) == []
+
+
+@pytest.mark.parametrize("flag", ["--rounds=0", "--seconds=0", "--rate=-1"])
+def test_a_demo_of_nothing_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        demo.parse([flag])
+    assert left.value.code == 2
+    assert "must be positive" in capsys.readouterr().err
