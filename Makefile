@@ -96,8 +96,10 @@ sanitize: $(VENV)/stamp-test ## native code and end-to-end tests under the sanit
 fuzz: $(VENV)/stamp-test ## the long run of the fuzzer of all sockets (nightly)
 	cd tests && $(abspath $(BIN))/python -m support.fuzz --messages $(FUZZ_MESSAGES)
 
-wheel: $(VENV)/stamp-tools ## a wheel in dist/
+wheel: $(VENV)/stamp-tools ## a wheel in dist/, for this machine's glibc and later
 	@$(STEP) 'build a wheel in dist/' $(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+	@$(BIN)/python -c 'import platform; print("Its shim is built against", *platform.libc_ver())'
+	@echo 'Where glibc may be older, use that of `make release`, which is for glibc 2.17 and later.'
 
 release: $(VENV)/stamp-test ## the shim for programs on glibc 2.17 and later, in dist/release
 	@$(STEP) 'build the shim in dist/release' sh native/shim/release.sh $(BIN)/python dist/release

@@ -38,6 +38,14 @@ def test_an_install_that_is_not_makes_own_is_replaced(
     assert "tally.workloads.demo" in done.stdout
 
 
+def test_a_wheel_says_where_its_shim_loads() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "wheel"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "platform.libc_ver()" in done.stdout
+    assert "`make release`, which is for glibc 2.17" in done.stdout
+
+
 def make(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", "--dry-run", "demo", *argv],
