@@ -63,7 +63,8 @@ demo: $(VENV)/stamp-workloads ## train and serve side by side; a table and a plo
 	$(BIN)/python -m tally.workloads.demo $(DEMO_FLAGS)
 
 test: $(VENV)/stamp-test ## every test that needs no GPU
-	$(PYTEST) tests/nodev tests/soft
+	$(PYTEST) -m beside -n 2 --dist loadfile tests/nodev tests/soft
+	$(PYTEST) -m 'not beside' tests/soft
 
 bench: $(VENV)/stamp-workloads ## measurements, as a table and JSON
 	$(BIN)/python -m tally.workloads.bench

@@ -12,12 +12,20 @@ import pytest
 from support import toolchain
 from support.daemon import Daemon, plain_environment
 
+NODEV = Path(__file__).parent / "nodev"
 PROGRAMS = Path(__file__).parent / "soft" / "programs"
 
 # Shells start what runs in the background with SIGINT ignored, and programs would inherit that from
 # us: those that are to end by Ctrl-C never would.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no device judges nothing by time; other files say so of themselves."""
+    for item in items:
+        if NODEV in item.path.parents:
+            item.add_marker(pytest.mark.beside)
 
 
 @pytest.fixture(scope="session")

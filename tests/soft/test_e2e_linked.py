@@ -9,6 +9,8 @@ import pytest
 from support.daemon import Daemon
 from support.toolchain import Builder, compile_fatbin, compile_linked
 
+pytestmark = pytest.mark.beside
+
 FOLDER = Path(__file__).parent / "programs" / "linked"
 BOTH = ("-gencode", "arch=compute_80,code=[compute_80,sm_80]")
 

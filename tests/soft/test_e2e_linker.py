@@ -9,6 +9,8 @@ import pytest
 from support.daemon import Daemon
 from support.toolchain import PTX_ONLY, Builder, nvcc
 
+pytestmark = pytest.mark.beside
+
 CLASSES = pytest.mark.parametrize("job_class", ["high", "best-effort"])
 PTX, FATBINARY, OBJECT, LIBRARY = 1, 2, 3, 4  # CUjitInputType
 

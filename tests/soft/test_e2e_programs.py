@@ -10,7 +10,7 @@ import pytest
 from support.daemon import Daemon
 from support.toolchain import Builder, Runtime, compile_fatbin
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(180)]
 
 # Every program with the static 13.0 runtime; those whose start-up or launches differ, with the
 # shared one and with 12.9, shared and static, as well.

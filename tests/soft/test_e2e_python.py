@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon, plain_environment
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]
 
 PROGRAMS = Path(__file__).parent / "programs"
 

@@ -10,7 +10,7 @@ from support.client import ExecutorProcess
 from support.daemon import Daemon, read_line
 from support.toolchain import Builder
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]
 
 MODULES, SESSIONS = 20, 6
 GROWTH_BYTES_MAX = 24 << 20

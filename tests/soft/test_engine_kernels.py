@@ -14,6 +14,8 @@ import pytest
 from support import wire
 from support.client import LEGACY, SLOT, Client, CudaError, ExecutorProcess, wait_until
 
+pytestmark = pytest.mark.beside
+
 INVALID_VALUE, NOT_FOUND, INVALID_PTX, INVALID_HANDLE = 1, 500, 218, 400
 ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719
 NEED_IMAGE = -1

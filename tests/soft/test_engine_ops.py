@@ -22,6 +22,8 @@ from support.client import (
     wait_until,
 )
 
+pytestmark = pytest.mark.beside
+
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_HANDLE, NOT_READY = 1, 2, 400, 600
 
 

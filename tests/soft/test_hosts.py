@@ -11,6 +11,8 @@ import pytest
 from support.daemon import Daemon, read_line
 from support.toolchain import Builder, compile_c
 
+pytestmark = pytest.mark.beside
+
 PROGRAMS = Path(__file__).parent / "programs"
 START = """
 import ctypes as c

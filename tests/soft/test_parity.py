@@ -13,6 +13,8 @@ from support.daemon import Daemon
 
 from tally.interpose.table import load
 
+pytestmark = pytest.mark.beside
+
 PROGRAM = Path(__file__).parent / "programs" / "parity.py"
 RESULTS = {
     name.removeprefix("CUDA_ERROR_").removeprefix("CUDA_"): n for name, n in load().results.items()

@@ -41,7 +41,7 @@ from tally.scheduler.ptx import guard, variants
 from tally.scheduler.ptx.classify import Treatment
 from tally.scheduler.ptx.module import Module as Ptx
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(120)]
 
 SOURCE = Path(__file__).parent / "programs" / "preempt_kernels.cu"
 PATIENCE = 1 << 19  # polls until a block of chained_scan gives up: seconds, as it rests between

@@ -11,6 +11,8 @@ from support.soft_device import Module
 from tally.scheduler.ptx import variants
 from tally.scheduler.ptx.classify import Treatment
 
+pytestmark = pytest.mark.beside
+
 kernels = pytest.importorskip(
     "support.triton_kernels", reason="no Triton: pip install tally-gpu[test]"
 )

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from support.soft_device import Array, soft_device
 
+pytestmark = pytest.mark.beside
+
 MASK = 0xFFFFFFFF
 LANES = 32
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"

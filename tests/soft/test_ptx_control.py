@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from support.soft_device import Array, soft_device
 
+pytestmark = pytest.mark.beside
+
 REGISTERS = 5
 MASK = 0xFFFFFFFF
 THREADS = 50  # the last warp has lanes that do not exist

@@ -16,6 +16,8 @@ from tally.daemon.softgpu.__main__ import main
 from tally.daemon.softgpu.code import CompiledModule
 from tally.daemon.softgpu.errors import PtxError
 
+pytestmark = pytest.mark.beside
+
 INVALID_IMAGE, INVALID_PTX, UNSUPPORTED_VERSION = 200, 218, 222
 HARDWARE_STACK_ERROR = 714
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"

@@ -15,6 +15,8 @@ from ptx_cases import Case, module_text, run_case
 from support.soft_device import Array, soft_device
 from support.toolchain import assemble
 
+pytestmark = pytest.mark.beside
+
 CASES: list[Case] = []
 
 

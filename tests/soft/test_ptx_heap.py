@@ -16,7 +16,10 @@ HEAP_BYTES = 8 << 20  # CUDA's default
 MALLOC_HEAP_SIZE = 2  # CU_LIMIT_MALLOC_HEAP_SIZE
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 
-pytestmark = pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc"),
+]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from ptx_cases import Case, bits_of, module_text, run_case
 from support.soft_device import Array, soft_device
 from support.toolchain import assemble
 
+pytestmark = pytest.mark.beside
+
 INTS = ("u16", "s16", "u32", "s32", "u64", "s64")
 CASES: list[Case] = []
 

@@ -11,6 +11,8 @@ import pytest
 from support import toolchain
 from support.soft_device import Array, Module, SoftDevice, SoftError, soft_device
 
+pytestmark = pytest.mark.beside
+
 SOURCE = Path(__file__).parent / "programs" / "ptx_kernels.cu"
 LANES = np.arange(32)
 ILLEGAL_ADDRESS, MISALIGNED, TIMEOUT, FAILED = 700, 716, 702, 719

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.soft_device import soft_device
 
+pytestmark = pytest.mark.beside
+
 TURNS = 100_000
 
 # Block 0 writes vectors of equal elements, block 1 counts those that it reads unequal.

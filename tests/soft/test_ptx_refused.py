@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.soft_device import SoftError, soft_device
 
+pytestmark = pytest.mark.beside
+
 NOT_SUPPORTED = 801
 HEAD = ".version 8.6\n.target sm_80\n.address_size 64\n"
 REGISTERS = ".reg .b32 %r<9>; .reg .b64 %d<4>; .reg .pred %p<3>; .reg .f32 %f<9>;\n"

@@ -24,7 +24,7 @@ from tally.scheduler.ptx.image import extract
 from tally.scheduler.ptx.module import Module, RewriteError
 from tally.scheduler.ptx.reader import read, write
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]
 
 PROGRAMS = Path(__file__).parent / "programs"
 ARCHITECTURES = (80, 90, 100, 120)

@@ -14,7 +14,10 @@ from support.soft_device import Module, soft_device
 SOURCE = Path(__file__).with_name("wmma_kernels.cu")
 SCALE = 2
 
-pytestmark = pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc"),
+]
 
 KERNELS = [
     *(f"{kind}_{shape}" for kind in ("f16", "half", "bf16", "s8", "u8")

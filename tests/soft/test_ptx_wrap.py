@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.soft_device import SoftError, soft_device
 
+pytestmark = pytest.mark.beside
+
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 LANES = 32
 

@@ -21,7 +21,7 @@ from support.toolchain import Builder
 from tally.scheduler.ptx import variants
 from tally.scheduler.ptx.classify import Treatment, Verdict
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]
 
 SEEDS = range(max(1, int(os.environ.get("TALLY_PREEMPTION_SEEDS", "3")) // 3))
 STEPS = 4  # of training: the first two run what tinygrad compiles, the others what it captured

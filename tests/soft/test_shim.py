@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon
 
+pytestmark = pytest.mark.beside
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 

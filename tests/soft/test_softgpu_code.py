@@ -17,6 +17,8 @@ from tally.daemon.softgpu.link import LinkError, link
 from tally.daemon.softgpu.loader import Loaded, LoadError
 from tally.daemon.workers import Limits, Pool
 
+pytestmark = pytest.mark.beside
+
 PTX = """.version 8.0
 .target sm_80
 .address_size 64

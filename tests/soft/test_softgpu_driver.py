@@ -18,7 +18,10 @@ CUDA_ERROR_INVALID_IMAGE = 200
 CUDA_ERROR_NO_BINARY_FOR_GPU = 209
 CUDA_ERROR_INVALID_PTX = 218
 
-pytestmark = pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc"),
+]
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ SOURCE = Path(__file__).with_name("softgpu_driver.cu")
 CUDA_ERROR_ILLEGAL_ADDRESS = 700
 NON_BLOCKING = 1
 
-pytestmark = pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(toolchain.toolkit() is None, reason="needs nvcc"),
+]
 
 
 class Tenant:

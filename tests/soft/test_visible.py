@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from support.daemon import Daemon, read_line
 
+pytestmark = pytest.mark.beside
+
 NO_DEVICE = 100
 PROGRAM = """
 import ctypes, json, os
