@@ -216,10 +216,10 @@ class ProfileStore:
         assert self._file is not None
         count = "SELECT count(*) FROM profiles WHERE gpu = ?"
         (held,) = self._file.execute(count, (gpu,)).fetchone()
-        oldest = "SELECT signature FROM profiles WHERE gpu = ?1 ORDER BY saved_s LIMIT ?2"
+        oldest = "SELECT signature FROM profiles WHERE gpu = :gpu ORDER BY saved_s LIMIT :many"
         self._file.execute(
-            f"DELETE FROM profiles WHERE gpu = ?1 AND signature IN ({oldest})",
-            (gpu, max(0, held - self.profiles_max)),
+            f"DELETE FROM profiles WHERE gpu = :gpu AND signature IN ({oldest})",
+            {"gpu": gpu, "many": max(0, held - self.profiles_max)},
         )
 
     def load(self, gpu: str | None = None) -> list[Profile]:
@@ -277,7 +277,9 @@ class ProfileStore:
         if self._file is not None:
             try:
                 with self._file:
-                    self._file.execute("DELETE FROM profiles WHERE ?1 IS NULL OR gpu = ?1", (gpu,))
+                    self._file.execute(
+                        "DELETE FROM profiles WHERE :gpu IS NULL OR gpu = :gpu", {"gpu": gpu}
+                    )
             except sqlite3.Error as error:
                 self._fault(error)
         return count
