@@ -221,12 +221,12 @@ def test_lies_of_the_fuzzer_reach_what_they_lie_to(
 ) -> None:
     """Else the fuzzer would try nothing but the decoders: its ops have to follow the protocol."""
     told: set[int] = set()
-    for seed in range(6):
+    for seed in range(10):
         random = Random(seed)
         opened = executor.open(kind=random.choice(("high", "best-effort")))
         client = Client(opened)
         liar = hostile.Liar(random, client.region[0], client.slot_count)
-        ops = [*hostile.preamble(), *(liar.op() for _ in range(250))]
+        ops = [*hostile.preamble(), *(liar.op() for _ in range(300))]
         for message in ops:
             client.raw(message)
             told.add(hostile.OP_HEADER.unpack_from(message)[0])
