@@ -47,6 +47,8 @@ GROWTH_BYTES_MAX = 32 << 20
 ABRUPT_SHARE = 0.2  # of the sessions: their client goes while messages are on their way
 STRANGER_SHARE = 0.2  # of the sessions: somebody else connects to their sockets as well
 STRANGERS_MAX = 20  # connections at once
+# A session whose place a stranger has taken waits for its client for 30 s, as the protocol says.
+SETTLE_SECONDS = 45
 
 
 class ControlPeer:
@@ -281,7 +283,7 @@ class Fuzzer:
         def alone() -> bool:
             return int(self.daemon.stats()["devices"][0]["sessions"]) <= len(self.pulses)
 
-        wait_until(alone, 3, "the fuzzed sessions end")
+        wait_until(alone, SETTLE_SECONDS, "the fuzzed sessions end")
 
     def progress(self) -> str:
         resident = [held.resident_bytes >> 10 for held in self.holdings()]
