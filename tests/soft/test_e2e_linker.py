@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.daemon import Daemon
-from support.toolchain import PTX_ONLY, Builder, nvcc
+from support.toolchain import PTX_ONLY, Builder, compiler_environment, nvcc
 
 pytestmark = pytest.mark.beside
 
@@ -50,7 +50,7 @@ def compiled(folder: Path, text: str, kind: str) -> Path:
     output = folder / f"{len(list(folder.iterdir()))}.{kind}"
     flag = {"o": "-c"}.get(kind, f"-{kind}")
     command = [nvcc(), "-rdc=true", flag, *PTX_ONLY, "-o", str(output), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, env=compiler_environment(), check=True, capture_output=True)
     return output
 
 

@@ -77,7 +77,7 @@ class CompileError(Exception):
     """A test program does not compile: the command and the compiler's words."""
 
 
-def _environment() -> dict[str, str]:
+def compiler_environment() -> dict[str, str]:
     """Ours without what tests/sanitize.sh preloads: nvcc does not survive that."""
     return {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
 
@@ -94,7 +94,7 @@ def _build(command: list[str], inputs: list[Path], name: str, output_flag: str =
         built = Path(scratch) / name
         done = subprocess.run(
             [*command, output_flag, str(built)],
-            env=_environment(),
+            env=compiler_environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -239,5 +239,7 @@ def assemble(ptx: str, architecture: str) -> None:
             str(found.nvcc.with_name("ptxas")), f"-arch={architecture}", "-O0",
             "-o", str(Path(folder) / "m.cubin"), str(source),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=compiler_environment(), capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stdout + done.stderr
