@@ -19,7 +19,8 @@ from support.restless import Counts, restless, usual
 from support.toolchain import Builder
 
 from tally.scheduler.ptx import variants
-from tally.scheduler.ptx.classify import Treatment, Verdict
+from tally.scheduler.ptx.classify import Treatment, Verdict, classify
+from tally.scheduler.ptx.module import Module
 
 pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]
 
@@ -76,13 +77,16 @@ def test_training(daemon: Daemon, tmp_path: Path, device_name: str, seed: int) -
 # ---- what must go wrong ----------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="the scan ends, since rewriting is in workers or blocks give way")
 def test_look_back_that_is_stopped_starves(
     builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUB's scan, guarded against the classes' advice: a tile waits for one that may not run."""
-    verdict = Verdict(Treatment.PREEMPT, "the test says so")
-    monkeypatch.setattr(variants, "classify", lambda module, entry: verdict)
+
+    def all_may_be_stopped(module: Module) -> dict[str, Verdict]:
+        verdict = Verdict(Treatment.PREEMPT, "the test says so")
+        return dict.fromkeys(classify(module), verdict)
+
+    monkeypatch.setattr(variants, "classify", all_may_be_stopped)
     program = builder.get("cub_device")
 
     def guarded_only(text: str) -> str:

@@ -54,12 +54,14 @@ class Counts:
 
 @dataclass
 class Restless:
-    """The device's tallyd. `texts`: PTX of all modules so far; `refused`: why some stay whole."""
+    """The device's tallyd. `texts`: PTX of all modules so far; `refused`: why some stay whole;
+    `broken`: what a test's own rewriting raised beside that."""
 
     daemon: Daemon
     _counts: mmap.mmap
     texts: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    broken: list[Exception] = field(default_factory=list)
 
     def counts(self) -> Counts:
         *numbers, running = _COUNTS.unpack_from(self._counts)
@@ -69,7 +71,8 @@ class Restless:
 @contextmanager
 def restless(seed: int, rewrite: Rewrite = usual, *flags: str) -> Iterator[Restless]:
     """A device whose stops are drawn from the seed; `flags` are tallyd's. Modules that cannot be
-    rewritten run whole."""
+    rewritten run whole; an error in `rewrite` itself is raised at the end, as every module would
+    run whole then, and nothing be tried."""
     driver = soft_driver.build(_PROGRAMS / "restless.c")
     with tempfile.TemporaryDirectory(prefix="restless-") as name:
         folder = Path(name)
@@ -96,6 +99,8 @@ def restless(seed: int, rewrite: Rewrite = usual, *flags: str) -> Iterator[Restl
                 server.join()
                 listener.close()
         counts.close()
+    if device.broken:
+        raise device.broken[0]
 
 
 def _serve(listener: socket.socket, device: Restless, rewrite: Rewrite) -> None:
@@ -117,4 +122,6 @@ def _answer(image: bytes, device: Restless, rewrite: Rewrite) -> bytes:
         return rewrite(text).encode("utf-8", "surrogateescape")
     except (ImageError, RewriteError) as error:
         device.refused.append(str(error))
-        return b""
+    except Exception as error:
+        device.broken.append(error)
+    return b""
