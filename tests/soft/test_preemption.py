@@ -44,7 +44,8 @@ from tally.scheduler.ptx.module import Module as Ptx
 pytestmark = [pytest.mark.beside, pytest.mark.timeout(120)]
 
 SOURCE = Path(__file__).parent / "programs" / "preempt_kernels.cu"
-PATIENCE = 1 << 19  # polls until a block of chained_scan gives up: seconds, as it rests between
+# Polls until a block of chained_scan gives up: never, but where it has to.
+PATIENT, IMPATIENT = (1 << 32) - 1, 1 << 10
 
 CASES = {
     case.name: case
@@ -81,7 +82,7 @@ SCAN = Case(
     "chained_scan",
     (24,),
     (64,),
-    lambda r: [words(r, 1536), zeros(1536), zeros(24), zeros(24), zeros(1), (PATIENCE, "I")],
+    lambda r: [words(r, 1536), zeros(1536), zeros(24), zeros(24), zeros(1), (PATIENT, "I")],
 )
 
 
@@ -154,12 +155,14 @@ def test_look_back_that_is_preempted_anyway_starves(ptx: str) -> None:
     case = SCAN
     forced = guard.run(Ptx.parse(source()), {case.name}).module.text()
     module = soft_device().load(forced)
-    for low, starves in ((0, False), (1, True)):
+    for low, patience in ((0, PATIENT), (1, IMPATIENT)):
         control, arguments = Control(case.blocks), on_device(case, 0)
         control.begin(1)
         control.words[LOW] = low
+        arguments[-1] = (patience, "I")
         module.launch(case.name, case.grid, case.block, *arguments, control.buffer)
-        assert bool(arguments[4].read()[0]) is starves
+        assert control.started == case.blocks - low, "block 0 has run, or not"
+        assert bool(arguments[4].read()[0]) is (low > 0)
         outcome(arguments)
 
 
