@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import addressof, byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
@@ -43,6 +44,34 @@ row(
     lambda g: g.cu.cuMemFree_v2(g.device + 256),
 )
 row("cuMemFree_v2", "host memory", "INVALID_VALUE", lambda g: g.cu.cuMemFree_v2(g.pinned))
+
+
+def in_destroyed(g: Any, call: Callable[[int], int]) -> int:
+    """What the call gives, with memory of the context that is current and that another thread has
+    destroyed. NVIDIA, of cuCtxDestroy: it "will remain current to those threads, and attempting to
+    access ctx from those threads will result in the error CUDA_ERROR_CONTEXT_IS_DESTROYED". cuda.h
+    says the same of a primary context that is not initialized, as after a reset."""
+
+    def begin() -> tuple[int, int]:
+        return g.made(g.cu.cuCtxCreate_v2, 0, 0), g.made(g.cu.cuMemAlloc_v2, 16)
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        context, address = thread.submit(begin).result()
+        g.ok(g.cu.cuCtxDestroy_v2(context))
+        return thread.submit(call, address).result()
+
+
+for symbol, call in {
+    "cuMemAlloc_v2": lambda g, _: g.cu.cuMemAlloc_v2(byref(c_uint64()), 16),
+    "cuMemFree_v2": lambda g, address: g.cu.cuMemFree_v2(address),
+    "cuMemsetD8_v2": lambda g, address: g.cu.cuMemsetD8_v2(address, 0, 16),
+}.items():
+    row(
+        symbol,
+        "the current context is destroyed",
+        "CONTEXT_IS_DESTROYED",
+        lambda g, call=call: in_destroyed(g, lambda address: int(call(g, address))),
+    )
 
 
 @parity("cuMemFree_v2", "twice", "INVALID_VALUE")
