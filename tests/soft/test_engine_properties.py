@@ -4,8 +4,8 @@ What is checked is what the device's blocks wrote down themselves (support/witne
 ran once, in its stream's order, and none of best-effort work began while a launch of high ran,
 whatever streams, waits for values, copies and deaths were tried. The engine's own record of what it
 let go when is exact, and allows no slack: nothing that cannot be stopped was let go between a
-launch of high and its end. A failing run prints its seed;
-TALLY_PROPERTY_SEED replays it, TALLY_PROPERTY_SEEDS=N tries N.
+launch of high and its end, and no block ran outside of what the record says of its launch. A
+failing run prints its seed; TALLY_PROPERTY_SEED replays it, TALLY_PROPERTY_SEEDS=N tries N.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from collections.abc import Callable
 
 import pytest
 from support.client import LEGACY, Client, ExecutorProcess
-from support.witness import Witness, check_apart, check_decisions, check_once, check_order
+from support.witness import (
+    Witness,
+    check_apart,
+    check_decisions,
+    check_once,
+    check_order,
+    check_recorded,
+)
 from test_engine_seen import counters
 from test_engine_trace import Recording
 
 MS = 1_000_000
 WORKERS = 2
 HIGH_NS = 400 * MS
-# How long after high's begin what was let go before may still reach the device, on a machine that
-# has other things to do.
+# How late a block that has seen its flag down may note the time, on a machine that has other things
+# to do: what can be stopped is judged by that alone.
 SLACK_NS = 250 * MS
 BLOCKS_MAX, BLOCK_NS_MAX = 16, MS
 STREAMS_MAX = 300
@@ -188,6 +195,8 @@ def test_hostile_sessions_keep_the_rules(seed: int, options: tuple[str, ...]) ->
         for witness in (*high, *low):
             check_once(witness)
             check_order(witness)
+        for witness in (*high, *low):
+            check_recorded(witness, recording.launches)
         assert check_apart(high, low, SLACK_NS) > 0, "nothing was put to the test"
         for witness in low:
             counted = counters(executor, witness.client)
@@ -223,7 +232,16 @@ def test_canary_without_scheduling_the_rules_are_broken() -> None:
                 check_decisions(recording.launches, {client.session})
             with pytest.raises(AssertionError, match="of high"):
                 check_apart([high], [low], SLACK_NS)
-            low.launches[0].blocks[0] = low.launches[0].blocks[0]._replace(runs=2)
+            check_recorded(low, recording.launches)
+            block = low.launches[0].blocks[0]
+            for wrong, said in ((block._replace(began_ns=1), "before"),
+                                (block._replace(ended_ns=1 << 62), "after its end")):  # fmt: skip
+                low.launches[0].blocks[0] = wrong
+                with pytest.raises(AssertionError, match=said):
+                    check_recorded(low, recording.launches)
+            with pytest.raises(AssertionError, match="not recorded"):
+                check_recorded(low, recording.launches[1:])
+            low.launches[0].blocks[0] = block._replace(runs=2)
             with pytest.raises(AssertionError, match="ran"):
                 check_once(low)
             low.launches.reverse()
