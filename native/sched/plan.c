@@ -147,6 +147,15 @@ static uint64_t smooth(uint64_t old, uint32_t count, uint64_t ns) {
     return ns > old ? old + (ns - old) / share : old - (old - ns) / share;
 }
 
+/* A guarded run takes no less than a whole one. A whole one of more than twice its time is no
+ * accident: with other arguments the kernel takes another time, and what is known of guarded runs
+ * is old. They are learned anew. */
+static void doubt_guarded(struct tally_plan_record *record, uint64_t whole_ns) {
+    if (whole_ns / 2 <= record->ns[TALLY_PLAN_GUARDED]) return;
+    record->ns[TALLY_PLAN_GUARDED] = 0;
+    record->count[TALLY_PLAN_GUARDED] = 0;
+}
+
 void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tally_plan_measurement what,
                          uint32_t blocks, uint64_t ns) {
     struct slot *slot = find(plans, signature);
@@ -164,6 +173,7 @@ void tally_plans_measure(struct tally_plans *plans, uint64_t signature, enum tal
         record->ns[what] = ns;
     } else {
         record->ns[what] = smooth(record->ns[what], record->count[what], ns);
+        if (what == TALLY_PLAN_WHOLE) doubt_guarded(record, ns);
     }
     if (record->count[what] < UINT32_MAX) record->count[what]++;
     note_change(plans, slot);
@@ -183,10 +193,11 @@ static uint64_t scale(uint64_t ns, uint64_t part, uint64_t all) {
 }
 
 /* Time of the whole kernel; a guarded run is an upper bound for it, also where whole runs that were measured
- * long ago took longer. */
+ * long ago took longer. Of what is never guarded any more, only whole runs tell. */
 static uint64_t whole_time(const struct tally_plan_record *record) {
     uint64_t whole_ns = record->ns[TALLY_PLAN_WHOLE], guarded_ns = record->ns[TALLY_PLAN_GUARDED];
     if (record->count[TALLY_PLAN_WHOLE] == 0) return guarded_ns;
+    if (record->abilities & TALLY_PLAN_WAITS) return whole_ns;
     return record->count[TALLY_PLAN_GUARDED] >= FIRST_RUNS && guarded_ns < whole_ns ? guarded_ns : whole_ns;
 }
 

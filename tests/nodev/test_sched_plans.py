@@ -135,6 +135,23 @@ def test_what_was_seen_to_wait_is_never_stopped_again() -> None:
     table.validate()
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_kernel_that_takes_longer_now_is_known_to(waits: bool) -> None:
+    """Its guarded runs were short, with other arguments; now it runs whole, and long each time."""
+    table = PlanTable()
+    table.declare(1, 10, 200, BOTH)
+    for _ in range(20):
+        table.measure(1, Measured.GUARDED, 10, 20 * US)
+        table.measure(1, Measured.WHOLE, 10, 20 * US)
+    assert table.plan(1, BOUND).kind == PlanKind.WHOLE
+    if waits:
+        table.never_stop(1)
+    for _ in range(50):
+        table.measure(1, Measured.WHOLE, 10, 1000 * US)
+    assert table.plan(1, BOUND).whole_ns > 900 * US
+    assert (table.plan(1, BOUND).kind == PlanKind.WHOLE) is waits
+
+
 def test_one_slow_run_does_not_decide() -> None:
     table = PlanTable()
     table.declare(1, 10, 200, BOTH)
