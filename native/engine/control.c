@@ -122,6 +122,18 @@ uint32_t control_read(struct session *session, uint32_t slot)
     return control->started;
 }
 
+CUresult control_count(struct session *session, uint32_t slot, uint32_t *begun)
+{
+    const struct tally_driver *cu = &session->driver->cu;
+    CUdeviceptr word = session->control[slot].address + WORD_STARTED * 4;
+    CUstream urgent = engine_urgent_stream(session->engine);
+    *begun = control_read(session, slot);
+    if (session->driver->is_soft)
+        return CUDA_SUCCESS;
+    CUresult result = cu->cuMemcpyDtoHAsync_v2(begun, word, sizeof *begun, urgent);
+    return result == CUDA_SUCCESS ? cu->cuStreamSynchronize(urgent) : result;
+}
+
 CUresult control_fetch(struct session *session, uint32_t slot)
 {
     const struct tally_driver *cu = &session->driver->cu;

@@ -18,6 +18,15 @@ static bool make_stream(struct session *session)
     return cu->cuStreamCreateWithPriority(stream, CU_STREAM_NON_BLOCKING, least) == CUDA_SUCCESS;
 }
 
+/* Whether blocks have left by the flag: where all have begun, the launch only takes long, and ends
+ * by itself. Without the lock. */
+static bool some_have_left(struct session *session, const struct launch *launch)
+{
+    uint32_t begun = 0;
+    control_count(session, launch->slot, &begun); /* what fails here fails there, and is told */
+    return begun < launch->blocks;
+}
+
 /* Without the lock. */
 static CUresult go(struct session *session, const struct launch *launch, struct launch *beside,
                    uint64_t tag)
@@ -32,14 +41,18 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
                       uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
-    if (!pending->rescue_asked || pending->over)
-        return CUDA_SUCCESS; /* it has ended by itself */
+    pthread_mutex_unlock(&s->lock);
+    bool left = some_have_left(session, launch);
+    pthread_mutex_lock(&s->lock);
+    if (!pending->rescue_asked || pending->over || !left)
+        return CUDA_SUCCESS; /* it has ended by itself, or will */
     struct launch beside = *launch;
     session->rescue_stream.queue = launch->stream->queue;
     beside.stream = &session->rescue_stream;
     beside.slot = RESCUE_SLOT;
     pending->rescue_asked = false;
     pending->rescue_parts = 2;
+    s->rescues++;
     tally_plans_never_stop(s->plans, launch->signature);
     uint64_t tag = start_take(s, &beside, index, 0, launch->blocks, TALLY_SCHED_START_RESUMED);
     struct start *start = start_of(s, tag);

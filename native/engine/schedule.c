@@ -521,6 +521,7 @@ void schedule_read(struct schedule *s, struct tally_sched_stats *stats)
 {
     pthread_mutex_lock(&s->lock);
     tally_sched_read_stats(s->core, stats);
+    stats->rescues = s->rescues;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -77,6 +77,7 @@ struct schedule {
     struct pending *pendings;
     struct start *starts;
     struct work_books works[SESSIONS_MAX]; /* by session */
+    uint64_t rescues; /* that were made: the core asks for more (rescue.c) */
     uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
     uint32_t pending_free, start_free;
     _Atomic bool high_at_once, levels;

@@ -447,6 +447,8 @@ bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_
 void control_raise(struct session *session, uint32_t slot);
 void control_lower(struct session *session, uint32_t slot);
 uint32_t control_read(struct session *session, uint32_t slot); /* blocks that ran in this epoch */
+/* Blocks that have begun so far, of a launch that is with the device. No lock held. */
+CUresult control_count(struct session *session, uint32_t slot, uint32_t *begun);
 /* Real devices: before the report of a guarded start. */
 CUresult control_fetch(struct session *session, uint32_t slot);
 void control_close(struct session *session);

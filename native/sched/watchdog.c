@@ -43,6 +43,9 @@ static uint64_t patience(const struct tally_sched *s, const struct launch *launc
     return most_ns > least_ns ? (uint64_t)most_ns : least_ns;
 }
 
+/* Whether some block of it may wait for one that has left: a single one that has not run cannot. */
+static bool may_wait(const struct launch *launch) { return launch->blocks - launch->done > 1; }
+
 static void rescue(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
     struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_RESCUE);
@@ -56,7 +59,7 @@ void tally_sched_watch(struct tally_sched *s) {
     if (s->limits.watchdog_times == 0) return;
     for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
         struct launch *launch = &s->launches[at];
-        if (!launch->preempting || launch->rescued) continue;
+        if (!launch->preempting || launch->rescued || !may_wait(launch)) continue;
         if (!launch->watched || launch->prev != NONE) launch->told_ns = s->clear_ns;
         launch->watched = true;
         if (launch->prev != NONE) continue; /* it has not begun */

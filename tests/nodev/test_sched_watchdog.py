@@ -32,6 +32,23 @@ def test_a_launch_that_does_not_end_is_rescued() -> None:
     assert s.finished(10 * US + 4 * PATIENCE, 1, 0, 100) == [Complete(1)]
 
 
+@pytest.mark.parametrize(("blocks", "ran", "rescued"), [(1, 0, False), (2, 0, True), (2, 1, False)])
+def test_a_last_block_waits_for_no_other(blocks: int, ran: int, rescued: bool) -> None:
+    """However long it takes: a launch of one block, or one of which all others have run."""
+    s = make(limits=WATCHED)
+    s.launch(0, 10, 10, 1, blocks, LONG)
+    at = 10 * US
+    for high in range(2, 3 + (ran > 0)):
+        s.launch(at, 0, 0, high, 1, SHORT)
+        s.finished(at, high, 0, 1)
+        if ran and high == 2:
+            s.preempted(at, 1, ran, ran)
+            at += 10**9
+            s.timer(at)  # it has started again, and is stopped again
+    s.timer(at + 10 * PATIENCE)
+    assert (s.stats().rescues == 1) is rescued
+
+
 def test_what_ends_in_time_is_not_rescued() -> None:
     s = stopped()
     s.finished(10 * US, 2, 0, 1)

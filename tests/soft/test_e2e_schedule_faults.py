@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.daemon import Daemon, wait_until
@@ -96,7 +97,8 @@ def test_the_executor_killed_between_the_parts_of_a_launch(
 ) -> None:
     """Its job gets a CUDA error within two seconds, and the next job has an executor."""
     rounds, restarts = 4, daemon.stats()["devices"][0]["restarts"]
-    worker = Worker(daemon, builder, kind=kind, blocks=60, seconds=0.02, rounds=rounds)
+    blocks, seconds = {"plain": (60, 0.02), "chain": (240, 0.005)}[kind]
+    worker = Worker(daemon, builder, kind=kind, blocks=blocks, seconds=seconds, rounds=rounds)
     with Service(daemon, builder) as service:
         for _ in range(rounds):
             worker.launch()
@@ -106,8 +108,9 @@ def test_the_executor_killed_between_the_parts_of_a_launch(
                 10,
                 "requests stop the launch",
             )
-    # Before it has been measured, it is run whole; from then on a launch is several starts.
-    parts = {"plain": 0, "chain": 1}[kind]
+    # Before it has been measured, it is run whole; from then on a chain is run in waves: 16 blocks
+    # for each of two multiprocessors, so eight starts.
+    parts = {"plain": 0, "chain": 3}[kind]
     wait_until(
         lambda: worker.counter("starts") > worker.counter("launches") + parts, 20, "parts start"
     )
@@ -147,30 +150,37 @@ def test_a_high_job_that_is_never_idle(daemon: Daemon, builder: Builder) -> None
     wait_until(lambda: sessions(daemon) == 0, 1.0, "nobody is left")
 
 
-@pytest.mark.xfail(reason="the estimate at high's arrival is some 20 ms of the second's block")
-def test_one_block_that_cannot_be_stopped(daemon: Daemon, builder: Builder) -> None:
+def test_one_block_that_cannot_be_stopped(builder: Builder) -> None:
     """Requests run beside it; the books call it oversized, and say how wrong they were at first."""
-    seconds = 1.0
-    with Service(daemon, builder) as service:
-        worker = Worker(daemon, builder, blocks=1, seconds=seconds, rounds=2)
-        before = daemon.stats()["devices"][0]["schedule"]["turnaround"]
-        ran_ns = worker.counter("scheduled_ns")
-        launch_and_see_it_start(worker)
-        while worker.counter("scheduled_ns") == ran_ns:  # it counts once it is over
-            assert max(service.ask(5)) < REQUEST_US_MAX
-        schedule = daemon.stats()["devices"][0]["schedule"]
-        turnaround = schedule["turnaround"]
-        assert turnaround["max_ns"] > 0.3 * seconds * 1e9
-        error_ns = turnaround["error_sum_ns"] - before["error_sum_ns"]
-        assert error_ns > 0.3 * seconds * 1e9, "nothing was known of it"
-        oversized = schedule["oversized"]
-        launch_and_see_it_start(worker)
-        assert max(service.ask(5)) < REQUEST_US_MAX
+    with Daemon("--soft-workers", "2") as daemon, Service(daemon, builder) as service:
+
+        def schedule() -> dict[str, Any]:
+            found: dict[str, Any] = daemon.stats()["devices"][0]["schedule"]
+            return found
+
+        def run_beside(worker: Worker) -> list[int]:
+            """One round; how the sums of the turnaround went up: count, estimates, errors."""
+            names = ("count", "estimated_sum_ns", "error_sum_ns")
+            before, ran_ns = schedule()["turnaround"], worker.counter("scheduled_ns")
+            launch_and_see_it_start(worker)
+            while worker.counter("scheduled_ns") == ran_ns:  # it counts once it is over
+                assert max(service.ask(5)) < REQUEST_US_MAX
+            after = schedule()["turnaround"]
+            return [after[name] - before[name] for name in names]
+
+        worker = Worker(daemon, builder, blocks=1, seconds=1.0, rounds=2)
+        wait_until(lambda: worker.counter("rewrites") > 0, 20, "it can be stopped")
+        count, estimated_ns, error_ns = run_beside(worker)
+        longest_ns = schedule()["turnaround"]["max_ns"]
+        assert longest_ns > 0.3e9
+        assert estimated_ns < 0.1 * longest_ns * count < error_ns, "nothing was known of it"
+        oversized = schedule()["oversized"]
+        count, estimated_ns, _ = run_beside(worker)
+        assert count > 0
+        assert estimated_ns > 0.9 * longest_ns * count, "now it is known"
+        assert schedule()["oversized"] > oversized
+        assert (schedule()["rescues"], schedule()["rescued"]) == (0, []), "it waits for nobody"
         worker.finish(30)
-        schedule = daemon.stats()["devices"][0]["schedule"]
-        assert schedule["oversized"] > oversized, "now it is known"
-        estimated = schedule["turnaround"]["estimated_sum_ns"] - turnaround["estimated_sum_ns"]
-        assert estimated > 0.3 * seconds * 1e9
 
 
 def test_one_block_of_ten_seconds(daemon: Daemon, builder: Builder) -> None:
