@@ -1,6 +1,7 @@
 /* A list is one of indices, of GPU- or of MIG- names; the first entry says which. An entry that names no device
  * hides itself and all behind it; one that repeats a device hides all. A name may be cut short as long as it fits
- * one device only. torch reads the variable by the same rules before it asks the driver. */
+ * one device only. torch reads the variable by the same rules before it asks the driver. Of MIG instances a process
+ * sees one at most, as CUDA documents: the list's first. */
 #include "visible.h"
 
 #include <ctype.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tell.h"
 
 #define UUID_TEXT_BYTES 37 /* 8-4-4-4-12 and a NUL */
 #define NOT_FOUND UINT32_MAX
@@ -91,6 +94,18 @@ static uint32_t by_uuid(const struct devices *devices, struct word word, bool mi
     return found;
 }
 
+/* The older form, MIG-GPU-UUID/INSTANCE/COMPUTE, names an instance by its GPU and numbers. The driver tells neither of
+ * a device that is an instance, so it fits none. */
+static void tell_older_form(const struct devices *devices)
+{
+    for (uint32_t i = 0; i < devices->count; i++)
+        if (is_mig(&devices->info[i])) {
+            shim_tell("CUDA_VISIBLE_DEVICES: Tally knows MIG instances by their own names only, MIG-UUID as "
+                      "`nvidia-smi -L` shows them");
+            return;
+        }
+}
+
 enum form { FORM_INDEX, FORM_GPU, FORM_MIG };
 
 static enum form form_of(struct word word)
@@ -102,6 +117,8 @@ static uint32_t find(const struct devices *devices, struct word word, enum form 
 {
     if (form_of(word) != form)
         return NOT_FOUND;
+    if (starts_with(word, "MIG-GPU-"))
+        tell_older_form(devices);
     return form == FORM_INDEX ? by_index(devices, word) : by_uuid(devices, word, form == FORM_MIG);
 }
 
@@ -119,6 +136,8 @@ static uint32_t choose(const struct devices *devices, const char *list, uint32_t
             if (out[i] == device)
                 return 0;
         out[chosen++] = device;
+        if (form == FORM_MIG)
+            break;
     }
     return chosen;
 }
