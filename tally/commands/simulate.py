@@ -39,6 +39,7 @@ def _limits(
     turnaround_us: float | None,
     hysteresis_us: float | None,
     stops_percent: float | None,
+    best_effort_min_percent: float | None,
     depth: int | None,
 ) -> Limits:
     if turnaround_us is not None:
@@ -47,6 +48,8 @@ def _limits(
         limits = replace(limits, hysteresis_ns=round(hysteresis_us * 1000))
     if stops_percent is not None:
         limits = replace(limits, stops_permil_max=round(stops_percent * 10))
+    if best_effort_min_percent is not None:
+        limits = replace(limits, best_effort_permil_min=round(best_effort_min_percent * 10))
     return limits if depth is None else replace(limits, preemptible_depth=depth)
 
 
@@ -201,6 +204,13 @@ launches waiting that met some."""
     f"percent of their time [{LIMITS.stops_permil_max / 10:g}, or a recording's].",
 )
 @click.option(
+    "--best-effort-min-percent",
+    type=Number(0, 100),
+    metavar="N",
+    help="As tallyd's best_effort_min_percent: the share of the time that best-effort work has "
+    f"even if high jobs never pause [{LIMITS.best_effort_permil_min / 10:g}, or a recording's].",
+)
+@click.option(
     "--depth",
     type=Integer(1, 8),
     metavar="N",
@@ -226,6 +236,7 @@ def command(
     turnaround_us: float | None,
     hysteresis_us: float | None,
     stops_percent: float | None,
+    best_effort_min_percent: float | None,
     depth: int | None,
     plot_file: Path | None,
     save_trace: Path | None,
@@ -243,7 +254,7 @@ def command(
             known_names = ", ".join(policies())
             raise ConfigError(f'unknown policy "{name}"; policies are {known_names}')
     names = list(chosen) or list(policies())
-    options = (turnaround_us, hysteresis_us, stops_percent, depth)
+    options = (turnaround_us, hysteresis_us, stops_percent, best_effort_min_percent, depth)
     how = study.Setting(load, seconds or SECONDS, seed, _limits(Limits.default(), *options))
     try:
         known = mixes.load(mix_file) if mix_file else MIXES

@@ -229,6 +229,23 @@ def run(command: Any, *words: str | Path) -> str:
     return done.output
 
 
+def test_simulate_with_a_floor_under_best_effort_work(tmp_path: Path) -> None:
+    """The option is the setting; 0 is what goes without it, to the nanosecond."""
+    words = ["--policy", "tally", "--seconds", "0.5", "--load", "0.95", "--json"]
+    runs = []
+    for more in ((), ("0",), ("30",)):
+        options = ("--best-effort-min-percent", *more) if more else ()
+        data = json.loads(run(simulate.command, *words, *options))
+        assert data["policies"][0].pop("wall_seconds") > 0
+        runs.append(data)
+    without, nothing, floor = runs
+    assert nothing == without
+    assert floor["limits"] == without["limits"] | {"best_effort_permil_min": 300}
+    shares = [data["policies"][0]["clients"][1]["gpu_share"] for data in (without, floor)]
+    assert shares[0] < 0.25
+    assert 0.27 < shares[1] < 0.33
+
+
 def test_simulate_replays_recordings_under_every_policy(tmp_path: Path) -> None:
     files = [
         recordings.write(tmp_path / "web", web()),
