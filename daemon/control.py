@@ -18,13 +18,13 @@ import zmq.asyncio
 
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
+from tally.config import default_of
 
 from . import peers
 from .peers import Peer
 
 log = logging.getLogger("tallyd.control")
 
-WAITING_MAX = 4096  # requests that are being answered at a time
 UNNAMED = (
     "tallyd does not see the process: it is in another PID namespace, and this kernel (before 6.9) "
     "cannot name it; start tallyd in the host's PID namespace (docker run --pid=host, Kubernetes "
@@ -69,8 +69,16 @@ class ControlServer:
     """Owns the ROUTER socket. One task reads; each request is answered by a task of its own, so
     that one which must wait for an executor holds up nobody else's."""
 
-    def __init__(self, endpoint: str, handler: Handler, context: zmq.asyncio.Context):
+    def __init__(
+        self,
+        endpoint: str,
+        handler: Handler,
+        context: zmq.asyncio.Context,
+        waiting_max: int = default_of("requests_waiting_max"),
+    ):
+        """waiting_max: requests that are being answered at a time."""
         self._handler = handler
+        self._waiting_max = waiting_max
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
@@ -130,8 +138,9 @@ class ControlServer:
             raise ControlError(Status.REFUSED, text)
         if len(frames) != 1:
             raise ControlError(Status.BAD_MESSAGE, "a control message has two frames")
-        if len(self._tasks) >= WAITING_MAX:
-            raise ControlError(Status.REFUSED, "tallyd is answering too many requests; try again")
+        if len(self._tasks) >= self._waiting_max:
+            text = f"`requests_waiting_max` in tallyd's config lets it answer {self._waiting_max}"
+            raise ControlError(Status.REFUSED, f"{text} requests at a time; try again")
         payload = frames[0].bytes
         handler = self._handler
         try:

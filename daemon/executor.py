@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import zmq
 
 from tally.client import paths
-from tally.config import default_of, flag
+from tally.config import ENGINE_LIMITS, default_of, flag
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
@@ -97,6 +97,7 @@ class Executor:
         profiles: Profiles | None = None,
         refused_fd: int = -1,
         pinned_bytes_max: int = 1 << 40,
+        plans_max: int = default_of("plans_max"),
     ):
         """wake_fd becomes readable when a signal has arrived, refused_fd when the gate refused."""
         self._refused_fd = refused_fd
@@ -107,6 +108,8 @@ class Executor:
         self._profiles = profiles
         self._slot_bytes = slot_bytes(pinned_bytes_max)
         self._rescues = Rescues()
+        self._plans_max = plans_max
+        self._told_plans = False
         self.stopping = False
         self.lost = False
         self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -151,6 +154,7 @@ class Executor:
             if time.monotonic() >= next_stats_s:
                 next_stats_s = time.monotonic() + STATS_SECONDS
                 self._send_stats()
+                self._tell_plans()
                 self._recorder.expire()
             if self._profiles and time.monotonic() >= next_save_s:
                 self._profiles.save()
@@ -228,6 +232,16 @@ class Executor:
                 important=False,
             )
 
+    def _tell_plans(self) -> None:
+        if self._told_plans or not self._engine.plans_evicted():
+            return
+        self._told_plans = True
+        log.warning(
+            "there are more kernels and shapes than the %d of `plans_max`: those that were not "
+            "launched for longest are measured anew when they come again",
+            self._plans_max,
+        )
+
     def _report(self, event: EngineEvent) -> None:
         message: dict[str, Any] = {"event": event.kind, "session": event.session}
         if event.kind == "closed":
@@ -268,19 +282,22 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--waiting-kernels", default=default_of("waiting_kernels"))
     parser.add_argument("--watchdog-times", type=int)
     parser.add_argument("--watchdog-seconds-min", type=float)
-    for name in ("code_workers_max", "code_memory_bytes_max", "code_cache_bytes_max"):
+    for name in (
+        *ENGINE_LIMITS,
+        "code_workers_max",
+        "code_memory_bytes_max",
+        "code_cache_bytes_max",
+    ):
         parser.add_argument(flag(name), type=int, default=default_of(name))
-    name = "code_seconds_max"
-    parser.add_argument(flag(name), type=float, default=default_of(name))
+    for name in ("code_seconds_max", "connect_seconds_max"):
+        parser.add_argument(flag(name), type=float, default=default_of(name))
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
     parser.add_argument("--soft-dry", "--dry", action="store_true")
-    parser.add_argument("--connect-seconds-max", type=float, default=30.0)
     parser.add_argument("--descriptors-max", type=int, default=0)
     parser.add_argument("--pinned-bytes-max", type=int, default=0)
     parser.add_argument("--pinned-bytes-job-max", type=int, default=0)
     parser.add_argument("--pinned-bytes-session-max", type=int, default=0)
-    parser.add_argument("--queue-bytes-max", type=int, default=16 << 20)
     parser.add_argument("--event-timing", action="store_true", help="time launches with events")
     return parser.parse_args(arguments)
 
@@ -333,11 +350,11 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
         soft_memory_bytes=options.soft_memory_bytes,
         soft_dry=options.soft_dry,
         connect_seconds_max=options.connect_seconds_max,
-        queue_bytes_max=options.queue_bytes_max,
         pinned_bytes_max=pinned,
         pinned_bytes_job_max=pinned_job,
         pinned_bytes_session_max=pinned_session,
         event_timing=options.event_timing,
+        limits={name: getattr(options, name) for name in ENGINE_LIMITS},
         rewrite=rewrite,
         rewrite_beside=beside,
     )
@@ -407,7 +424,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     info, name, version = engine.device()
     # What dry launches take says nothing, and would spoil the plans of the device's next real run.
     keep = options.state and not options.soft_dry
-    profiles = Profiles(engine, name, options.state) if keep else None
+    profiles = Profiles(engine, name, options.state, options.plans_max) if keep else None
     channel.send(
         {
             "event": "ready",
@@ -420,7 +437,16 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
     )
     recorder = Recorder(engine, options.device)
     pinned_bytes_max = _pinned_bytes(options)[0]
-    executor = Executor(engine, channel, wake_fd, recorder, profiles, refused_fd, pinned_bytes_max)
+    executor = Executor(
+        engine,
+        channel,
+        wake_fd,
+        recorder,
+        profiles,
+        refused_fd,
+        pinned_bytes_max,
+        options.plans_max,
+    )
     executor.run()
     if executor.lost:
         channel.close()

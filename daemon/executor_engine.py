@@ -10,6 +10,7 @@ from typing import Any
 
 from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
+from tally.config import ENGINE_LIMITS, default_of
 from tally.errors import NoDeviceError, RefusedError
 from tally.scheduler.core import Limits
 from tally.scheduler.plans import PlanRecord
@@ -26,13 +27,14 @@ MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What an engine is made of; see struct tally_engine_config."""
+    """What an engine is made of; see struct tally_engine_config. A limit that is not named has its
+    setting's default."""
 
     driver: str
     runtime_dir: str
     device: int = 0
     connect_seconds_max: float = 30.0  # for a client that has opened a session; 0: for ever
-    queue_bytes_max: int = 16 << 20  # ops of one session that wait in the executor
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of ENGINE_LIMITS
     pinned_bytes_max: int = 0  # host memory that sessions share with their clients; 0: no limit
     pinned_bytes_job_max: int = 0  # of all sessions of a job
     pinned_bytes_session_max: int = 0
@@ -108,7 +110,8 @@ class Engine:
         self._keep = strings  # the engine reads them for as long as it lives
         native.device = config.device
         native.connect_ms_max = round(config.connect_seconds_max * 1000)
-        native.queue_bytes_max = config.queue_bytes_max
+        for name in ENGINE_LIMITS:
+            setattr(native, name, config.limits.get(name, default_of(name)))
         native.pinned_bytes_max = config.pinned_bytes_max
         native.pinned_bytes_job_max = config.pinned_bytes_job_max
         native.pinned_bytes_session_max = config.pinned_bytes_session_max
@@ -270,6 +273,10 @@ class Engine:
         for i, record in enumerate(records):
             native[i] = record.write()[0]
         return int(lib.tally_engine_import_plans(self._engine, native, len(records)))
+
+    def plans_evicted(self) -> int:
+        """How many plans made room for others."""
+        return int(lib.tally_engine_plans_evicted(self._engine))
 
     def kernel(self, signature: int) -> dict[str, Any] | None:
         """What a signature stands for: name, grid, block, ...; None if that is not known."""

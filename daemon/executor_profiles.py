@@ -21,12 +21,13 @@ SAVE_SECONDS = 5.0
 class Profiles:
     """One device's plans on disk. Owned by the executor's one Python thread."""
 
-    def __init__(self, engine: Engine, gpu: str, state_dir: Path):
-        """Load what is kept for this GPU into the engine. Two devices of a name share it."""
+    def __init__(self, engine: Engine, gpu: str, state_dir: Path, plans_max: int):
+        """Load what is kept for this GPU into the engine, whose plans are so many at most. Two
+        devices of a name share it."""
         self._engine = engine
         self._gpu = gpu
         self._told: set[str] = set()
-        self._store = ProfileStore(state_dir / FILE_NAME)
+        self._store = ProfileStore(state_dir / FILE_NAME, plans_max)
         self._store.save_bound(gpu, engine.limits.turnaround_ns_max)
         kept = [profile.record for profile in self._store.load(gpu)]
         taken = engine.import_plans(kept)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tally.client.records import CLASSES
+from tally.config import default_of
 
 from . import job_stats
 
-JOBS_MAX = 4096  # running at a time
 NOTICES_MAX = 64  # different ones per job
 SYMBOLS_MAX = 1024  # distinct unsupported symbols per job; the driver API has about 700
 
@@ -169,10 +169,11 @@ class Totals:
 class JobTable:
     """All jobs, running and remembered."""
 
-    def __init__(self, kept_max: int, token: str):
+    def __init__(self, kept_max: int, token: str, jobs_max: int = default_of("jobs_max")):
         """token: this tallyd's own, in every job id, so that a program which outlived another
         tallyd is not taken for one of ours."""
         self._kept_max = kept_max
+        self._jobs_max = jobs_max  # that run at a time
         self._token = token
         self._job_count = 0
         self._session_count = 0
@@ -196,8 +197,10 @@ class JobTable:
         number: int = 0,
     ) -> Job:
         """A new running job. OverflowError if there are too many."""
-        if sum(job.running for job in self.jobs.values()) >= JOBS_MAX:
-            raise OverflowError(f"there are {JOBS_MAX} jobs already")
+        if sum(job.running for job in self.jobs.values()) >= self._jobs_max:
+            raise OverflowError(
+                f"`jobs_max` in tallyd's config lets {self._jobs_max} jobs run at a time"
+            )
         self._job_count += 1
         job = Job(
             f"{self._job_count}-{self._token}",

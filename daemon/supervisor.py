@@ -17,7 +17,7 @@ import zmq.asyncio
 from tally.client import paths, protocol
 from tally.client.environment import clean_environment
 from tally.client.politeness import GROUP_VARIABLE
-from tally.config import Config
+from tally.config import ENGINE_LIMITS, Config, flag
 
 from . import descriptors
 from .control import ControlServer
@@ -51,7 +51,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self.children = [self._child(index) for index in range(devices.count)]
-        table = JobTable(config.jobs_kept_max, secrets.token_hex(2))
+        table = JobTable(config.jobs_kept_max, secrets.token_hex(2), config.jobs_max)
         self.sessions = Sessions(
             table,
             self.children,
@@ -74,7 +74,8 @@ class Supervisor:
             f"--turnaround-us-max={config.turnaround_us_max}",
             f"--stops-percent-max={config.stops_percent_max}",
             f"--descriptors-max={config.descriptors_max}",
-            f"--queue-bytes-max={config.queue_bytes_max}",
+            f"--connect-seconds-max={config.connect_seconds_max}",
+            *(f"{flag(name)}={getattr(config, name)}" for name in ENGINE_LIMITS),
             f"--best-effort-min-percent={config.best_effort_min_percent}",
             f"--waiting-kernels={config.waiting_kernels}",
             f"--watchdog-times={config.watchdog_times}",
@@ -104,7 +105,7 @@ class Supervisor:
         """Serve until stop()."""
         loop = asyncio.get_running_loop()
         endpoint = f"ipc://{paths.control_socket(self.config.runtime_dir)}"
-        control = ControlServer(endpoint, self, self._context)
+        control = ControlServer(endpoint, self, self._context, self.config.requests_waiting_max)
         refused_fd = descriptors.guard(self.config.connections_per_process_max)
         loop.add_reader(refused_fd, lambda: descriptors.tell_refused(log))
         background: list[asyncio.Task[None]] = []

@@ -185,7 +185,8 @@ class Sessions:
             async with asyncio.timeout(self._ready_seconds_max):
                 return await child.wait_ready()
         except TimeoutError:
-            reason = child.last_failure or "it is still starting"
+            seconds = f"{self._ready_seconds_max:g} s (executor_ready_seconds_max)"
+            reason = child.last_failure or f"it is still starting after {seconds}"
         except ExecutorUnavailableError as error:
             reason = str(error)
         text = f"the executor of device {child.index} is not ready: {reason}"

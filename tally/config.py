@@ -28,6 +28,18 @@ Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
 POLICIES = ("tally", "kernel", "timeslice", "priority", "fifo")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+# Limits that the native engine keeps, by the names of struct tally_engine_config.
+ENGINE_LIMITS = (
+    "queue_bytes_max",
+    "module_bytes_max",
+    "plans_max",
+    "stream_queues_max",
+    "gated_launches_max",
+    "blocking_calls_max",
+    "pinned_pieces_max",
+    "stream_waits_max",
+)
+
 # TALLY_* variables that are no settings of tallyd: what `tally run` and developers set.
 OTHER_VARIABLES = frozenset({"TALLY_CONFIG", "TALLY_JOB", "TALLY_LIBZMQ"})
 
@@ -254,7 +266,7 @@ class Config:
         "64 are. 0: as many as the system allows (`LimitNOFILE=` of a service).",
         _check_descriptors,
         "0: the hard limit",
-        "New sessions are refused with a line that says so; then connections are closed, and "
+        met="New sessions are refused with a line that says so; then connections are closed, and "
         "tallyd's log says it.",
     )
     connections_per_process_max: int = setting(
@@ -263,12 +275,72 @@ class Config:
         between(1, 65536),
         met="The connection is closed; tallyd's log says it, once a minute at most.",
     )
+    connect_seconds_max: float = setting(
+        30.0,
+        "How long a client that has opened a session may take to connect to it. 0: for ever.",
+        between(0, 86_400),
+        met="The session is closed, and tallyd's log says it.",
+    )
+    jobs_max: int = setting(
+        4096,
+        "Most jobs that run at a time.",
+        between(1, 1_000_000),
+        met="`tally run` ends with a line that names the setting.",
+    )
+    requests_waiting_max: int = setting(
+        4096,
+        "Most requests of programs and commands that tallyd answers at a time.",
+        between(16, 1_000_000),
+        met="The request is refused with a line that names the setting.",
+    )
     queue_bytes_max: int = setting(
         16 << 20,
         "Most bytes of one session's ops that wait in its executor while the session may not run; "
         "beyond that the program waits.",
         between(1 << 22, 1 << 30),
         met="The program's next call waits until the session may run.",
+    )
+    stream_queues_max: int = setting(
+        256,
+        "Most streams of one process that have launches with the scheduler at a time.",
+        between(16, 1024),
+        met="A best-effort launch on another stream waits for the end of those of one of them, and "
+        "a line on the program's standard error names the setting. High launches are counted "
+        "instead.",
+    )
+    gated_launches_max: int = setting(
+        4096,
+        "Most launches and copies of one best-effort process that are queued while a stream of it "
+        "waits for a value in memory (`cuStreamWaitValue`).",
+        between(16, 16384),
+        met="The launch returns out of memory; the program's standard error and tallyd's log name "
+        "the setting.",
+    )
+    stream_waits_max: int = setting(
+        4096,
+        "Most waits for values in memory that one stream has before it is idle again.",
+        between(16, 65536),
+        met="`cuStreamWaitValue` returns out of memory; as above.",
+    )
+    blocking_calls_max: int = setting(
+        1024,
+        "Most threads of one process that wait in the driver on one device.",
+        between(16, 65536),
+        met="The call returns out of memory; as above.",
+    )
+    module_bytes_max: int = setting(
+        1 << 30,
+        "Most bytes of one module's image.",
+        between(1 << 20, 1 << 33),
+        met="The module is not loaded, out of memory; as above.",
+    )
+    plans_max: int = setting(
+        16384,
+        "How many kernels, each shape of its grid and blocks counted, one device keeps "
+        "measurements of, in memory and on disk.",
+        between(256, 65536),
+        met="What was not launched for longest makes room and is measured anew when it comes "
+        "again; tallyd's log says once that there are more.",
     )
     pinned_bytes_max: int = setting(
         0,
@@ -292,42 +364,60 @@ class Config:
         between(0, 2**50),
         met="As `pinned_bytes_max`.",
     )
+    pinned_pieces_max: int = setting(
+        4096,
+        "Most pieces of pinned memory of one process on one device.",
+        between(16, 65536),
+        met="`cuMemHostAlloc` returns out of memory; as `pinned_bytes_max`.",
+    )
     jobs_kept_max: int = setting(
-        200, "How many ended jobs `tally ps --all` and `tally stats` remember.", between(0, 100_000)
+        200,
+        "How many ended jobs `tally ps --all` and `tally stats` remember.",
+        between(0, 100_000),
+        met="The one that ended first is forgotten; what it counted stays in its class's sums.",
     )
     executor_ready_seconds_max: float = setting(
         60.0,
         "How long an executor may take to start; a client that connects meanwhile waits.",
         between(1, 3600),
+        met="The program is refused, with a line that says what the executor's trouble is.",
     )
     code_workers_max: int = setting(
         0,
         "Processes of one executor in which programs' code is rewritten and compiled, for each of "
         "the two classes; work beyond it waits. 0: one per CPU.",
         between(0, 256),
+        met="Modules wait to be rewritten, and run whole until then; first launches on a software "
+        "GPU wait.",
     )
     code_seconds_max: float = setting(
         120.0,
         "CPU time in seconds that rewriting one module, or compiling one kernel for a software "
         "GPU, may take. A module that takes longer runs whole; a kernel is refused.",
         between(1, 3600),
+        met="The process that does it is ended: the module runs whole, or the launch is refused; "
+        "`tally doctor` names the setting, and so does the standard error of a program that is "
+        "refused.",
     )
     code_memory_bytes_max: int = setting(
         2 << 30,
         "Memory that the same may take, in bytes.",
         between(256 << 20, 1 << 40),
+        met="As `code_seconds_max`.",
     )
     code_cache_bytes_max: int = setting(
         512 << 20,
         "Bytes on disk of rewritten modules, and as many of code compiled for software GPUs; what "
         "was not used for longest is dropped.",
         between(0, 1 << 44),
+        met="What is dropped is made again when a program loads it, which takes as long as the "
+        "first time.",
     )
     soft_workers: int = setting(
         0,
         "Threads that play a software GPU's multiprocessors; 0: one less than the CPUs that tallyd "
         "may use, so that one is left to programs, but at least one.",
-        between(0, 1024),
+        between(0, 256),
     )
     soft_memory_bytes: int = setting(
         0, "Memory of a software GPU in bytes; 0: a quarter of the machine's.", between(0, 2**46)

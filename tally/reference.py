@@ -13,6 +13,7 @@ import click
 
 from . import config
 from .errors import EXIT_STATUSES
+from .fixed_limits import FIXED
 from .main import COMMANDS, LazyGroup
 from .main import command as tally_command
 
@@ -55,6 +56,16 @@ def configuration() -> str:
     lines += ["| setting | then |", "|---|---|"]
     lines += [
         f"| `{n}` | {f.metadata['met']} |" for n, f in config.FIELDS.items() if f.metadata["met"]
+    ]
+    lines += [
+        "",
+        "## Limits that are no settings",
+        "",
+        "They are part of the protocol, CUDA's own, or far beyond what programs are known to need.",
+        "",
+        "| limit | is | then |",
+        "|---|---|---|",
+        *(f"| {one.what} | {one.shown()} | {one.met} |" for one in FIXED),
     ]
     lines += [
         "",

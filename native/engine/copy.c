@@ -145,6 +145,7 @@ static struct upload *upload_find(struct session *session, const struct tally_op
 {
     struct upload *unused = NULL;
     uint64_t total = op->total; /* of all unfinished ones */
+    uint64_t most = engine_config(session->engine)->module_bytes_max;
     for (uint32_t i = 0; i < UPLOADS_MAX; i++) {
         total += session->uploads[i].total;
         if (session->uploads[i].id == op->upload)
@@ -152,7 +153,7 @@ static struct upload *upload_find(struct session *session, const struct tally_op
         if (!session->uploads[i].id)
             unused = &session->uploads[i];
     }
-    if (!unused || op->offset != 0 || total > IMAGE_BYTES_MAX)
+    if (!unused || op->offset != 0 || op->total > most || total > most)
         return NULL;
     unused->bytes = calloc(1, op->total + 1); /* a NUL behind it: PTX is text */
     if (!unused->bytes)
@@ -167,7 +168,7 @@ bool op_upload(struct session *session, const struct message *message)
     struct tally_op_upload op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.upload == 0 || op.total == 0 ||
         op.slot >= session->config.slot_count || op.bytes > session->config.slot_bytes ||
-        op.total > IMAGE_BYTES_MAX || op.offset > op.total || op.bytes > op.total - op.offset)
+        op.offset > op.total || op.bytes > op.total - op.offset)
         return false;
     struct upload *upload = upload_find(session, &op);
     if (upload && upload->total != op.total)

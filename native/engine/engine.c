@@ -546,6 +546,11 @@ uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_pla
     return schedule_export_plans(engine->schedule, records, max);
 }
 
+uint64_t tally_engine_plans_evicted(struct tally_engine *engine)
+{
+    return schedule_plans_evicted(engine->schedule);
+}
+
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count)
 {

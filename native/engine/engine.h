@@ -78,6 +78,10 @@ struct tally_engine_config {
     uint32_t connect_ms_max; /* for a client to connect to a session that it has opened; 0: for ever */
     uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max; /* 0: no limit */
     uint64_t queue_bytes_max; /* ops of one session that wait in the executor */
+    uint64_t module_bytes_max; /* of one module's image */
+    uint32_t plans_max;
+    uint32_t stream_queues_max, gated_launches_max, blocking_calls_max, pinned_pieces_max; /* of a session */
+    uint32_t stream_waits_max; /* of a stream */
     uint32_t event_timing;   /* 1: time launches with events even where the driver reports times by itself */
     uint32_t soft;           /* 1: the driver must be softgpu, its compiler set; the rest is for it alone */
     uint32_t soft_devices, soft_workers, soft_dry;
@@ -147,6 +151,8 @@ void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats
 uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
+/* Plans that were forgotten, for there are more than plans_max. */
+uint64_t tally_engine_plans_evicted(struct tally_engine *engine);
 
 /* 1 and what the signature stands for, or 0. */
 int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel);

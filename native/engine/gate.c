@@ -53,13 +53,29 @@ bool gates_are_wanted(struct session *session)
     return atomic_load(&session->gates.outstanding) > 0 || streams_wait(session);
 }
 
+static uint32_t gates_max(const struct session *session)
+{
+    return engine_config(session->engine)->gated_launches_max;
+}
+
+static void tell_full(struct session *session)
+{
+    uint32_t most = gates_max(session);
+    if (atomic_load(&session->gates.outstanding) >= most)
+        session_tell(session, "a launch was refused: `gated_launches_max` in tallyd's config lets %u "
+                     "launches and copies be queued while a stream waits for a value in memory "
+                     "(cuStreamWaitValue)", most);
+    else if (!session->failed)
+        schedule_tell_full(session);
+}
+
 /* A place in the books that the core does not know yet; 0: there is none. The tag of its start. */
 static uint64_t take(struct schedule *s, struct session *session, struct launch *launch)
 {
     uint64_t tag = 0;
     pthread_mutex_lock(&s->lock);
     bool room = s->start_free != NONE && !session->failed &&
-                atomic_load(&session->gates.outstanding) < GATES_MAX;
+                atomic_load(&session->gates.outstanding) < gates_max(session);
     uint32_t index = room ? pending_take(s, session, launch) : NONE;
     if (index != NONE) {
         struct pending *pending = &s->pendings[index];
@@ -109,8 +125,7 @@ CUresult gate_submit(struct session *session, struct launch *launch)
         return CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t tag = take(s, session, launch);
     if (tag == 0) {
-        session_tell(session, "a launch was refused: %u launches and copies at most may be queued "
-                     "while a stream waits for a value in memory (cuStreamWaitValue)", GATES_MAX);
+        tell_full(session);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     uint32_t place = QUEUE_OF(launch), number = session->gates.numbers[place];

@@ -18,8 +18,6 @@ struct pending;
 struct schedule;
 struct session;
 
-#define GATES_MAX 4096u /* launches of a session behind gates; a further one is refused, and told */
-
 /* Whether the session's next launch has to be gated. Session thread. */
 bool gates_are_wanted(struct session *session);
 /* Gives the driver the launch behind a gate. Session thread, no lock held. */

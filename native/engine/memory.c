@@ -202,13 +202,18 @@ static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint
     return from < end && bytes <= end - from ? from : 0;
 }
 
+static uint32_t pieces_max(const struct session *session)
+{
+    return engine_config(session->engine)->pinned_pieces_max;
+}
+
 /* Under memory.lock: takes a place for the area; its number tells the client which file it is. */
 static CUresult pinned_reserve(struct session *session, uint64_t bytes, struct pinned_area *out)
 {
     struct memory *memory = &session->memory;
     uint32_t at;
     uint64_t base = bytes <= memory->region_bytes ? pinned_place(session, bytes, &at) : 0;
-    if (!base || memory->pinned_count == PINNED_AREAS_MAX)
+    if (!base || memory->pinned_count >= pieces_max(session))
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (memory->pinned_count == memory->pinned_room) {
         uint32_t room = memory->pinned_room ? memory->pinned_room * 2 : 16;
@@ -290,10 +295,11 @@ bool op_host_alloc(struct session *session, const struct message *message)
     if (op.bytes && bytes >= op.bytes) {
         pthread_mutex_lock(&memory->lock);
         result = pinned_reserve(session, bytes, &area);
-        bool full = memory->pinned_count == PINNED_AREAS_MAX;
+        bool full = memory->pinned_count >= pieces_max(session);
         pthread_mutex_unlock(&memory->lock);
         if (result != CUDA_SUCCESS && full)
-            session_tell(session, "a process can have %u pieces of pinned memory, and has them", PINNED_AREAS_MAX);
+            session_tell(session, "no more memory can be pinned: `pinned_pieces_max` in tallyd's config lets "
+                         "a process have %u pieces", pieces_max(session));
     }
     if (result == CUDA_SUCCESS) {
         result = pinned_map(session, &area, op.flags);

@@ -206,7 +206,7 @@ static bool load_is_sound(const struct tally_op_module_load *op, const struct ta
     switch (op->source) {
     case TALLY_IMAGE_FILE:
         return op->tail_bytes > 0 && op->tail_bytes <= TALLY_PATH_BYTES_MAX && op->bytes > 0 &&
-               op->bytes <= IMAGE_BYTES_MAX && op->offset <= INT64_MAX - op->bytes &&
+               op->bytes <= INT64_MAX && op->offset <= INT64_MAX - op->bytes &&
                !memchr(tail->at, 0, op->tail_bytes);
     case TALLY_IMAGE_INLINE:
         return op->tail_bytes > 0;
@@ -228,6 +228,17 @@ static void tell_refused(struct session *session, CUresult result, const char *l
                  bytes ? log : "");
 }
 
+/* Asked before the image is sent, or read from its file. */
+static CUresult check_size(const struct session *session, uint64_t bytes, char *log, size_t room)
+{
+    uint64_t most = engine_config(session->engine)->module_bytes_max;
+    if (bytes <= most)
+        return CUDA_SUCCESS;
+    snprintf(log, room, "its image has %llu bytes; `module_bytes_max` in tallyd's config is %llu",
+             (unsigned long long)bytes, (unsigned long long)most);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 bool op_module_load(struct session *session, const struct message *message)
 {
     struct tally_op_module_load op;
@@ -240,7 +251,9 @@ bool op_module_load(struct session *session, const struct message *message)
     size_t room = log_bytes > LOG_BYTES_MIN ? log_bytes : LOG_BYTES_MIN;
     char *log = calloc(1, room + 16);
     struct image *image = NULL;
-    CUresult result = log ? find_image(session, &op, tail.at, &image) : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = log ? check_size(session, op.bytes, log, room) : CUDA_ERROR_OUT_OF_MEMORY;
+    if (result == CUDA_SUCCESS)
+        result = find_image(session, &op, tail.at, &image);
     if (result == CUDA_SUCCESS)
         result = load_image(session, image, op.module, log, room + 15);
     if (image)

@@ -7,6 +7,11 @@
 
 #define NONE QUEUE_NONE
 
+uint32_t queues_max(const struct session *session)
+{
+    return engine_config(session->engine)->stream_queues_max;
+}
+
 static bool is_used(const struct session *session, uint32_t place)
 {
     return session->queues_used[place / 64] >> (place % 64) & 1;
@@ -14,7 +19,7 @@ static bool is_used(const struct session *session, uint32_t place)
 
 static bool take_free(struct session *session, struct stream *stream)
 {
-    for (uint32_t place = 0; place < SESSION_QUEUES_MAX; place++) {
+    for (uint32_t place = 0; place < queues_max(session); place++) {
         if (is_used(session, place))
             continue;
         pthread_mutex_lock(&session->streams_lock);
@@ -53,8 +58,11 @@ bool queue_take(struct session *session, struct stream *stream)
 
 bool queue_wait(struct session *session, struct stream *stream)
 {
-    return queue_take(session, stream) ||
-           take_over(session, stream, schedule_idle_queue(session, true));
+    if (queue_take(session, stream))
+        return true;
+    session_tell(session, "launches wait for those of other streams: `stream_queues_max` in tallyd's "
+                 "config lets %u streams of a process have work at a time", queues_max(session));
+    return take_over(session, stream, schedule_idle_queue(session, true));
 }
 
 void queue_give(struct session *session, struct stream *stream)

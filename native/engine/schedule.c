@@ -206,6 +206,12 @@ void start_give(struct schedule *s, struct start *start)
     s->start_owners[s->start_free] = 0;
 }
 
+void schedule_tell_full(struct session *session)
+{
+    session_tell(session, "a launch was refused: all programs together have %u launches and copies "
+                 "queued on the device, and can have no more", LAUNCHES_MAX);
+}
+
 /* ---- reports from the device ------------------------------------------------------------------- */
 
 /* When the start was out of the way, for work that is more urgent: the device may know that better than the
@@ -545,6 +551,14 @@ uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *rec
     return count;
 }
 
+uint64_t schedule_plans_evicted(struct schedule *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t count = tally_plans_evicted(s->plans);
+    pthread_mutex_unlock(&s->lock);
+    return count;
+}
+
 uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_record *records, uint32_t count)
 {
     uint32_t taken = 0;
@@ -591,7 +605,7 @@ static bool make(struct schedule *s)
     config.launches_max = LAUNCHES_MAX;
     config.session_launches_max = SESSION_LAUNCHES_MAX;
     s->core = tally_sched_create(&config);
-    s->plans = tally_plans_create(PLANS_MAX);
+    s->plans = tally_plans_create(engine_config(s->engine)->plans_max);
     tally_rates_init(&s->rates);
     s->pendings = calloc(LAUNCHES_MAX, sizeof *s->pendings);
     s->starts = calloc(STARTS_MAX, sizeof *s->starts);

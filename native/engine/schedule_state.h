@@ -11,7 +11,6 @@
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
 #define SESSION_LAUNCHES_MAX 1024u
-#define PLANS_MAX 16384u
 #define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
 #define NONE UINT32_MAX
@@ -100,6 +99,9 @@ void start_give(struct schedule *s, struct start *start);
 void start_ended(struct schedule *s, struct start *start);
 /* Of a launch that is not in the books: nothing else will tell of its end. */
 void start_trace(struct schedule *s, const struct start *start);
+
+/* That a launch was refused because the books are full. Without the lock. */
+void schedule_tell_full(struct session *session);
 
 static inline bool is_guarded(uint32_t flags)
 {

@@ -27,10 +27,7 @@
 
 #define SESSIONS_MAX (TALLY_TENANTS_MAX - 1u)
 #define UPLOADS_MAX 8u                      /* unfinished ones of a session */
-#define IMAGE_BYTES_MAX (1ull << 30)        /* one module image */
-#define WAITS_MAX 1024u                     /* blocking calls outstanding in one session */
 #define OUTPUT_BYTES_MAX (1u << 20)         /* device printf between two waits, as CUDA's default */
-#define PINNED_AREAS_MAX 4096u
 
 struct session;
 
@@ -57,7 +54,7 @@ struct stream {
     struct value_wait *waits; /* waits for values in memory since it was last seen idle (stream_value.c) */
     uint32_t wait_count, wait_room;
 };
-#define SESSION_QUEUES_MAX 256u
+#define SESSION_QUEUES_MAX 1024u /* whatever stream_queues_max says */
 #define QUEUE_NONE UINT32_MAX
 
 /* A client's event. The driver's event is replaced, not reused, while a waiter still looks at it. */

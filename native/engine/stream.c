@@ -238,9 +238,13 @@ static void answer(struct session *session, struct wait_item *item, CUresult res
 
 void session_answer_later(struct session *session, struct wait_item *item, const struct message *message)
 {
-    if (session->waits_outstanding >= WAITS_MAX) {
+    uint32_t most = engine_config(session->engine)->blocking_calls_max;
+    if (session->waits_outstanding >= most) {
         wait_item_free(session, item);
-        session_violation(session, message, "more blocking calls at once than allowed");
+        session_tell(session, "a call was refused: `blocking_calls_max` in tallyd's config lets %u "
+                     "threads of a process wait at a time", most);
+        request_done(session, request_mark(session));
+        session_finish(session, &message->op, CUDA_ERROR_OUT_OF_MEMORY);
         return;
     }
     session->waits_outstanding++;

@@ -7,7 +7,6 @@
 
 #include "engine/session.h"
 
-#define WAITS_PER_STREAM_MAX 4096u
 #define RELEASE_AGAIN_NS 1000000l /* later work may overwrite a value before the wait saw it */
 
 struct value_wait {
@@ -16,10 +15,15 @@ struct value_wait {
     bool wide;
 };
 
-static CUresult note_wait(struct stream *stream, const struct tally_op_stream_value *op)
+static CUresult note_wait(struct session *session, struct stream *stream,
+                          const struct tally_op_stream_value *op)
 {
-    if (stream->wait_count == WAITS_PER_STREAM_MAX)
+    uint32_t most = engine_config(session->engine)->stream_waits_max;
+    if (stream->wait_count >= most) {
+        session_tell(session, "a wait was refused: `stream_waits_max` in tallyd's config lets a stream "
+                     "have %u waits for values in memory (cuStreamWaitValue) before it is idle again", most);
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     if (stream->wait_count == stream->wait_room) {
         uint32_t room = stream->wait_room ? stream->wait_room * 2 : 8;
         struct value_wait *waits = realloc(stream->waits, room * sizeof *waits);
@@ -64,7 +68,7 @@ bool op_stream_value(struct session *session, const struct message *message)
                       : !known ? CUDA_ERROR_INVALID_VALUE
                                : stream_enter(session, stream);
     if (result == CUDA_SUCCESS && op.wait)
-        result = note_wait(stream, &op);
+        result = note_wait(session, stream, &op);
     if (result == CUDA_SUCCESS)
         result = submit(session, stream, &op);
     session_finish(session, &op.op, result);

@@ -383,7 +383,7 @@ uint32_t schedule_idle_queue(struct session *session, bool wait)
     uint32_t place = NONE;
     enter(s, session);
     while (place == NONE) {
-        for (uint32_t i = 0; i < SESSION_QUEUES_MAX && place == NONE; i++)
+        for (uint32_t i = 0; i < queues_max(session) && place == NONE; i++)
             if (session->queue_starts[i] == 0)
                 place = i;
         if (!wait || atomic_load(&session->ending))
@@ -409,5 +409,7 @@ CUresult schedule_launch(struct session *session, struct launch *launch)
     if (earlier == CUDA_SUCCESS)
         result = launch_in_turn(s, session, launch);
     leave(s, session, earlier);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY && s->pending_free == NONE)
+        schedule_tell_full(session);
     return result;
 }

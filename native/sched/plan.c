@@ -23,6 +23,7 @@ struct slot {
 struct tally_plans {
     struct slot *slots; /* records stay where they are */
     uint32_t count, count_max;
+    uint64_t evicted;
     uint32_t hand;      /* of the clock: which record may go next */
     uint32_t *index;    /* open addressing by signature: a record's place and 1, 0: free; a power
                            of two, at most half full */
@@ -54,6 +55,8 @@ void tally_plans_destroy(struct tally_plans *plans) {
     free(plans->changed);
     free(plans);
 }
+
+uint64_t tally_plans_evicted(const struct tally_plans *plans) { return plans->evicted; }
 
 static uint32_t home_of(const struct tally_plans *plans, uint64_t signature) {
     return (uint32_t)((signature * 0x9e3779b97f4a7c15u) >> 32) & plans->mask;
@@ -98,6 +101,7 @@ static struct slot *evict(struct tally_plans *plans) {
     plans->hand = (plans->hand + 1) % plans->count_max;
     assert(slot->used);
     unindex(plans, place_of(plans, slot->record.signature));
+    plans->evicted++;
     return slot;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "generated/custom.h"
+#include "tell.h"
 
 #define STACK_INLINE 16u /* most threads never have more; deeper stacks are on the heap */
 #define STACK_MAX 65536u
@@ -53,8 +54,10 @@ static bool grow(void)
     uint32_t room = stack.capacity ? stack.capacity : STACK_INLINE;
     if (stack.depth < room)
         return true;
-    if (stack.depth >= STACK_MAX)
+    if (stack.depth >= STACK_MAX) {
+        shim_tell("a thread can have %u contexts on its stack, and has them", STACK_MAX);
         return false;
+    }
     struct stack_entry *many = malloc(2 * room * sizeof *many);
     if (!many)
         return false;
@@ -149,6 +152,7 @@ struct shim_context *shim_context_free_slot(void)
             return &contexts[slot];
         }
     }
+    shim_tell("a program can have %u contexts, and has them", count);
     return NULL;
 }
 

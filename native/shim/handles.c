@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "tell.h"
+
 /* Records hang in chunks that are never freed or moved, so that a reader needs no lock. */
 #define CHUNK_RECORDS 1024u
 #define CHUNKS_MAX (TALLY_INDEX_MAX / CHUNK_RECORDS)
@@ -56,8 +58,12 @@ uint64_t shim_handle_add(enum tally_kind kind, void *record)
     pthread_mutex_lock(&lock);
     uint32_t index = take_index(&tables[kind]);
     pthread_mutex_unlock(&lock);
-    if (index == UINT32_MAX)
+    if (index == UINT32_MAX) {
+        if (tables[kind].used == TALLY_INDEX_MAX)
+            shim_tell("a program can have %u streams, events, modules or functions of each kind, "
+                      "and has them", TALLY_INDEX_MAX);
         return 0;
+    }
     uint64_t handle = TALLY_HANDLE(kind, index);
     atomic_store_explicit(cell(kind, handle), record, memory_order_release);
     return handle;

@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "module_send.h"
 #include "ranges.h"
+#include "tell.h"
 
 struct shim_module *shim_module_get(uint64_t handle)
 {
@@ -266,10 +267,18 @@ static CUresult fetch_function(struct shim_module *module, const char *name, str
     return result;
 }
 
+static bool name_is_sound(const char *name)
+{
+    size_t bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
+    if (bytes > TALLY_NAME_BYTES_MAX)
+        shim_tell("a kernel or a variable cannot be found: its name has more than %u characters",
+                  TALLY_NAME_BYTES_MAX);
+    return bytes > 0 && bytes <= TALLY_NAME_BYTES_MAX;
+}
+
 CUresult shim_module_function(struct shim_module *module, const char *name, struct shim_function **out)
 {
-    size_t name_bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
-    if (!name_bytes || name_bytes > TALLY_NAME_BYTES_MAX)
+    if (!name_is_sound(name))
         return CUDA_ERROR_NOT_FOUND;
     uint32_t bucket = bucket_of(name);
     pthread_mutex_lock(&module->lock);
@@ -346,8 +355,7 @@ static CUresult remember_global(struct shim_module *module, struct shim_channel 
 
 CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes)
 {
-    size_t name_bytes = strnlen(name, TALLY_NAME_BYTES_MAX + 1);
-    if (!name_bytes || name_bytes > TALLY_NAME_BYTES_MAX)
+    if (!name_is_sound(name))
         return CUDA_ERROR_NOT_FOUND;
     struct shim_channel *channel = module->channel, *current;
     CUresult result = CUDA_SUCCESS;
@@ -360,9 +368,9 @@ CUresult shim_module_global(struct shim_module *module, const char *name, uint64
             return result;
     }
     struct tally_op_get_global op = {
-        .op.code = TALLY_OP_GET_GLOBAL, .module = module->handle, .name_bytes = (uint32_t)name_bytes};
+        .op.code = TALLY_OP_GET_GLOBAL, .module = module->handle, .name_bytes = (uint32_t)strlen(name)};
     struct tally_reply_get_global reply;
-    result = shim_call(channel, &op, sizeof op, name, name_bytes, &reply, sizeof reply);
+    result = shim_call(channel, &op, sizeof op, name, op.name_bytes, &reply, sizeof reply);
     if (result)
         return result;
     if (reply.address && reply.bytes) {

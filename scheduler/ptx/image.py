@@ -21,6 +21,7 @@ _ENTRY = struct.Struct("<HHIIIIIIIIIQQQ")
 _KIND_PTX = 1
 _LZ4, _ZSTD = 0x2000, 0x8000
 TEXT_BYTES_MAX = 64 << 20
+TOO_LONG = f"its PTX has more than {TEXT_BYTES_MAX >> 20} MiB"
 
 
 class ImageError(ValueError):
@@ -156,7 +157,7 @@ def _unpack(entry: _Entry) -> bytes:
     if not entry.flags & (_LZ4 | _ZSTD):
         return entry.payload
     if entry.raw_bytes > TEXT_BYTES_MAX:
-        raise ImageError("the PTX is too large")
+        raise ImageError(TOO_LONG)
     packed = entry.payload[: entry.compressed_bytes or None]
     try:
         if entry.flags & _ZSTD:
@@ -172,6 +173,8 @@ def _unpack(entry: _Entry) -> bytes:
 
 def _text(data: bytes) -> str:
     data = data.split(b"\0", 1)[0]
-    if len(data) > TEXT_BYTES_MAX or b".version" not in data:
+    if len(data) > TEXT_BYTES_MAX:
+        raise ImageError(TOO_LONG)
+    if b".version" not in data:
         raise ImageError("no PTX")
     return data.decode("utf-8", "surrogateescape")

@@ -8,6 +8,7 @@ import pytest
 
 from tally import config, reference
 from tally.errors import ConfigError
+from tally.fixed_limits import FIXED
 from tally.scheduler.core import Limits, policies
 
 
@@ -108,6 +109,25 @@ def test_every_setting_has_help_and_a_sound_default() -> None:
     for name, field in config.FIELDS.items():
         assert field.metadata["help"].endswith("."), name
         assert config.kind(name) in ("text", "path", "integer", "number", "true/false")
+
+
+# Bounds that Tally keeps for others' sake, which nobody meets.
+PROMISES = {"turnaround_us_max", "stops_percent_max"}
+
+
+def test_every_limit_says_what_happens_where_it_is_met() -> None:
+    limits = {name for name in config.FIELDS if name.endswith("_max")} - PROMISES
+    said = {name for name, field in config.FIELDS.items() if field.metadata["met"]}
+    assert said == limits
+    for name in said:
+        assert config.FIELDS[name].metadata["met"].endswith("."), name
+
+
+def test_limits_that_are_no_settings_are_in_the_sources() -> None:
+    shown = {one.name: one.shown() for one in FIXED}
+    assert shown["OUTPUT_BYTES_MAX"] == "1 MiB"
+    assert shown["CONTROL_BYTES_MAX"] == "64 KiB"
+    assert shown["SHIM_CONTEXTS_MAX"] == "4096"
 
 
 @pytest.mark.parametrize("name", reference.PAGES)

@@ -25,7 +25,9 @@ struct tally_engine;
 struct tally_engine_config {
     const char *driver, *runtime_dir, *waiting_kernels;
     uint32_t device, connect_ms_max, event_timing, soft, soft_devices, soft_workers, soft_dry;
-    uint64_t soft_memory_bytes, queue_bytes_max;
+    uint64_t soft_memory_bytes, queue_bytes_max, module_bytes_max;
+    uint32_t plans_max, stream_queues_max, gated_launches_max, blocking_calls_max;
+    uint32_t pinned_pieces_max, stream_waits_max;
     uint64_t pinned_bytes_max, pinned_bytes_job_max, pinned_bytes_session_max;
     void *(*rewrite)(const void *image, size_t bytes, size_t *text_bytes);
     int (*rewrite_beside)(const void *image, size_t bytes, char **text);
@@ -68,6 +70,7 @@ uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
 void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
 uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max);
+uint64_t tally_engine_plans_evicted(struct tally_engine *engine);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
 

@@ -65,6 +65,8 @@ uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_rec
 /* Puts a record back; one that is known already keeps its newer measurements. False: full or senseless. */
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record);
 uint32_t tally_plans_count(const struct tally_plans *plans);
+/* Records that made room for others since the start. */
+uint64_t tally_plans_evicted(const struct tally_plans *plans);
 /* NULL, or what is wrong: walks everything. */
 const char *tally_plans_validate(const struct tally_plans *plans);
 
