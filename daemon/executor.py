@@ -30,6 +30,7 @@ from tally.scheduler.core import Limits
 
 from . import cpus, descriptors, memory
 from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
+from .executor_held_up import HeldUp
 from .executor_profiles import SAVE_SECONDS, Profiles
 from .executor_rescues import Rescues
 from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
@@ -98,6 +99,7 @@ class Executor:
         refused_fd: int = -1,
         pinned_bytes_max: int = 1 << 40,
         plans_max: int = default_of("plans_max"),
+        held_up_seconds_min: float = default_of("held_up_seconds_min"),
     ):
         """wake_fd becomes readable when a signal has arrived, refused_fd when the gate refused."""
         self._refused_fd = refused_fd
@@ -108,6 +110,7 @@ class Executor:
         self._profiles = profiles
         self._slot_bytes = slot_bytes(pinned_bytes_max)
         self._rescues = Rescues()
+        self._held_up = HeldUp(engine, held_up_seconds_min)
         self._plans_max = plans_max
         self._told_plans = False
         self.stopping = False
@@ -200,6 +203,7 @@ class Executor:
         answer = self._engine.open(config)
         self._recorder.opened(config.session, config.pid, job)
         self._rescues.opened(config.session, job)
+        self._held_up.opened(config.session, job)
         log.debug("session %d of pid %d opened", config.session, config.pid)
         return answer
 
@@ -208,10 +212,14 @@ class Executor:
         return {"known": self._engine.end(int(request["session"]), reason)}
 
     def _stats(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"sessions": self._engine.stats(), "schedule": self._schedule()}
+        sessions = self._engine.stats()
+        return {"sessions": sessions, "schedule": self._schedule(sessions)}
 
-    def _schedule(self) -> dict[str, Any]:
-        return self._engine.schedule() | {"rescued": self._rescues.report()}
+    def _schedule(self, sessions: Mapping[str, Any]) -> dict[str, Any]:
+        return self._engine.schedule() | {
+            "rescued": self._rescues.report(),
+            "held_up": self._held_up.report(sessions),
+        }
 
     def _policy(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if name := request.get("policy"):
@@ -228,7 +236,7 @@ class Executor:
         sessions = self._engine.stats()
         if sessions:
             self._channel.send(
-                {"event": "stats", "sessions": sessions, "schedule": self._schedule()},
+                {"event": "stats", "sessions": sessions, "schedule": self._schedule(sessions)},
                 important=False,
             )
 
@@ -249,6 +257,7 @@ class Executor:
             message |= {"reason": event.reason, "stats": event.stats}
             self._recorder.closed(event.session)
             self._rescues.closed(event.session)
+            self._held_up.closed(event.session)
         elif event.kind == "notice":
             message |= {"text": event.reason}
         elif event.kind == "rescued":
@@ -289,7 +298,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "code_cache_bytes_max",
     ):
         parser.add_argument(flag(name), type=int, default=default_of(name))
-    for name in ("code_seconds_max", "connect_seconds_max"):
+    for name in ("code_seconds_max", "connect_seconds_max", "held_up_seconds_min"):
         parser.add_argument(flag(name), type=float, default=default_of(name))
     parser.add_argument("--soft-workers", "--workers", type=int, default=0)
     parser.add_argument("--soft-memory-bytes", "--memory-bytes", type=int, default=0)
@@ -446,6 +455,7 @@ def _serve(options: argparse.Namespace, channel: Channel) -> int:
         refused_fd,
         pinned_bytes_max,
         options.plans_max,
+        options.held_up_seconds_min,
     )
     executor.run()
     if executor.lost:

@@ -261,6 +261,13 @@ class Engine:
             "rescues": native.rescues,
         }
 
+    def running(self) -> Iterator[tuple[int, int, int]]:
+        """Sessions that have anything with the device: number, the signature of what has been there
+        for longest (0: a copy or a fill), and for how many ns."""
+        native = ffi.new("struct tally_running[]", SESSIONS_MAX)
+        count = lib.tally_engine_running(self._engine, native, SESSIONS_MAX)
+        return ((one.session, one.signature, one.ns) for one in native[0:count])
+
     def export_plans(self) -> list[PlanRecord]:
         """Plans that changed since the last call, some at a time."""
         native = ffi.new("struct tally_plan_record[]", PLANS_BATCH)

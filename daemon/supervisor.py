@@ -80,6 +80,7 @@ class Supervisor:
             f"--waiting-kernels={config.waiting_kernels}",
             f"--watchdog-times={config.watchdog_times}",
             f"--watchdog-seconds-min={config.watchdog_seconds_min}",
+            f"--held-up-seconds-min={config.held_up_seconds_min}",
             f"--code-workers-max={config.code_workers_max}",
             f"--code-seconds-max={config.code_seconds_max}",
             f"--code-memory-bytes-max={config.code_memory_bytes_max}",

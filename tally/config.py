@@ -220,6 +220,13 @@ class Config:
         "The watchdog waits for at least so long, in time without high work.",
         between(0, 86_400),
     )
+    held_up_seconds_min: float = setting(
+        10.0,
+        "A launch that has waited for its turn for so long, while one kernel of another program "
+        "has been with the device for as long, is told of in tallyd's log and by `tally doctor`. "
+        "0: never.",
+        between(0, 86_400),
+    )
     waiting_kernels: str = setting(
         "*ncclDevKernel*,*ncclKernel*,*ncclSymk*,*nvshmem*,*cross_device_reduce*,"
         "*one_shot_all_reduce*,*two_shot_all_reduce*,*multimem_all_*",

@@ -320,6 +320,17 @@ uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session
     return count;
 }
 
+uint32_t tally_engine_running(struct tally_engine *engine, struct tally_running *running, uint32_t max)
+{
+    uint32_t count = 0;
+    pthread_mutex_lock(&engine->lock);
+    for (uint32_t i = 0; i < SESSIONS_MAX && count < max; i++)
+        if (engine->sessions[i])
+            count += schedule_running(engine->sessions[i], &running[count]);
+    pthread_mutex_unlock(&engine->lock);
+    return count;
+}
+
 const char *tally_engine_validate(struct tally_engine *engine)
 {
     const char *wrong = NULL;

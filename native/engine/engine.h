@@ -154,6 +154,15 @@ uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tal
 /* Plans that were forgotten, for there are more than plans_max. */
 uint64_t tally_engine_plans_evicted(struct tally_engine *engine);
 
+/* What a session has had with the device for longest. */
+struct tally_running {
+    uint64_t session;
+    uint64_t signature; /* 0: a copy or a fill */
+    uint64_t ns;        /* for so long, with what was ahead of it there */
+};
+/* Of up to `max` open sessions, those that have anything; returns how many. */
+uint32_t tally_engine_running(struct tally_engine *engine, struct tally_running *running, uint32_t max);
+
 /* 1 and what the signature stands for, or 0. */
 int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel);
 

@@ -169,6 +169,8 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
     session->queue_starts[queue]++;
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
                             .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
+                            /* High goes at once. */
+                            .taken_ns = session->config.high ? what->arrived_ns : engine_now_ns(),
                             .signature = what->signature, .session = session,
                             .stoppable = launch_is_stoppable(what),
                             .transfer = what->transfer != NULL};
@@ -549,6 +551,36 @@ uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *rec
         count += taken;
     }
     return count;
+}
+
+/* The session's start that has been with the device for longest. Under the lock. */
+static const struct start *oldest(const struct schedule *s, const struct session *session)
+{
+    const struct start *found = NULL;
+    const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
+    uint32_t left = session->starts_in_flight;
+    for (; left > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL; at++, left--) {
+        const struct start *start = &s->starts[at - s->start_owners];
+        if (!found || start->taken_ns < found->taken_ns)
+            found = start;
+    }
+    return found;
+}
+
+bool schedule_running(struct session *session, struct tally_running *running)
+{
+    struct schedule *s = engine_schedule(session->engine);
+    pthread_mutex_lock(&s->lock);
+    const struct start *start = oldest(s, session);
+    uint64_t now_ns = engine_now_ns();
+    if (start)
+        *running = (struct tally_running){
+            .session = session->config.session,
+            .signature = start->transfer ? 0 : start->signature,
+            .ns = now_ns > start->taken_ns ? now_ns - start->taken_ns : 0,
+        };
+    pthread_mutex_unlock(&s->lock);
+    return start != NULL;
 }
 
 uint64_t schedule_plans_evicted(struct schedule *s)

@@ -59,6 +59,8 @@ void schedule_count(struct session *session);
 /* NULL, or what is wrong with the session's books. For tests: walks them, under the lock. Session thread. */
 const char *schedule_validate(const struct session *session);
 uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max);
+/* What the session has had with the device for longest; false: nothing. */
+bool schedule_running(struct session *session, struct tally_running *running);
 uint64_t schedule_plans_evicted(struct schedule *schedule);
 uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
 

@@ -54,6 +54,7 @@ struct start {
                                 launch NONE: it is counted as work (work.c) */
     uint32_t lo, hi, flags;
     uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
+    uint64_t taken_ns;              /* when it was about to go to the device */
     uint64_t signature;
     struct session *session; /* NULL: free */
     bool stoppable;          /* of a best-effort kernel that has a guarded form */

@@ -114,6 +114,7 @@ def _daemon(runtime_dir: Path) -> Iterator[Finding]:
     yield from (_executor(entry) for entry in report["devices"])
     for entry in report["devices"]:
         yield from _rescued(entry["schedule"] or {})
+        yield from _held_up(entry["schedule"] or {})
     yield from _cpu(report.get("cpu"))
     yield from _jobs(report)
     yield from _rewrites(report)
@@ -166,6 +167,19 @@ def _rescued(schedule: Mapping[str, Any]) -> Iterator[Finding]:
             "wait for one another. It runs whole from now on"
         )
         yield Finding("note", entry["kernel"], text)
+
+
+def _held_up(schedule: Mapping[str, Any]) -> Iterator[Finding]:
+    """Who waits for whom; an older executor does not say."""
+    for entry in schedule.get("held_up", []):
+        what = f"kernel {entry['kernel']}" if entry["kernel"] else "work"
+        text = (
+            f"session {entry['session']} has waited for its turn for "
+            f"{entry['waited_ns'] / 1e9:.0f} s: {what} of session {entry['by_session']} "
+            f"({entry['by_job']}) has been with the device for {entry['stayed_ns'] / 1e9:.0f} s"
+        )
+        remedy = "if that kernel waits for one of this job, name it in `waiting_kernels`"
+        yield Finding("note", f"job {entry['job']}", text, remedy)
 
 
 def _unwilling(notes: Sequence[Mapping[str, str]], more: int) -> Iterator[Finding]:

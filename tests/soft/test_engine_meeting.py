@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.client import Client, ExecutorProcess, wait_until
@@ -115,3 +116,41 @@ def test_what_fits_no_pattern_has_its_turn() -> None:
                 wait_until(lambda: client.poll(done), "what is held back", timeout_s=0.5)
             held.release()
             client.finish(done)
+
+
+@pytest.mark.parametrize("policy", ["tally", "kernel", "timeslice"])
+def test_who_holds_whom_up_is_told(policy: str) -> None:
+    """Two kernels of which one waits for the other, under names that fit no pattern."""
+    options = ("--workers=4", "--held-up-seconds-min=0.2", f"--policy={policy}")
+    with ExecutorProcess(*options) as executor:
+        executor.wait_event("ready")
+
+        def told() -> list[dict[str, Any]]:
+            result: list[dict[str, Any]] = executor.request("stats")["schedule"]["held_up"]
+            return result
+
+        with executor.client(name="stays") as other, executor.client(name="waits") as client:
+            word = client.alloc(4)
+            client.write(word, b"\1\0\0\0")
+            client.sync()
+            module = client.load(KERNELS.format(name="x").encode())
+            kernel, _ = client.function(module, "hold")
+            held = Holder(other)
+            wait_until(lambda: counters(executor, other)["launches"] == 1, "the holder")
+            assert told() == [], "nobody waits"
+            client.launch(kernel, struct.pack("Q", word))
+            done = client.begin("CTX_SYNC", "tally_op")
+            wait_until(told, "the line")
+            (entry,) = told()
+            assert entry.pop("waited_ns") >= 200_000_000
+            assert entry.pop("stayed_ns") >= 200_000_000
+            assert entry == {
+                "session": client.session,
+                "job": "waits",
+                "by_session": other.session,
+                "by_job": "stays",
+                "kernel": "hold",
+            }
+            held.release()
+            client.finish(done)
+            assert told() == []

@@ -70,6 +70,8 @@ uint32_t tally_engine_policy(struct tally_engine *engine);
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits);
 void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats *stats);
 uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max);
+struct tally_running { uint64_t session, signature, ns; ...; };
+uint32_t tally_engine_running(struct tally_engine *engine, struct tally_running *running, uint32_t max);
 uint64_t tally_engine_plans_evicted(struct tally_engine *engine);
 uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
                                    uint32_t count);
