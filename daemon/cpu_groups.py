@@ -7,7 +7,8 @@ HOME is the group that tallyd was started in. Processes in a group of their own 
 niceness with each other, whichever sessions they belong to: sched_autogroup_enabled concerns those
 of the root group alone. A child is in its parent's group, so one write covers a whole job.
 
-Only the kernel's files are read and written here; daemon/politeness.py decides what they are for.
+Only the kernel's files are read and written here; supervisor/politeness.py decides what they are
+for.
 """
 
 from __future__ import annotations

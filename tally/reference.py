@@ -92,7 +92,7 @@ def _help(path: str, command: click.Command) -> list[str]:
 
 def command_line() -> str:
     """docs/cli.md."""
-    from tally.daemon.main import command as tallyd_command
+    from tally.daemon.supervisor.main import command as tallyd_command
 
     lines = [
         HEAD.format(source="the commands' --help") + "# Command line",
@@ -206,10 +206,10 @@ summaries.
 
 def metrics() -> str:
     """docs/metrics.md: the Prometheus endpoint."""
-    from tally.daemon import metric_families as families
+    from tally.daemon.supervisor import metric_families as families
 
     head = METRICS_HEAD.format(seconds=f"{config.FIELDS['metrics_ended_seconds'].default:g}")
-    lines = [HEAD.format(source="daemon/metric_families.py") + head.rstrip()]
+    lines = [HEAD.format(source="daemon/supervisor/metric_families.py") + head.rstrip()]
     for title, texts in (
         ("tallyd", families.TALLYD_TEXTS),
         ("Devices", families.DEVICE_TEXTS),

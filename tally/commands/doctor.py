@@ -80,7 +80,7 @@ def _kernel() -> Iterator[Finding]:
 
 def _driver() -> Iterator[Finding]:
     """The machine's CUDA driver and GPUs, as a probe of our own sees them."""
-    from tally.daemon.probe import probe
+    from tally.daemon.supervisor.probe import probe
 
     driver = probe()
     if driver.devices:

@@ -12,7 +12,7 @@ pytest.importorskip("mypy", reason="needs tally-gpu[lint]")
 PLANTED = """\
 from tally.client import connect
 from tally.config import Config
-from tally.daemon.jobs import JobTable
+from tally.daemon.supervisor.jobs import JobTable
 from tally.interpose import __name__ as interpose
 from tally.scheduler import __name__ as scheduler
 from tally.workloads import __name__ as workloads

@@ -14,8 +14,8 @@ from support.supervised import RawPeer, Supervised, elsewhere, session_of
 
 from tally.client import protocol
 from tally.client.protocol import Header, Status, Type
-from tally.daemon.peers import Peer
-from tally.daemon.peers import parse as parse_peer
+from tally.daemon.supervisor.peers import Peer
+from tally.daemon.supervisor.peers import parse as parse_peer
 from tally.errors import RefusedError
 
 SEED = int(os.environ.get("TALLY_TEST_SEED", "0")) or 20261121

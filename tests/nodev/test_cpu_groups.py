@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tally.daemon import cpu_groups, politeness
+from tally.daemon import cpu_groups
 from tally.daemon.cpu_groups import BEST_EFFORT, HIGH, Groups, Hierarchy, UnusableError, find
+from tally.daemon.supervisor import politeness
 from tally.errors import ConfigError
 
 FIRST = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
@@ -332,7 +333,7 @@ def test_what_a_dead_tallyd_left_is_taken_over() -> None:
     here = home_here()
     assert here is not None
     code = (
-        "import os, sys; from pathlib import Path; from tally.daemon import politeness\n"
+        "import os, sys; from pathlib import Path; from tally.daemon.supervisor import politeness\n"
         "made = politeness.choose('groups')\n"
         "made.place(int(sys.argv[1]), 'best-effort')\n"
         "print(made.groups.path, flush=True); os.kill(os.getpid(), 9)"
@@ -358,7 +359,7 @@ def test_what_a_dead_tallyd_left_is_taken_over() -> None:
 def choose(before: str, setting: str = "auto", *prefix: str) -> subprocess.CompletedProcess[str]:
     """What a process of its own chooses after some code."""
     code = (
-        "import os; from tally.daemon import politeness\n"
+        "import os; from tally.daemon.supervisor import politeness\n"
         f"{before}\nmade = politeness.choose({setting!r})\nprint(made.text, made.remedy, sep='|')\n"
         "made.close()"
     )

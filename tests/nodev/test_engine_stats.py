@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tally._native import ffi, lib
-from tally.daemon import executor_stats, job_stats
+from tally.daemon import job_stats
+from tally.daemon.executor import stats as executor_stats
 
 UNIT_NS = 128
 BEYOND_NS = (1 << 63) + 5

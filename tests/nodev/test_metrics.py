@@ -18,10 +18,11 @@ from support.supervised import Supervised, session_of
 
 from tally.client.protocol import Status
 from tally.client.records import CLASSES
-from tally.daemon import executor_stats, job_stats
-from tally.daemon.jobs import JobTable
-from tally.daemon.metric_families import JOB_LABELS, STATISTICS
-from tally.daemon.metrics import render
+from tally.daemon import job_stats
+from tally.daemon.executor import stats as executor_stats
+from tally.daemon.supervisor.jobs import JobTable
+from tally.daemon.supervisor.metric_families import JOB_LABELS, STATISTICS
+from tally.daemon.supervisor.metrics import render
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
 

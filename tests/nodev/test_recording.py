@@ -16,7 +16,7 @@ from support.recordings import batch, kernel, launch, request, session
 from tally._native import lib
 from tally.commands import simulate
 from tally.commands import trace as trace_command
-from tally.daemon import executor_trace
+from tally.daemon.executor.recorder import LEASE_SECONDS, Recorder
 from tally.errors import TallyError
 from tally.scheduler.core import JobClass, Limits
 from tally.scheduler.sim import recording, replay, trace
@@ -342,9 +342,9 @@ class FakeEngine:
         return "fifo"
 
 
-def made() -> tuple[FakeEngine, executor_trace.Recorder]:
+def made() -> tuple[FakeEngine, Recorder]:
     engine = FakeEngine()
-    recorder = executor_trace.Recorder(engine, "soft", lambda: engine.now_s)  # type: ignore[arg-type]
+    recorder = Recorder(engine, "soft", lambda: engine.now_s)  # type: ignore[arg-type]
     return engine, recorder
 
 
@@ -381,10 +381,10 @@ def test_one_recording_at_a_time_and_none_that_nobody_reads() -> None:
     first = {"recording": recorder.start({})["recording"]}
     with pytest.raises(ValueError, match="going on"):
         recorder.start({})
-    engine.now_s += executor_trace.LEASE_SECONDS
+    engine.now_s += LEASE_SECONDS
     recorder.expire()
     assert recorder.read(first)
-    engine.now_s += executor_trace.LEASE_SECONDS + 0.1
+    engine.now_s += LEASE_SECONDS + 0.1
     recorder.expire()
     assert not engine.on
     with pytest.raises(ValueError, match="no such recording"):
@@ -392,5 +392,5 @@ def test_one_recording_at_a_time_and_none_that_nobody_reads() -> None:
     second = {"recording": recorder.start({})["recording"]}
     with pytest.raises(ValueError, match="no such recording"):
         recorder.stop(first)
-    engine.now_s += executor_trace.LEASE_SECONDS + 0.1
+    engine.now_s += LEASE_SECONDS + 0.1
     assert recorder.start({})["recording"] > second["recording"], "the old one's time was up"

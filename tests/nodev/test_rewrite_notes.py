@@ -9,9 +9,8 @@ import pytest
 from support.supervised import Supervised
 from test_cli import run
 
-from tally.daemon import executor_refusals
-from tally.daemon.executor_refusals import Note
-from tally.daemon.executor_rewrite import RewriteCache, seal
+from tally.daemon.executor.refusals import NOTES_MAX, TEXT_CHARACTERS_MAX, Note, Refusals
+from tally.daemon.executor.rewrite import RewriteCache, seal
 
 HEAD = ".version 8.0\n.target sm_90\n.address_size 64\n"
 PLAIN = """
@@ -86,13 +85,13 @@ def test_notes_that_make_no_sense_cost_a_rewriting(tmp_path: Path, text: bytes) 
 
 
 def test_notes_are_bounded_and_the_rest_is_counted() -> None:
-    refusals = executor_refusals.Refusals()
-    total = executor_refusals.NOTES_MAX + 10
+    refusals = Refusals()
+    total = NOTES_MAX + 10
     for _ in range(2):
         refusals.add("m", [Note(f"k{i}", "whole", "x\x1b" * 999) for i in range(total)])
     report = refusals.report()
-    assert len(report["notes"]) == executor_refusals.NOTES_MAX and report["more"] == 10
-    assert report["notes"][0]["reason"] == "x?" * (executor_refusals.TEXT_CHARACTERS_MAX // 2)
+    assert len(report["notes"]) == NOTES_MAX and report["more"] == 10
+    assert report["notes"][0]["reason"] == "x?" * (TEXT_CHARACTERS_MAX // 2)
 
 
 def test_doctor_shows_them() -> None:

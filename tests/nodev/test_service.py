@@ -127,7 +127,7 @@ def test_tallyd_reports_as_systemd_expects(
 
 
 def test_a_manager_that_is_gone_harms_nothing(tmp_path: Path) -> None:
-    code = "from tally.daemon.notify import notify; notify('READY=1')"
+    code = "from tally.daemon.supervisor.notify import notify; notify('READY=1')"
     for name in (str(tmp_path / "nobody"), "@nobody-at-all", "/" * 200):
         done = subprocess.run(
             [sys.executable, "-c", code],

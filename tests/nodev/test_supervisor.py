@@ -17,15 +17,16 @@ from support.supervised import Supervised, elsewhere, session_of, stub_command
 from tally.client.environment import clean_environment, run_environment
 from tally.client.protocol import Status
 from tally.config import Config
-from tally.daemon import notify, runtime, supervisor_child
-from tally.daemon.devices import Devices
+from tally.daemon import runtime
 from tally.daemon.runtime import RuntimeDir
+from tally.daemon.supervisor import executor_process, notify
+from tally.daemon.supervisor.devices import Devices
 from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
 
 OPEN = "print(peer.open(struct.unpack_from('<Q', peer.hello(job)[1])[0]))"
 
 
-def executor(running: Supervised) -> supervisor_child.ExecutorChild:
+def executor(running: Supervised) -> executor_process.ExecutorChild:
     return running.supervisor.children[0]
 
 
@@ -74,7 +75,7 @@ def test_nonsense_from_an_executor_is_dropped() -> None:
 
 
 def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor_child, "BACKOFF_SECONDS_MIN", 0.01)
+    monkeypatch.setattr(executor_process, "BACKOFF_SECONDS_MIN", 0.01)
 
     def broken(options: Sequence[str]) -> Sequence[str]:
         return [sys.executable, "-c", "raise SystemExit(9)"]
@@ -228,8 +229,8 @@ def test_watchdog_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_choice_of_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tally.daemon import devices
-    from tally.daemon.probe import Driver
+    from tally.daemon.supervisor import devices
+    from tally.daemon.supervisor.probe import Driver
 
     working = Driver(("H100", "H100"), 13000, "/lib/libcuda.so.1", "")
     broken = Driver((), 0, "", "cuInit: CUDA_ERROR_NO_DEVICE")
@@ -252,7 +253,7 @@ def test_choice_of_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_probe_survives_what_the_driver_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tally.daemon import probe
+    from tally.daemon.supervisor import probe
 
     source = tmp_path / "driver.c"
     library = tmp_path / "libcuda.so.1"

@@ -7,7 +7,7 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tally.daemon import job_stats
-from tally.daemon.jobs import Job, JobTable, Session, UnknownJobError
+from tally.daemon.supervisor.jobs import Job, JobTable, Session, UnknownJobError
 
 KEPT = 3
 

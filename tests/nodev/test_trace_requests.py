@@ -9,8 +9,8 @@ import pytest
 from support.supervised import Supervised
 
 from tally.client.protocol import Status
-from tally.daemon.control import ControlError
-from tally.daemon.peers import Peer
+from tally.daemon.supervisor.control import ControlError
+from tally.daemon.supervisor.peers import Peer
 from tally.errors import RefusedError
 
 OPS = ("trace_start", "trace_read", "trace_stop")

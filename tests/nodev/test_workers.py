@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.daemon import wait_until
 
-from tally.daemon.executor_rewrite import WORK_MODULE, RewriteCache
+from tally.daemon.executor.rewrite import WORK_MODULE, RewriteCache
 from tally.daemon.kept_files import KeptFiles
 from tally.daemon.workers import LeftError, Limits, Pool, WorkerError
 

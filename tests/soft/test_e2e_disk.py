@@ -13,8 +13,8 @@ import pytest
 from support.daemon import Daemon, wait_until
 from support.toolchain import Builder
 
-from tally.daemon.executor_profiles import SAVE_SECONDS
-from tally.daemon.executor_rewrite import seal
+from tally.daemon.executor.profiles import SAVE_SECONDS
+from tally.daemon.executor.rewrite import seal
 from tally.scheduler.profiles import FILE_NAME
 
 pytestmark = pytest.mark.timeout(180)

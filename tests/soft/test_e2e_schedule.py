@@ -13,7 +13,7 @@ from support.daemon import Daemon, wait_until
 from support.jobs import Service, Worker
 from support.toolchain import Builder
 
-from tally.daemon.executor import SOFT_TURNAROUND_US
+from tally.daemon.executor.main import SOFT_TURNAROUND_US
 from tally.scheduler.profiles import FILE_NAME
 
 pytestmark = pytest.mark.timeout(180)

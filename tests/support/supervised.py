@@ -18,9 +18,9 @@ import tally.client
 from tally.client import paths, protocol
 from tally.client.protocol import Header, Status, Type
 from tally.config import Config
-from tally.daemon import supervisor
-from tally.daemon.devices import Devices
 from tally.daemon.runtime import RuntimeDir
+from tally.daemon.supervisor import supervisor
+from tally.daemon.supervisor.devices import Devices
 
 TESTS = Path(__file__).parent.parent
 Result = TypeVar("Result")

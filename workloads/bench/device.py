@@ -199,7 +199,7 @@ class Device:
 
 def _load(kind: str) -> ctypes.CDLL:
     if kind == "soft":
-        from tally.daemon.executor_soft import prepare
+        from tally.daemon.executor.soft import prepare
 
         library = paths.softgpu_library()
         if library is None:

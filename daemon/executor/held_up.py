@@ -11,8 +11,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from .executor_engine import Engine
-from .executor_refusals import plain
+from .engine import Engine
+from .refusals import plain
 
 log = logging.getLogger("tallyd.executor")
 

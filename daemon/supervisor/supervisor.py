@@ -19,18 +19,18 @@ from tally.client.environment import clean_environment
 from tally.client.politeness import GROUP_VARIABLE
 from tally.config import ENGINE_LIMITS, Config, flag
 
-from . import descriptors
+from .. import descriptors
+from ..runtime import group_number
 from .control import ControlServer
 from .devices import Devices
+from .executor_process import ExecutorChild, executor_command
 from .jobs import JobTable
 from .metrics import MetricsServer
 from .notify import notify, watchdog_seconds
 from .peers import Peer
 from .politeness import Politeness, by_policy
-from .runtime import group_number
-from .supervisor_child import ExecutorChild, executor_command
-from .supervisor_requests import Requests
-from .supervisor_sessions import Sessions
+from .requests import Requests
+from .sessions import Sessions
 
 log = logging.getLogger("tallyd")
 

@@ -1,7 +1,7 @@
 """Does the machine's CUDA driver work? Asked in a process of its own, which may hang or crash.
 
-`python -m tally.daemon.probe` prints one line of JSON. It goes through ctypes, so that discovery
-needs nothing installed.
+`python -m tally.daemon.supervisor.probe` prints one line of JSON. It goes through ctypes, so that
+discovery needs nothing installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Driver:
 def probe() -> Driver:
     """Run the probe. Never raises: what goes wrong is the result's reason."""
     # -P: a `tally` in the current folder, such as a checkout's, is not this package.
-    command = [sys.executable, "-P", "-m", "tally.daemon.probe"]
+    command = [sys.executable, "-P", "-m", "tally.daemon.supervisor.probe"]
     try:
         done = subprocess.run(
             command,

@@ -9,7 +9,7 @@ from tally.scheduler.ptx import variables, variants
 from tally.scheduler.ptx.image import ARCHITECTURE_MAX, ImageError, extract, is_mixed
 from tally.scheduler.ptx.module import RewriteError
 
-from .executor_refusals import NOTES_MAX, TEXT_CHARACTERS_MAX, Note, of_error, of_variants
+from .refusals import NOTES_MAX, TEXT_CHARACTERS_MAX, Note, of_error, of_variants
 
 log = logging.getLogger("tallyd.rewrite")
 

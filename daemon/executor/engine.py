@@ -15,8 +15,8 @@ from tally.errors import NoDeviceError, RefusedError
 from tally.scheduler.core import Limits
 from tally.scheduler.plans import PlanRecord
 
-from .executor_stats import histogram, session_stats
-from .job_stats import quantile_ns
+from ..job_stats import quantile_ns
+from .stats import histogram, session_stats
 
 ERROR_BYTES = 512
 SESSIONS_MAX = 128

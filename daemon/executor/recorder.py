@@ -15,7 +15,7 @@ from typing import Any
 
 from tally._native import ffi
 
-from .executor_engine import Engine
+from .engine import Engine
 
 log = logging.getLogger("tallyd.trace")
 

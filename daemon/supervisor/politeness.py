@@ -15,8 +15,8 @@ from pathlib import Path
 from tally.client.politeness import autogroup_enabled
 from tally.errors import ConfigError
 
-from . import cpu_groups, cpus, runtime
-from .cpu_groups import BEST_EFFORT, Groups, UnusableError
+from .. import cpu_groups, cpus, runtime
+from ..cpu_groups import BEST_EFFORT, Groups, UnusableError
 
 log = logging.getLogger("tallyd.cpu")
 

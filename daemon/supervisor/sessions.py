@@ -15,11 +15,12 @@ from tally.client import protocol
 from tally.client.environment import JOB_AS, JobDescription
 from tally.client.protocol import Status
 
-from . import descriptors, job_stats, processes
+from .. import descriptors, job_stats
+from . import processes
 from .control import ControlError
+from .executor_process import ExecutorChild, ExecutorUnavailableError
 from .jobs import SYMBOLS_MAX, Job, JobTable, Session, UnknownJobError
 from .peers import Peer
-from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 from .watch import ProcessWatch
 
 log = logging.getLogger("tallyd.sessions")

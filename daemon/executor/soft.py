@@ -7,8 +7,8 @@ import ctypes
 from tally.config import default_of
 from tally.errors import NoDeviceError
 
-from . import softgpu
-from .workers import Pool
+from .. import softgpu
+from ..workers import Pool
 
 
 def prepare(

@@ -20,14 +20,14 @@ from typing import Any
 from tally._native import ffi, lib
 from tally.config import default_of
 
-from .executor_refusals import Note, Refusals
-from .kept_files import KeptFiles
-from .workers import LeftError, Pool, WorkerError
+from ..kept_files import KeptFiles
+from ..workers import LeftError, Pool, WorkerError
+from .refusals import Note, Refusals
 
 log = logging.getLogger("tallyd.rewrite")
 
 PASSES_VERSION = 6  # raise it with every change of what the passes write
-WORK_MODULE = "tally.daemon.rewrite_work"
+WORK_MODULE = "tally.daemon.executor.rewrite_work"
 
 
 def seal(text: bytes) -> bytes:

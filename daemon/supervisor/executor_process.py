@@ -26,7 +26,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from tally.client import protocol
 
-from . import runtime
+from .. import runtime
 from .watch import ProcessWatch
 
 log = logging.getLogger("tallyd.executor")

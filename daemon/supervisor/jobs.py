@@ -14,7 +14,7 @@ from typing import Any
 from tally.client.records import CLASSES
 from tally.config import default_of
 
-from . import job_stats
+from .. import job_stats
 
 NOTICES_MAX = 64  # different ones per job
 SYMBOLS_MAX = 1024  # distinct unsupported symbols per job; the driver API has about 700

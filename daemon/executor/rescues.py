@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .executor_refusals import plain
+from .refusals import plain
 
 RESCUES_MAX = 16  # the latest are named, all are counted
 

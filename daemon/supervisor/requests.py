@@ -23,11 +23,11 @@ from tally.client.records import (
 from tally.config import POLICIES
 
 from .control import ControlError
+from .executor_process import ExecutorChild, ExecutorUnavailableError
 from .jobs import Job
 from .peers import Peer
 from .politeness import IN_GROUP
 from .processes import ProcessTable
-from .supervisor_child import ExecutorChild, ExecutorUnavailableError
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor

@@ -11,7 +11,7 @@ from pathlib import Path
 from tally.scheduler.plans import PlanRecord, shape_text
 from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 
-from .executor_engine import PLANS_BATCH, Engine
+from .engine import PLANS_BATCH, Engine
 
 log = logging.getLogger("tallyd.profiles")
 

@@ -15,11 +15,10 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import zmq
 
@@ -28,16 +27,17 @@ from tally.config import ENGINE_LIMITS, default_of, flag
 from tally.errors import NoDeviceError, RefusedError, TallyError
 from tally.scheduler.core import Limits
 
-from . import cpus, descriptors, memory
-from .executor_engine import Engine, EngineConfig, EngineEvent, SessionConfig
-from .executor_held_up import HeldUp
-from .executor_profiles import SAVE_SECONDS, Profiles
-from .executor_rescues import Rescues
-from .executor_rewrite import WORK_MODULE, install, know_device, note_refused, refusals
-from .executor_trace import Recorder
-from .softgpu import WORK_MODULE as SOFT_WORK_MODULE
-from .workers import Limits as CodeLimits
-from .workers import Pool
+from .. import cpus, descriptors
+from ..softgpu import WORK_MODULE as SOFT_WORK_MODULE
+from ..workers import Limits as CodeLimits
+from ..workers import Pool
+from . import memory
+from .engine import Engine, EngineConfig, EngineEvent, SessionConfig
+from .held_up import HeldUp
+from .profiles import SAVE_SECONDS, Profiles
+from .recorder import Recorder
+from .rescues import Rescues
+from .rewrite import WORK_MODULE, install, know_device, note_refused, refusals
 
 log = logging.getLogger("tallyd.executor")
 
@@ -342,7 +342,7 @@ def _engine_config(options: argparse.Namespace, pool: Pool) -> EngineConfig:
     if driver is None:
         raise NoDeviceError("the software GPU (libtally_softgpu.so) is missing from the package")
     if soft:
-        from .executor_soft import prepare
+        from .soft import prepare
 
         prepare(str(driver), pool, options.code_cache_bytes_max, note_refused)
     pinned, pinned_job, pinned_session = _pinned_bytes(options)
@@ -483,12 +483,3 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         channel.close()
     return status
-
-
-def entry() -> NoReturn:
-    """`python -m tally.daemon.executor`."""
-    sys.exit(main(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    entry()

@@ -85,10 +85,10 @@ def _run(config: str | None, **flags: Any) -> None:
     loaded = settings.load(os.environ, Path(config) if config else None, given)
     _set_up_logging(loaded.log_level)
     # Imported late, so that --help and wrong settings answer at once.
-    from .descriptors import raise_limit
+    from ..descriptors import raise_limit
+    from ..runtime import RuntimeDir
     from .devices import choose
     from .politeness import choose as choose_politeness
-    from .runtime import RuntimeDir
     from .supervisor import Supervisor
 
     log = logging.getLogger("tallyd")
@@ -164,7 +164,3 @@ def main() -> None:
         sys.exit(error.exit_status)
     except click.Abort:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""tallyd: one process that owns jobs and the control socket, and keeps executors running."""
