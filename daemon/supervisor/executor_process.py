@@ -68,12 +68,13 @@ class Life:
     started_s: float
     watch: ProcessWatch | None = None
     ready: Mapping[str, Any] | None = None
+    schedule: Mapping[str, Any] | None = None  # what its scheduler saw, as it said last
     ended: bool = False  # the process is gone; its last words are being read
     failure: str = ""  # the executor's own last words
     pending: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
 
 
-class ExecutorChild:
+class ExecutorProcess:
     """Keeps one device's executor running."""
 
     def __init__(
@@ -122,6 +123,11 @@ class ExecutorChild:
     def pid(self) -> int | None:
         """Of the running process."""
         return self._life.process.pid if self._life else None
+
+    @property
+    def schedule(self) -> Mapping[str, Any] | None:
+        """What the running executor's scheduler saw, as it said last; None: nothing so far."""
+        return self._life.schedule if self._life else None
 
     @property
     def state(self) -> str:
@@ -306,6 +312,8 @@ class ExecutorChild:
         if life is None:
             return  # last words of an executor whose end has been dealt with
         kind = message.get("event")
+        if isinstance(schedule := message.get("schedule"), dict):
+            life.schedule = schedule
         if kind is None:
             future = life.pending.get(message["id"])
             if future and not future.done():

@@ -7,8 +7,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import tally
 from tally.client import protocol
@@ -20,30 +20,45 @@ from tally.client.records import (
     PRIORITY_LEAST,
     WEIGHT_GREATEST,
 )
-from tally.config import POLICIES
+from tally.config import POLICIES, Config
 
 from .control import ControlError
-from .executor_process import ExecutorChild, ExecutorUnavailableError
+from .devices import Devices
+from .executor_process import ExecutorProcess, ExecutorUnavailableError
 from .jobs import Job
 from .peers import Peer
-from .politeness import IN_GROUP
+from .policy import ANSWER_SECONDS_MAX, Policy
+from .politeness import IN_GROUP, Politeness
 from .processes import ProcessTable
-
-if TYPE_CHECKING:
-    from .supervisor import Supervisor
+from .sessions import Sessions
 
 log = logging.getLogger("tallyd")
 
-ANSWER_SECONDS_MAX = 3.0  # less than the time that clients wait for an answer
 STATS_SECONDS_MAX = 1.0  # an executor that is busier than this is reported as it last was
 ARGUMENTS_MAX = 32
 
 
 class Requests:
-    """Answers requests about the supervisor that owns it."""
+    """Answers requests about tallyd's parts."""
 
-    def __init__(self, supervisor: Supervisor):
-        self._supervisor = supervisor
+    def __init__(
+        self,
+        config: Config,
+        devices: Devices,
+        politeness: Politeness,
+        sessions: Sessions,
+        executors: Sequence[ExecutorProcess],
+        policy: Policy,
+        stop: Callable[[], None],
+    ):
+        """stop: ends tallyd, and returns at once."""
+        self._config = config
+        self._devices = devices
+        self._politeness = politeness
+        self._sessions = sessions
+        self._executors = executors
+        self._policy_in_force = policy
+        self._stop = stop
         self._started_s = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
         self._answers: dict[str, Callable[[Peer, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
@@ -71,7 +86,7 @@ class Requests:
         return {"version": tally.__version__, "protocol": protocol.VERSION, "pid": os.getpid()}
 
     async def _job_start(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
-        job = self._supervisor.sessions.start_job(
+        job = self._sessions.start_job(
             peer,
             name=_text(fields, "name", NAME_CHARACTERS_MAX),
             job_class=_class(fields.get("class", "best-effort")),
@@ -87,9 +102,7 @@ class Requests:
         return {"jobs": self._job_list(bool(fields.get("ended", True)))}
 
     def _job_list(self, ended: bool) -> list[dict[str, Any]]:
-        jobs = [
-            job for job in self._supervisor.sessions.table.jobs.values() if ended or job.running
-        ]
+        jobs = [job for job in self._sessions.table.jobs.values() if ended or job.running]
         processes = ProcessTable() if any(job.running for job in jobs) else None
         result = []
         for job in sorted(jobs, key=lambda job: job.started_s):
@@ -104,56 +117,56 @@ class Requests:
 
     async def stats(self) -> dict[str, Any]:
         """One snapshot of everything, as `tally stats --json` and the metrics endpoint give it."""
-        await asyncio.gather(*(self._refresh(child) for child in self._supervisor.children))
+        await asyncio.gather(*(self._refresh(executor) for executor in self._executors))
         return {
             "version": tally.__version__,
             "protocol": protocol.VERSION,
             "pid": os.getpid(),
             "time_s": time.time(),
             "uptime_s": time.monotonic() - self._started_s,
-            "policy": self._supervisor.policy,
-            "draining": self._supervisor.sessions.draining,
-            "devices": [self._device(child) for child in self._supervisor.children],
-            "classes": self._supervisor.sessions.table.totals(),
+            "policy": self._policy_in_force.name,
+            "draining": self._sessions.draining,
+            "devices": [self._device(executor) for executor in self._executors],
+            "classes": self._sessions.table.totals(),
             "jobs": self._job_list(ended=True),
         }
 
-    async def _refresh(self, child: ExecutorChild) -> None:
+    async def _refresh(self, executor: ExecutorProcess) -> None:
         """Ask for what sessions have counted up to now; if that takes long, older numbers do."""
         with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
-            answer = await child.request("stats", timeout_s=STATS_SECONDS_MAX)
-            self._supervisor.sessions.update_stats(child.index, answer.get("sessions", {}))
-            self._supervisor.update_schedule(child.index, answer)
+            answer = await executor.request("stats", timeout_s=STATS_SECONDS_MAX)
+            self._sessions.update_stats(executor.index, answer.get("sessions", {}))
 
-    def _device(self, child: ExecutorChild) -> dict[str, Any]:
-        ready = child.device or {}
-        sessions = self._supervisor.sessions.table.sessions.values()
+    def _device(self, executor: ExecutorProcess) -> dict[str, Any]:
+        ready = executor.device or {}
+        sessions = self._sessions.table.sessions.values()
         open_here = [
-            session.devices[child.index] for session in sessions if child.index in session.devices
+            session.devices[executor.index]
+            for session in sessions
+            if executor.index in session.devices
         ]
         info = ready.get("device_info")
         return {
-            "index": child.index,
+            "index": executor.index,
             "name": ready.get("device_name", ""),
             "kind": ready.get("kind", ""),
             "driver_version": ready.get("driver_version", 0),
-            "state": child.state,
-            "pid": child.pid,
+            "state": executor.state,
+            "pid": executor.pid,
             "sessions": len(open_here),
             "memory_bytes": protocol.device_memory_bytes(info) if info else 0,
             "memory_used_bytes": sum(
                 stats.get("gauges", {}).get("memory_bytes", 0) for stats in open_here
             ),
-            "restarts": child.restarts,
-            "last_failure": child.last_failure,
-            "schedule": self._supervisor.schedules.get(child.index),
+            "restarts": executor.restarts,
+            "last_failure": executor.last_failure,
+            "schedule": executor.schedule,
         }
 
     async def _doctor(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
-        supervisor = self._supervisor
         total: dict[str, int] = {}
         counts = dict.fromkeys(("modules", "rewrites_refused", "rewrites_impossible"), 0)
-        jobs = sorted(supervisor.sessions.table.jobs.values(), key=lambda job: job.started_s)
+        jobs = sorted(self._sessions.table.jobs.values(), key=lambda job: job.started_s)
         for job in jobs:
             if job.job_class == "best-effort":  # high jobs' kernels run as they are
                 counters = job.stats()["counters"]
@@ -165,13 +178,13 @@ class Requests:
             "version": tally.__version__,
             "protocol": protocol.VERSION,
             "pid": os.getpid(),
-            "device": supervisor.config.device,
-            "kind": supervisor.devices.kind,
-            "reason": supervisor.devices.reason,
-            "devices": [self._device(child) for child in supervisor.children],
-            "cpu": supervisor.politeness.to_json() | {"outside": self._outside_cpu_groups()},
+            "device": self._config.device,
+            "kind": self._devices.kind,
+            "reason": self._devices.reason,
+            "devices": [self._device(executor) for executor in self._executors],
+            "cpu": self._politeness.to_json() | {"outside": self._outside_cpu_groups()},
             **counts,
-            "dry": supervisor.config.soft_dry,
+            "dry": self._config.soft_dry,
             "jobs": [_doctor_job(job) for job in jobs],
             "rewrites": await self._rewrites() if _is_owner(peer) else None,
             "unsupported": dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))),
@@ -179,7 +192,7 @@ class Requests:
 
     def _outside_cpu_groups(self) -> list[dict[str, str]]:
         """Running jobs that could not be put into their class's control group, and why."""
-        jobs = self._supervisor.sessions.table.jobs.values()
+        jobs = self._sessions.table.jobs.values()
         return [
             {"job": job.id, "name": job.name, "reason": job.cpu}
             for job in jobs
@@ -190,54 +203,40 @@ class Requests:
         """What kernels run whole, and why, on all devices; for those who may see others' names."""
         notes: dict[tuple[str, str], dict[str, Any]] = {}
         more = 0
-        for child in self._supervisor.children:
+        for executor in self._executors:
             with contextlib.suppress(ExecutorUnavailableError, TimeoutError):
-                answer = await child.request("rewrites", timeout_s=STATS_SECONDS_MAX)
+                answer = await executor.request("rewrites", timeout_s=STATS_SECONDS_MAX)
                 more += answer["more"]
                 notes |= {(note["module"], note["kernel"]): note for note in answer["notes"]}
         return {"notes": list(notes.values()), "more": more}
 
     async def _policy(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         """The policy in force; with `policy`, another one on every executor, now and later."""
-        supervisor = self._supervisor
+        policy = self._policy_in_force
         if "policy" in fields:
             _require_owner(peer, "switch its policy")
             name = fields["policy"]
             if name not in POLICIES:
                 text = f"there is no policy {str(name)[:64]!r}: use {', '.join(POLICIES)}"
                 raise ControlError(Status.REFUSED, text)
-            if name != supervisor.policy:
-                log.info("policy: %s in place of %s", name, supervisor.policy)
-            supervisor.policy = str(name)
-            await asyncio.gather(*(self._switch(child, str(name)) for child in supervisor.children))
-        return {"policy": supervisor.policy}
-
-    async def _switch(self, child: ExecutorChild, name: str) -> None:
-        """On a running executor; one that is not ready is told when it is."""
-        if child.state != "ready":
-            return
-        try:
-            await child.request("policy", policy=name, timeout_s=ANSWER_SECONDS_MAX)
-        except ExecutorUnavailableError as error:
-            if child.state != "ready":
-                return  # it died meanwhile
-            text = f"device {child.index}: {error}"
-        except TimeoutError:
-            text = f"device {child.index}: the executor does not answer"
-        else:
-            return
-        raise ControlError(Status.UNAVAILABLE, text)
+            if name != policy.name:
+                log.info("policy: %s in place of %s", name, policy.name)
+            try:
+                await policy.switch(str(name))
+            except ExecutorUnavailableError as error:
+                raise ControlError(Status.UNAVAILABLE, str(error)) from None
+        return {"policy": policy.name}
 
     async def _trace(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         """Recording is between the command line and one executor; tallyd says who may."""
         _require_owner(peer, "record launches")
-        children, device = self._supervisor.children, fields.get("device", 0)
-        if not isinstance(device, int) or not 0 <= device < len(children):
-            text = f"there is no device {str(device)[:64]}: this tallyd has {len(children)}"
+        executors, device = self._executors, fields.get("device", 0)
+        if not isinstance(device, int) or not 0 <= device < len(executors):
+            text = f"there is no device {str(device)[:64]}: this tallyd has {len(executors)}"
             raise ControlError(Status.REFUSED, text)
         words = {"recording": fields["recording"]} if "recording" in fields else {}
         try:
-            answer = await children[device].request(
+            answer = await executors[device].request(
                 fields["op"], timeout_s=ANSWER_SECONDS_MAX, **words
             )
         except ExecutorUnavailableError as error:
@@ -250,14 +249,18 @@ class Requests:
     async def _shutdown(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         _require_owner(peer, "stop it")
         # After the reply is on its way; a client that misses it learns as much from the silence.
-        asyncio.get_running_loop().call_later(0.05, self._supervisor.stop)
+        asyncio.get_running_loop().call_later(0.05, self._stop)
         return {}
 
     async def _drain_request(self, peer: Peer, fields: dict[str, Any]) -> dict[str, Any]:
         _require_owner(peer, "stop it")
         if self._drain is None:
-            self._drain = asyncio.get_running_loop().create_task(self._supervisor.drain())
-        return {"sessions": len(self._supervisor.sessions.table.sessions)}
+            self._drain = asyncio.get_running_loop().create_task(self._drain_and_stop())
+        return {"sessions": len(self._sessions.table.sessions)}
+
+    async def _drain_and_stop(self) -> None:
+        await self._sessions.drain()
+        self._stop()
 
 
 STOPPING = ("launches", "launches_stoppable", "scheduled_ns", "stoppable_ns")

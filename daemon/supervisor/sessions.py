@@ -18,7 +18,7 @@ from tally.client.protocol import Status
 from .. import descriptors, job_stats
 from . import processes
 from .control import ControlError
-from .executor_process import ExecutorChild, ExecutorUnavailableError
+from .executor_process import ExecutorProcess, ExecutorUnavailableError
 from .jobs import SYMBOLS_MAX, Job, JobTable, Session, UnknownJobError
 from .peers import Peer
 from .watch import ProcessWatch
@@ -37,7 +37,7 @@ class Sessions:
     def __init__(
         self,
         table: JobTable,
-        children: Sequence[ExecutorChild],
+        executors: Sequence[ExecutorProcess],
         sessions_max: int,
         ready_seconds_max: float,
         place: Callable[[int, str], str] = lambda _pid, _job_class: "",
@@ -47,7 +47,7 @@ class Sessions:
         self.draining = False
         self.empty = asyncio.Event()  # set while there is no session
         self.empty.set()
-        self._children = children
+        self._executors = executors
         self._sessions_max = sessions_max
         self._ready_seconds_max = ready_seconds_max
         self._place = place
@@ -56,6 +56,12 @@ class Sessions:
         self._successors: dict[tuple[int, str], Job] = {}  # by user and an earlier tallyd's job id
         self._closings: dict[tuple[int, int], asyncio.Event] = {}  # to be opened again, by
         # session id and device
+
+    async def drain(self) -> None:
+        """Take no new jobs and sessions, and return once the last session has ended."""
+        self.draining = True
+        log.info("draining")
+        await self.empty.wait()
 
     # ---- jobs -----------------------------------------------------------------------------------
 
@@ -146,7 +152,7 @@ class Sessions:
 
     async def hello(self, peer: Peer, hello: protocol.Hello) -> bytes:
         """A session, once every executor is ready: its client wants to know all devices."""
-        ready = [await self._ready(child) for child in self._children]
+        ready = [await self._ready(executor) for executor in self._executors]
         if self.draining:
             raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new sessions")
         self._forget_replaced(peer)
@@ -181,16 +187,16 @@ class Sessions:
             )
             raise ControlError(Status.REFUSED, text)
 
-    async def _ready(self, child: ExecutorChild) -> Mapping[str, Any]:
+    async def _ready(self, executor: ExecutorProcess) -> Mapping[str, Any]:
         try:
             async with asyncio.timeout(self._ready_seconds_max):
-                return await child.wait_ready()
+                return await executor.wait_ready()
         except TimeoutError:
             seconds = f"{self._ready_seconds_max:g} s (executor_ready_seconds_max)"
-            reason = child.last_failure or f"it is still starting after {seconds}"
+            reason = executor.last_failure or f"it is still starting after {seconds}"
         except ExecutorUnavailableError as error:
             reason = str(error)
-        text = f"the executor of device {child.index} is not ready: {reason}"
+        text = f"the executor of device {executor.index} is not ready: {reason}"
         raise ControlError(Status.UNAVAILABLE, text)
 
     def _forget_replaced(self, peer: Peer) -> None:
@@ -210,10 +216,10 @@ class Sessions:
         session = self.table.sessions.get(request.session)
         if session is None or session.exited or not _owns(peer, session):
             raise ControlError(Status.REFUSED, "the session does not belong to this process")
-        if request.device >= len(self._children):
+        if request.device >= len(self._executors):
             raise ControlError(Status.BAD_MESSAGE, f"there is no device {request.device}")
-        child = self._children[request.device]
-        await self._ready(child)
+        executor = self._executors[request.device]
+        await self._ready(executor)
         if request.device in session.devices:
             await self._close_first(session, request.device)
         if request.device in session.devices or session.exited:  # changed while waiting
@@ -225,7 +231,7 @@ class Sessions:
         now = processes.user(session.pid) if session.pid else None
         uid, gid = now or (session.uid, session.gid)
         try:
-            answer = await child.request(
+            answer = await executor.request(
                 "open",
                 session=session.id,
                 pid=session.pid,
@@ -236,14 +242,14 @@ class Sessions:
             )
             return _open_reply(answer)
         except (ExecutorUnavailableError, TimeoutError, KeyError, TypeError, ValueError) as error:
-            child.tell("close", session=session.id)
+            executor.tell("close", session=session.id)
             self._device_closed(session, request.device, None, over=session.exited)
             text = str(error) or "the executor does not answer"
             raise ControlError(Status.UNAVAILABLE, f"device {request.device}: {text}") from None
 
     async def _close_first(self, session: Session, device: int) -> None:
         closed = self._closings.setdefault((session.id, device), asyncio.Event())
-        self._children[device].tell("close", session=session.id)
+        self._executors[device].tell("close", session=session.id)
         try:
             async with asyncio.timeout(self._ready_seconds_max):
                 await closed.wait()
@@ -274,7 +280,7 @@ class Sessions:
         session.exited = True
         self._watches.pop(session.id, None)
         for device in session.devices:
-            self._children[device].tell("close", session=session.id)
+            self._executors[device].tell("close", session=session.id)
         if not session.devices:
             self._close(session)
 
@@ -317,7 +323,7 @@ class Sessions:
             log.warning("%s: %s: %s", where, event.get("error"), event.get("detail", ""))
             if event.get("lost"):  # the device's context is gone for every session
                 text = f"session {session.id} of {where}: {event.get('detail', '')}"
-                self._children[index].blame(text)
+                self._executors[index].blame(text)
         elif kind == "notice":
             log.info("%s: %s", where, event.get("text", ""))
             session.job.note(str(event.get("text", "")))

@@ -9,7 +9,6 @@ import logging
 import os
 import pwd
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 import zmq.asyncio
@@ -23,11 +22,12 @@ from .. import descriptors
 from ..runtime import group_number
 from .control import ControlServer
 from .devices import Devices
-from .executor_process import ExecutorChild, executor_command
+from .executor_process import ExecutorProcess, executor_command
 from .jobs import JobTable
 from .metrics import MetricsServer
 from .notify import notify, watchdog_seconds
 from .peers import Peer
+from .policy import Policy
 from .politeness import Politeness, by_policy
 from .requests import Requests
 from .sessions import Sessions
@@ -45,24 +45,31 @@ class Supervisor:
         self.config = config
         self.politeness = politeness or by_policy()
         self.devices = devices
-        self.policy = config.policy  # of every executor, also of those that come later
-        self.schedules: dict[int, Mapping[str, Any]] = {}  # by device: what its scheduler last saw
         self._group_number = group_number(config.group) if config.group else -1
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
-        self.children = [self._child(index) for index in range(devices.count)]
+        self.executors = [self._executor(index) for index in range(devices.count)]
         table = JobTable(config.jobs_kept_max, secrets.token_hex(2), config.jobs_max)
         self.sessions = Sessions(
             table,
-            self.children,
+            self.executors,
             config.sessions_max,
             config.executor_ready_seconds_max,
             self.politeness.place,
         )
-        self._requests = Requests(self)
+        self._policy = Policy(config.policy, self.executors)
+        self._requests = Requests(
+            config,
+            devices,
+            self.politeness,
+            self.sessions,
+            self.executors,
+            self._policy,
+            self.stop,
+        )
         self.metrics: MetricsServer | None = None
 
-    def _child(self, index: int) -> ExecutorChild:
+    def _executor(self, index: int) -> ExecutorProcess:
         config = self.config
         options = [
             f"--device={self.devices.kind}",
@@ -98,7 +105,7 @@ class Supervisor:
         command, environment = executor_command(options), _executor_environment()
         if group := self.politeness.best_effort_folder():
             environment[GROUP_VARIABLE] = str(group)
-        return ExecutorChild(index, config.runtime_dir, command, environment, self, self._context)
+        return ExecutorProcess(index, config.runtime_dir, command, environment, self, self._context)
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -111,8 +118,8 @@ class Supervisor:
         loop.add_reader(refused_fd, lambda: descriptors.tell_refused(log))
         background: list[asyncio.Task[None]] = []
         try:
-            for child in self.children:
-                child.start()
+            for executor in self.executors:
+                executor.start()
             if self.config.metrics_address:
                 self.metrics = await MetricsServer.start(
                     self.config.metrics_address,
@@ -130,7 +137,7 @@ class Supervisor:
             if self.metrics:
                 await self.metrics.close()
             await control.close()
-            await asyncio.gather(*(child.stop() for child in self.children))
+            await asyncio.gather(*(executor.stop() for executor in self.executors))
             self.sessions.close()
             self._context.destroy(linger=0)
 
@@ -140,41 +147,24 @@ class Supervisor:
 
     async def _announce(self) -> None:
         """Tell systemd once every executor is ready, or has failed for good."""
-        for child in self.children:
+        for executor in self.executors:
             with contextlib.suppress(Exception):
-                await child.wait_ready()
+                await executor.wait_ready()
         notify(f"READY=1\nSTATUS={self.devices.kind}: {self.devices.reason}")
         log.info("ready: %s", self.config.runtime_dir)
-
-    async def drain(self) -> None:
-        """Take no new jobs and sessions, and stop once the last session has ended."""
-        self.sessions.draining = True
-        log.info("draining")
-        await self.sessions.empty.wait()
-        self.stop()
 
     # ---- executors' listener --------------------------------------------------------------------
 
     def executor_ready(self, index: int) -> None:
-        """From an ExecutorChild: one that starts knows only the policy of the configuration."""
-        if self.policy != self.config.policy:
-            self.children[index].tell("policy", policy=self.policy)
+        """From an ExecutorProcess."""
+        self._policy.executor_ready(index)
 
     def executor_event(self, index: int, event: Any) -> None:
-        """From an ExecutorChild."""
-        if event.get("event") == "stats":
-            self.update_schedule(index, event)
+        """From an ExecutorProcess."""
         self.sessions.executor_event(index, event)
 
-    def update_schedule(self, index: int, message: Mapping[str, Any]) -> None:
-        """Note what the device's scheduler saw, from a stats event or answer."""
-        schedule = message.get("schedule")
-        if isinstance(schedule, dict):
-            self.schedules[index] = schedule
-
     def executor_lost(self, index: int, reason: str) -> None:
-        """From an ExecutorChild."""
-        self.schedules.pop(index, None)
+        """From an ExecutorProcess."""
         self.sessions.executor_lost(index, reason)
 
     # ---- control socket's handler ---------------------------------------------------------------

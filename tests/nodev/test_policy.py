@@ -25,7 +25,7 @@ def test_every_executor_switches_and_so_do_later_ones() -> None:
         assert client.policy() == "tally"
         assert client.policy("fifo") == "fifo"
         assert in_force(running) == ["fifo", "fifo"]
-        child = running.supervisor.children[1]
+        child = running.supervisor.executors[1]
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         wait_until(lambda: child.restarts == 1 and child.device is not None, 10, "it is replaced")

@@ -96,7 +96,7 @@ def test_notes_are_bounded_and_the_rest_is_counted() -> None:
 
 def test_doctor_shows_them() -> None:
     with Supervised() as running:
-        ready = running.supervisor.children[0].wait_ready()
+        ready = running.supervisor.executors[0].wait_ready()
         asyncio.run_coroutine_threadsafe(ready, running.loop).result(10)
         done = run("tally", "doctor", runtime_dir=running.runtime_dir)
         lines = [line.rstrip().split(maxsplit=2) for line in done.stdout.splitlines()]

@@ -26,8 +26,8 @@ from tally.errors import AlreadyRunningError, ConfigError, NoDeviceError
 OPEN = "print(peer.open(struct.unpack_from('<Q', peer.hello(job)[1])[0]))"
 
 
-def executor(running: Supervised) -> executor_process.ExecutorChild:
-    return running.supervisor.children[0]
+def executor(running: Supervised) -> executor_process.ExecutorProcess:
+    return running.supervisor.executors[0]
 
 
 def test_a_killed_executor_is_replaced() -> None:
@@ -182,7 +182,7 @@ def test_a_dead_executors_leavings_are_removed_and_no_others() -> None:
     with Supervised(count=2) as supervised, supervised.raw() as peer:
         _, body = peer.hello()
         peer.open(session_of(body))
-        first, _ = supervised.supervisor.children
+        first, _ = supervised.supervisor.executors
         assert first._life
         folder = supervised.runtime_dir
         names = ("s1-0.ops", "s1-0.replies", "s1-0.memory", "s12-0.ops")

@@ -19,7 +19,7 @@ OPS = ("trace_start", "trace_read", "trace_stop")
 def test_requests_reach_the_device_that_they_name() -> None:
     with Supervised(count=2) as running, running.client() as client:
         asyncio.run_coroutine_threadsafe(
-            running.supervisor.children[1].wait_ready(), running.loop
+            running.supervisor.executors[1].wait_ready(), running.loop
         ).result(10)
         assert client.trace_start(1) == {"recording": 7}
         assert client.trace_read(1, 7)["records"] == ""
