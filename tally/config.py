@@ -1,7 +1,9 @@
 """Every setting of tallyd, with its one default, its check and its help text.
 
-docs/configuration.md, the flags of `tallyd` and the TALLY_* variables all derive from `Config`. To
-add a setting, add a field. Later sources win: default, configuration file, environment, flag.
+docs/configuration.md, the flags of `tallyd` and the TALLY_* variables all derive from `Config`, and
+so does what an executor is told (`executor_values`), the engine's configuration and the scheduler's
+limits. To add a setting, add a field. Later sources win: default, configuration file, environment,
+flag.
 
 A leaf module: it imports only other leaf modules of Tally, and every part may import it.
 """
@@ -27,18 +29,6 @@ Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
 # The core's table (native/sched/policies.c); a copy, as settings load without native code.
 POLICIES = ("tally", "kernel", "timeslice", "priority", "fifo")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-# Limits that the native engine keeps, by the names of struct tally_engine_config.
-ENGINE_LIMITS = (
-    "queue_bytes_max",
-    "module_bytes_max",
-    "plans_max",
-    "stream_queues_max",
-    "gated_launches_max",
-    "blocking_calls_max",
-    "pinned_pieces_max",
-    "stream_waits_max",
-)
 
 # TALLY_* variables that are no settings of tallyd: what `tally run` and developers set.
 OTHER_VARIABLES = frozenset({"TALLY_CONFIG", "TALLY_JOB", "TALLY_LIBZMQ"})
@@ -131,12 +121,28 @@ def setting(
     check: Callable[[Value], None] = _anything,
     default_text: str = "",
     met: str = "",
+    *,
+    executor: bool = False,
+    engine: bool = False,
+    limit: tuple[str, float] | None = None,
 ) -> Any:
     """A field of Config. default_text describes a default that depends on who runs tallyd.
 
     met: of a limit, what happens where it is met; docs/configuration.md lists these.
+    executor: executors read it, besides tallyd or instead.
+    engine: it is the member of that name in struct tally_engine_config (native/engine/engine.h).
+    limit: it is a member of struct tally_sched_limits (native/include/tally/sched.h): which, and
+        what to multiply with for its unit.
     """
-    metadata = {"help": text, "check": check, "default_text": default_text, "met": met}
+    metadata = {
+        "help": text,
+        "check": check,
+        "default_text": default_text,
+        "met": met,
+        "executor": executor or engine or limit is not None,
+        "engine": engine,
+        "limit": limit,
+    }
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -171,14 +177,21 @@ class Config:
         _check_runtime_dir,
         "`$XDG_RUNTIME_DIR/tally`; without that variable `/run/tally` for root and "
         "`/tmp/tally-UID` for others",
+        executor=True,
     )
     state_dir: Path = setting(  # noqa: RUF009
         default_state_dir,
         "Folder of what outlives tallyd: kernel profiles and the cache of rewritten code.",
         _anything,
         "`/var/lib/tally` for root, else `$XDG_STATE_HOME/tally` (`~/.local/state/tally`)",
+        executor=True,
     )
-    log_level: str = setting("info", "One of debug, info, warning, error.", one_of(*LOG_LEVELS))
+    log_level: str = setting(
+        "info",
+        "One of debug, info, warning, error.",
+        one_of(*LOG_LEVELS),
+        executor=True,
+    )
     policy: str = setting(
         "tally",
         "How launches are scheduled at the start; `tally policy` switches later. `tally`, or a "
@@ -186,6 +199,7 @@ class Config:
         "only), `timeslice` (one session at a time), `priority` (no scheduling, two stream "
         "priorities), `fifo` (no scheduling).",
         one_of(*POLICIES),
+        executor=True,
     )
     turnaround_us_max: float = setting(
         0.0,
@@ -193,6 +207,7 @@ class Config:
         "what suits the device.",
         _check_turnaround,
         "0: 31.6 on a GPU, 1000 on softgpu, whose blocks take longer",
+        limit=("turnaround_ns_max", 1e3),
     )
     stops_percent_max: float = setting(
         2.0,
@@ -200,6 +215,7 @@ class Config:
         "their time (steps of 0.1). Gaps of 1 ms and more are always used, and shorter ones that "
         "are long in comparison with a stop.",
         between(0, 100),
+        limit=("stops_permil_max", 10),
     )
     best_effort_min_percent: float = setting(
         0.0,
@@ -207,6 +223,7 @@ class Config:
         "device even if high jobs never pause; what it gets in their gaps counts. Above 0, high "
         "launches wait for longer than turnaround_us_max then. Policies `tally` and `kernel`.",
         between(0, 100),
+        limit=("best_effort_permil_min", 10),
     )
     watchdog_times: int = setting(
         50,
@@ -214,11 +231,13 @@ class Config:
         "waits for blocks of its own that have not begun: they are run at once, and it is never "
         "stopped again. 0: no watchdog.",
         between(0, 1_000_000),
+        limit=("watchdog_times", 1),
     )
     watchdog_seconds_min: float = setting(
         1.0,
         "The watchdog waits for at least so long, in time without high work.",
         between(0, 86_400),
+        limit=("watchdog_ns_min", 1e9),
     )
     held_up_seconds_min: float = setting(
         10.0,
@@ -226,12 +245,14 @@ class Config:
         "has been with the device for as long, is told of in tallyd's log and by `tally doctor`. "
         "0: never.",
         between(0, 86_400),
+        executor=True,
     )
     waiting_kernels: str = setting(
         "*ncclDevKernel*,*ncclKernel*,*ncclSymk*,*nvshmem*,*cross_device_reduce*,"
         "*one_shot_all_reduce*,*two_shot_all_reduce*,*multimem_all_*",
         "Names of kernels that wait for kernels of other processes, with `*` and `?`, separated by "
         "commas. They take no turn, run whole, beside whoever has the device, and are not charged.",
+        engine=True,
     )
     metrics_address: str = setting(
         "",
@@ -275,6 +296,7 @@ class Config:
         "0: the hard limit",
         met="New sessions are refused with a line that says so; then connections are closed, and "
         "tallyd's log says it.",
+        executor=True,
     )
     connections_per_process_max: int = setting(
         64,
@@ -287,6 +309,7 @@ class Config:
         "How long a client that has opened a session may take to connect to it. 0: for ever.",
         between(0, 86_400),
         met="The session is closed, and tallyd's log says it.",
+        executor=True,
     )
     jobs_max: int = setting(
         4096,
@@ -306,6 +329,7 @@ class Config:
         "beyond that the program waits.",
         between(1 << 22, 1 << 30),
         met="The program's next call waits until the session may run.",
+        engine=True,
     )
     stream_queues_max: int = setting(
         256,
@@ -314,6 +338,7 @@ class Config:
         met="A best-effort launch on another stream waits for the end of those of one of them, and "
         "a line on the program's standard error names the setting. High launches are counted "
         "instead.",
+        engine=True,
     )
     gated_launches_max: int = setting(
         4096,
@@ -322,24 +347,28 @@ class Config:
         between(16, 16384),
         met="The launch returns out of memory; the program's standard error and tallyd's log name "
         "the setting.",
+        engine=True,
     )
     stream_waits_max: int = setting(
         4096,
         "Most waits for values in memory that one stream has before it is idle again.",
         between(16, 65536),
         met="`cuStreamWaitValue` returns out of memory; as above.",
+        engine=True,
     )
     blocking_calls_max: int = setting(
         1024,
         "Most threads of one process that wait in the driver on one device.",
         between(16, 65536),
         met="The call returns out of memory; as above.",
+        engine=True,
     )
     module_bytes_max: int = setting(
         1 << 30,
         "Most bytes of one module's image.",
         between(1 << 20, 1 << 33),
         met="The module is not loaded, out of memory; as above.",
+        engine=True,
     )
     plans_max: int = setting(
         16384,
@@ -348,6 +377,7 @@ class Config:
         between(256, 65536),
         met="What was not launched for longest makes room and is measured anew when it comes "
         "again; tallyd's log says once that there are more.",
+        engine=True,
     )
     pinned_bytes_max: int = setting(
         0,
@@ -357,12 +387,14 @@ class Config:
         between(0, 2**50),
         met="`cuMemHostAlloc` returns out of memory, new sessions are refused; the program's "
         "standard error and tallyd's log name the setting.",
+        engine=True,
     )
     pinned_bytes_job_max: int = setting(
         0,
         "Most of it for one job. 0: half of `pinned_bytes_max`.",
         between(0, 2**50),
         met="As `pinned_bytes_max`.",
+        engine=True,
     )
     pinned_bytes_session_max: int = setting(
         0,
@@ -370,12 +402,14 @@ class Config:
         "`cuMemHostAlloc` says out of memory, and tallyd's log which it was.",
         between(0, 2**50),
         met="As `pinned_bytes_max`.",
+        engine=True,
     )
     pinned_pieces_max: int = setting(
         4096,
         "Most pieces of pinned memory of one process on one device.",
         between(16, 65536),
         met="`cuMemHostAlloc` returns out of memory; as `pinned_bytes_max`.",
+        engine=True,
     )
     jobs_kept_max: int = setting(
         200,
@@ -396,6 +430,7 @@ class Config:
         between(0, 256),
         met="Modules wait to be rewritten, and run whole until then; first launches on a software "
         "GPU wait.",
+        executor=True,
     )
     code_seconds_max: float = setting(
         120.0,
@@ -405,12 +440,14 @@ class Config:
         met="The process that does it is ended: the module runs whole, or the launch is refused; "
         "`tally doctor` names the setting, and so does the standard error of a program that is "
         "refused.",
+        executor=True,
     )
     code_memory_bytes_max: int = setting(
         2 << 30,
         "Memory that the same may take, in bytes.",
         between(256 << 20, 1 << 40),
         met="As `code_seconds_max`.",
+        executor=True,
     )
     code_cache_bytes_max: int = setting(
         512 << 20,
@@ -419,20 +456,26 @@ class Config:
         between(0, 1 << 44),
         met="What is dropped is made again when a program loads it, which takes as long as the "
         "first time.",
+        executor=True,
     )
     soft_workers: int = setting(
         0,
         "Threads that play a software GPU's multiprocessors; 0: one less than the CPUs that tallyd "
         "may use, so that one is left to programs, but at least one.",
         between(0, 256),
+        engine=True,
     )
     soft_memory_bytes: int = setting(
-        0, "Memory of a software GPU in bytes; 0: a quarter of the machine's.", between(0, 2**46)
+        0,
+        "Memory of a software GPU in bytes; 0: a quarter of the machine's.",
+        between(0, 2**46),
+        engine=True,
     )
     soft_dry: bool = setting(
         False,
         "Let a software GPU accept machine code and skip every launch: programs run and memory is "
         "copied, but no kernel computes anything. For testing API compatibility.",
+        engine=True,
     )
 
     def __post_init__(self) -> None:
@@ -445,6 +488,36 @@ class Config:
 
 
 FIELDS: Mapping[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def executor_values(config: Config) -> dict[str, Any]:
+    """The settings that executors read, as JSON has them."""
+    values = {n: getattr(config, n) for n, field in FIELDS.items() if field.metadata["executor"]}
+    return {n: str(value) if isinstance(value, Path) else value for n, value in values.items()}
+
+
+def from_values(values: Mapping[str, object]) -> Config:
+    """A Config of settings as JSON or TOML has them. ConfigError, naming the setting."""
+    return Config(**_from_table(values))  # type: ignore[arg-type]
+
+
+def engine_values(config: Config) -> dict[str, Any]:
+    """The members of struct tally_engine_config that are settings."""
+    return {n: getattr(config, n) for n, field in FIELDS.items() if field.metadata["engine"]}
+
+
+LIMITS: Mapping[str, tuple[str, float]] = {
+    name: field.metadata["limit"] for name, field in FIELDS.items() if field.metadata["limit"]
+}
+
+
+def limits_of(values: Mapping[str, Any]) -> dict[str, int]:
+    """The scheduler's limits that settings, by their names, stand for."""
+    return {
+        limit: round(values[name] * scale)
+        for name, (limit, scale) in LIMITS.items()
+        if name in values
+    }
 
 
 def default_of(name: str) -> Any:
@@ -531,6 +604,13 @@ def _unknown(what: str, name: str, valid: list[str]) -> ConfigError:
     return ConfigError(f'unknown {what} "{name}"{hint}')
 
 
+def _from_table(table: Mapping[str, object]) -> dict[str, Value]:
+    for name in table:
+        if name not in FIELDS:
+            raise _unknown("setting", name, list(FIELDS))
+    return {name: _from_toml(name, value) for name, value in table.items()}
+
+
 def read_file(path: Path) -> dict[str, Value]:
     """The settings in a TOML file. ConfigError (one line, with the path) if it cannot be used."""
     try:
@@ -540,15 +620,10 @@ def read_file(path: Path) -> dict[str, Value]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    result: dict[str, Value] = {}
-    for name, value in table.items():
-        try:
-            if name not in FIELDS:
-                raise _unknown("setting", name, list(FIELDS))
-            result[name] = _from_toml(name, value)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-    return result
+    try:
+        return _from_table(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Value]:
@@ -574,6 +649,17 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Value]:
     return result
 
 
+def read_flags(flags: Mapping[str, str]) -> dict[str, Value]:
+    """The settings on the command line, by name."""
+    values: dict[str, Value] = {}
+    for name, text in flags.items():
+        try:
+            values[name] = _from_text(name, text)
+        except ConfigError as error:
+            raise ConfigError(f"{flag(name)}: {error}") from None
+    return values
+
+
 def default_file(environ: Mapping[str, str]) -> Path | None:
     """The configuration file when none is named: the user's own, else the machine's, else None."""
     if named := environ.get("TALLY_CONFIG"):
@@ -590,9 +676,5 @@ def load(
     path = file or default_file(environ)
     values = read_file(path) if path else {}
     values |= read_environment(environ)
-    for name, text in (flags or {}).items():
-        try:
-            values[name] = _from_text(name, text)
-        except ConfigError as error:
-            raise ConfigError(f"{flag(name)}: {error}") from None
+    values |= read_flags(flags or {})
     return Config(**values)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from typing import Any
 
 from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
-from tally.config import ENGINE_LIMITS, default_of
 from tally.errors import NoDeviceError, RefusedError
 from tally.scheduler.core import Limits
 from tally.scheduler.plans import PlanRecord
@@ -23,30 +22,6 @@ SESSIONS_MAX = 128
 PLANS_BATCH = 1024
 COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """What an engine is made of; see struct tally_engine_config. A limit that is not named has its
-    setting's default."""
-
-    driver: str
-    runtime_dir: str
-    device: int = 0
-    connect_seconds_max: float = 30.0  # for a client that has opened a session; 0: for ever
-    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of ENGINE_LIMITS
-    pinned_bytes_max: int = 0  # host memory that sessions share with their clients; 0: no limit
-    pinned_bytes_job_max: int = 0  # of all sessions of a job
-    pinned_bytes_session_max: int = 0
-    soft: bool = False
-    soft_devices: int = 0
-    soft_workers: int = 0
-    soft_memory_bytes: int = 0
-    soft_dry: bool = False
-    event_timing: bool = False
-    waiting_kernels: str = ""
-    rewrite: Any = None  # a tally_rewrite_fn; None: kernels run whole
-    rewrite_beside: Any = None  # a tally_rewrite_beside_fn; None: forms share their module
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +76,16 @@ def _job_number(name: str) -> int:
 class Engine:
     """One device and its sessions. Not for several threads at once. Close it in the end."""
 
-    def __init__(self, config: EngineConfig):
-        """NoDeviceError if the driver or the device cannot be used."""
-        given = (config.driver, config.runtime_dir, config.waiting_kernels)
-        strings = [ffi.new("char[]", text.encode()) for text in given]
+    def __init__(self, words: Mapping[str, Any]):
+        """words: members of struct tally_engine_config (native/engine/engine.h), which has their
+        meanings; texts as str. NoDeviceError if the driver or the device cannot be used."""
         native = ffi.new("struct tally_engine_config *")
-        native.driver, native.runtime_dir, native.waiting_kernels = strings
-        self._keep = strings  # the engine reads them for as long as it lives
-        native.device = config.device
-        native.connect_ms_max = round(config.connect_seconds_max * 1000)
-        for name in ENGINE_LIMITS:
-            setattr(native, name, config.limits.get(name, default_of(name)))
-        native.pinned_bytes_max = config.pinned_bytes_max
-        native.pinned_bytes_job_max = config.pinned_bytes_job_max
-        native.pinned_bytes_session_max = config.pinned_bytes_session_max
-        native.event_timing = config.event_timing
-        native.soft = config.soft
-        native.soft_devices = config.soft_devices
-        native.soft_workers = config.soft_workers
-        native.soft_memory_bytes = config.soft_memory_bytes
-        native.soft_dry = config.soft_dry
-        native.rewrite = config.rewrite or ffi.NULL
-        native.rewrite_beside = config.rewrite_beside or ffi.NULL
+        self._keep = []  # the engine reads texts for as long as it lives
+        for name, value in words.items():
+            if isinstance(value, str):
+                value = ffi.new("char[]", value.encode())
+                self._keep.append(value)
+            setattr(native, name, value)
         error = ffi.new("char[]", ERROR_BYTES)
         self._engine = lib.tally_engine_create(native, error, ERROR_BYTES)
         if not self._engine:

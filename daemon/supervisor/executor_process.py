@@ -27,6 +27,7 @@ from zmq.utils.monitor import parse_monitor_message
 from tally.client import protocol
 
 from .. import runtime
+from ..assignment import Assignment
 from .watch import ProcessWatch
 
 log = logging.getLogger("tallyd.executor")
@@ -343,10 +344,10 @@ def _device_info(ready: Mapping[str, Any]) -> bytes:
     return info
 
 
-def executor_command(options: Sequence[str]) -> list[str]:
+def executor_command(assignment: Assignment) -> list[str]:
     """The argv of `tally.daemon.executor`."""
     # -P: a `tally` in the current folder, such as a checkout's, is not this package.
-    return [sys.executable, "-P", "-m", "tally.daemon.executor", *options]
+    return [sys.executable, "-P", "-m", "tally.daemon.executor", assignment.to_json()]
 
 
 def describe_exit(status: int) -> str:

@@ -16,9 +16,10 @@ import zmq.asyncio
 from tally.client import paths, protocol
 from tally.client.environment import clean_environment
 from tally.client.politeness import GROUP_VARIABLE
-from tally.config import ENGINE_LIMITS, Config, flag
+from tally.config import Config
 
 from .. import descriptors
+from ..assignment import Assignment
 from ..runtime import group_number
 from .control import ControlServer
 from .devices import Devices
@@ -71,38 +72,8 @@ class Supervisor:
 
     def _executor(self, index: int) -> ExecutorProcess:
         config = self.config
-        options = [
-            f"--device={self.devices.kind}",
-            f"--index={index}",
-            f"--runtime={config.runtime_dir}",
-            f"--state={config.state_dir}",
-            f"--log-level={config.log_level}",
-            f"--policy={config.policy}",
-            f"--turnaround-us-max={config.turnaround_us_max}",
-            f"--stops-percent-max={config.stops_percent_max}",
-            f"--descriptors-max={config.descriptors_max}",
-            f"--connect-seconds-max={config.connect_seconds_max}",
-            *(f"{flag(name)}={getattr(config, name)}" for name in ENGINE_LIMITS),
-            f"--best-effort-min-percent={config.best_effort_min_percent}",
-            f"--waiting-kernels={config.waiting_kernels}",
-            f"--watchdog-times={config.watchdog_times}",
-            f"--watchdog-seconds-min={config.watchdog_seconds_min}",
-            f"--held-up-seconds-min={config.held_up_seconds_min}",
-            f"--code-workers-max={config.code_workers_max}",
-            f"--code-seconds-max={config.code_seconds_max}",
-            f"--code-memory-bytes-max={config.code_memory_bytes_max}",
-            f"--code-cache-bytes-max={config.code_cache_bytes_max}",
-            f"--pinned-bytes-max={config.pinned_bytes_max}",
-            f"--pinned-bytes-job-max={config.pinned_bytes_job_max}",
-            f"--pinned-bytes-session-max={config.pinned_bytes_session_max}",
-        ]
-        if self.devices.kind == "soft":
-            options += [
-                f"--soft-workers={config.soft_workers}",
-                f"--soft-memory-bytes={config.soft_memory_bytes}",
-                *(["--soft-dry"] if config.soft_dry else []),
-            ]
-        command, environment = executor_command(options), _executor_environment()
+        command = executor_command(Assignment(self.devices.kind, index, config))
+        environment = _executor_environment()
         if group := self.politeness.best_effort_folder():
             environment[GROUP_VARIABLE] = str(group)
         return ExecutorProcess(index, config.runtime_dir, command, environment, self, self._context)

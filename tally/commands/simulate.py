@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from tally import config as settings
 from tally import render, simulated
 from tally.errors import ConfigError, TallyError
 from tally.options import Integer, Number
@@ -21,6 +22,10 @@ from tally.scheduler.sim.model import Scenario
 from tally.scheduler.sim.run import SimulationError
 
 SECONDS = 10.0
+OTHER_NAMES = {
+    "turnaround_us_max": ("--turnaround-us",),
+    "stops_percent_max": ("--stops-percent",),
+}
 LIMITS = Limits.default()
 MIXES = mixes.load()
 # What an option leaves without a meaning: where files bring jobs and arrivals, nothing draws them.
@@ -35,22 +40,43 @@ class SimulateError(TallyError):
 
 
 def _limits(
-    limits: Limits,
-    turnaround_us: float | None,
-    hysteresis_us: float | None,
-    stops_percent: float | None,
-    best_effort_min_percent: float | None,
-    depth: int | None,
+    limits: Limits, given: Mapping[str, float], hysteresis_us: float | None, depth: int | None
 ) -> Limits:
-    if turnaround_us is not None:
-        limits = replace(limits, turnaround_ns_max=round(turnaround_us * 1000))
+    """given: settings of tallyd that stand for limits, by name; no turnaround is the usual one."""
+    words = {name: value for name, value in given.items() if value or name != "turnaround_us_max"}
+    limits = replace(limits, **settings.limits_of(words))
     if hysteresis_us is not None:
         limits = replace(limits, hysteresis_ns=round(hysteresis_us * 1000))
-    if stops_percent is not None:
-        limits = replace(limits, stops_permil_max=round(stops_percent * 10))
-    if best_effort_min_percent is not None:
-        limits = replace(limits, best_effort_permil_min=round(best_effort_min_percent * 10))
     return limits if depth is None else replace(limits, preemptible_depth=depth)
+
+
+def _checked(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """The value of a setting's option, held to what tallyd takes."""
+    assert option.name is not None
+    if value is None:
+        return None
+    try:
+        settings.FIELDS[option.name].metadata["check"](value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _limit_options(function: Callable[..., None]) -> Callable[..., None]:
+    """An option for each of tallyd's settings that is a limit of the scheduler."""
+    for name, (limit, scale) in reversed(list(settings.LIMITS.items())):
+        default = getattr(LIMITS, limit) / scale
+        whole = settings.kind(name) == "integer"
+        function = click.option(
+            settings.flag(name),
+            *OTHER_NAMES.get(name, ()),
+            name,
+            type=Integer(min=0) if whole else Number(min=0),
+            callback=_checked,
+            metavar="N",
+            help=f"As tallyd's {name} [{default:g}, or a recording's].",
+        )(function)
+    return function
 
 
 def _emit(data: dict[str, Any]) -> None:
@@ -182,33 +208,13 @@ launches waiting that met some."""
     metavar="N",
     help="Same seed, same nanoseconds.",
 )
-@click.option(
-    "--turnaround-us",
-    type=Number(1, 1_000_000),
-    metavar="N",
-    help="Longest time that best-effort work may keep a high launch waiting "
-    f"[{LIMITS.turnaround_ns_max / 1000:g}, or a recording's].",
-)
+@_limit_options
 @click.option(
     "--hysteresis-us",
     type=Number(0, 1_000_000),
     metavar="N",
     help="How long best-effort work waits after high's, until there have been enough gaps to tell "
     f"[{LIMITS.hysteresis_ns / 1000:g}, or a recording's].",
-)
-@click.option(
-    "--stops-percent",
-    type=Number(0, 100),
-    metavar="N",
-    help="As tallyd's stops_percent_max: what starting in high jobs' short gaps may cost them, in "
-    f"percent of their time [{LIMITS.stops_permil_max / 10:g}, or a recording's].",
-)
-@click.option(
-    "--best-effort-min-percent",
-    type=Number(0, 100),
-    metavar="N",
-    help="As tallyd's best_effort_min_percent: the share of the time that best-effort work has "
-    f"even if high jobs never pause [{LIMITS.best_effort_permil_min / 10:g}, or a recording's].",
 )
 @click.option(
     "--depth",
@@ -224,6 +230,7 @@ launches waiting that met some."""
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     services: tuple[str, ...],
     trainers: tuple[str, ...],
     mix_file: Path | None,
@@ -233,14 +240,12 @@ def command(
     load: float,
     seconds: float | None,
     seed: int,
-    turnaround_us: float | None,
     hysteresis_us: float | None,
-    stops_percent: float | None,
-    best_effort_min_percent: float | None,
     depth: int | None,
     plot_file: Path | None,
     save_trace: Path | None,
     as_json: bool,
+    **limits_given: float | None,
 ) -> None:
     """Run jobs under each scheduling policy on a virtual GPU.
 
@@ -254,7 +259,8 @@ def command(
             known_names = ", ".join(policies())
             raise ConfigError(f'unknown policy "{name}"; policies are {known_names}')
     names = list(chosen) or list(policies())
-    options = (turnaround_us, hysteresis_us, stops_percent, best_effort_min_percent, depth)
+    given = {name: value for name, value in limits_given.items() if value is not None}
+    options = (given, hysteresis_us, depth)
     how = study.Setting(load, seconds or SECONDS, seed, _limits(Limits.default(), *options))
     try:
         known = mixes.load(mix_file) if mix_file else MIXES

@@ -76,7 +76,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tally", "simulate", "--mixes", "/etc/passwd"], 1, "/etc/passwd: not valid TOML"),
         (["tally", "simulate", "--save-trace", "/nonesuch/t"], 1, "cannot write /nonesuch/t"),
         (["tally", "simulate", "--turnaround-us", "-5"], 2, "-5.0 is not in the range"),
-        (["tally", "simulate", "--stops-percent", "101"], 2, "101.0 is not in the range"),
+        (["tally", "simulate", "--stops-percent", "101"], 2, "use a number from 0 to 100"),
         (["tally", "simulate", "--stops-percent", "nan"], 2, "'nan' is not a valid number."),
         (["tally", "simulate", "--seed", "-1"], 2, "-1 is not in the range"),
         (["tally", "simulate", "--hysteresis-us", "-5"], 2, "-5.0 is not in the range"),

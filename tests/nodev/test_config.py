@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tally import config, reference
+from tally._native import ffi
 from tally.errors import ConfigError
 from tally.fixed_limits import FIXED
 from tally.scheduler.core import Limits, policies
@@ -95,15 +96,6 @@ def test_policies_are_the_cores() -> None:
     assert tuple(policies()) == config.POLICIES
 
 
-def test_defaults_are_the_cores() -> None:
-    """tally.config is a leaf and cannot ask."""
-    ours, cores = config.Config(), Limits.default()
-    assert ours.stops_percent_max * 10 == cores.stops_permil_max
-    assert ours.best_effort_min_percent * 10 == cores.best_effort_permil_min
-    assert ours.watchdog_times == cores.watchdog_times
-    assert ours.watchdog_seconds_min * 1e9 == cores.watchdog_ns_min
-
-
 def test_every_setting_has_help_and_a_sound_default() -> None:
     config.Config()
     for name, field in config.FIELDS.items():
@@ -135,3 +127,28 @@ def test_generated_pages_are_fresh(name: str) -> None:
     """`make docs` writes them. Only the words count: click's line breaks vary."""
     page = Path(__file__).parents[2] / "docs" / name
     assert page.read_text().split() == reference.PAGES[name]().split()
+
+
+def test_limits_are_the_schedulers() -> None:
+    """Each setting with a limit names a member, and has its default: tally.config cannot ask."""
+    values = {name: config.default_of(name) for name in config.LIMITS}
+    del values["turnaround_us_max"]  # 0 is what suits the device
+    limits = config.limits_of(values)
+    assert len(limits) == len(values)
+    assert limits == {name: getattr(Limits.default(), name) for name in limits}
+    assert hasattr(Limits.default(), config.LIMITS["turnaround_us_max"][0])
+
+
+def test_engine_settings_are_the_engines() -> None:
+    native = ffi.new("struct tally_engine_config *")
+    for name in config.engine_values(config.Config()):
+        assert hasattr(native, name)
+
+
+def test_what_executors_are_told_comes_back(tmp_path: Path) -> None:
+    given = config.Config(device="soft:2", state_dir=tmp_path, watchdog_times=7, jobs_kept_max=3)
+    values = config.executor_values(given)
+    assert "jobs_kept_max" not in values and "device" not in values
+    read = config.from_values(values)
+    assert config.executor_values(read) == values
+    assert (read.state_dir, read.watchdog_times) == (tmp_path, 7)

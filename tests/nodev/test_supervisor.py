@@ -16,8 +16,9 @@ from support.supervised import Supervised, elsewhere, session_of, stub_command
 
 from tally.client.environment import clean_environment, run_environment
 from tally.client.protocol import Status
-from tally.config import Config
+from tally.config import executor_values
 from tally.daemon import runtime
+from tally.daemon.assignment import Assignment
 from tally.daemon.runtime import RuntimeDir
 from tally.daemon.supervisor import executor_process, notify
 from tally.daemon.supervisor.devices import Devices
@@ -77,7 +78,7 @@ def test_nonsense_from_an_executor_is_dropped() -> None:
 def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor_process, "BACKOFF_SECONDS_MIN", 0.01)
 
-    def broken(options: Sequence[str]) -> Sequence[str]:
+    def broken(_assignment: Assignment) -> Sequence[str]:
         return [sys.executable, "-c", "raise SystemExit(9)"]
 
     with Supervised(command=broken) as running, running.raw() as peer:
@@ -89,7 +90,7 @@ def test_an_executor_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_executor_that_is_slow_to_start() -> None:
-    def slow(options: Sequence[str]) -> Sequence[str]:
+    def slow(_assignment: Assignment) -> Sequence[str]:
         return [sys.executable, "-c", "import time; time.sleep(60)"]
 
     with Supervised(command=slow, executor_ready_seconds_max=1) as running, running.raw() as peer:
@@ -279,13 +280,33 @@ def test_the_probe_survives_what_the_driver_does(
 
 
 def test_config_of_executors() -> None:
-    flags: list[Sequence[str]] = []
+    told: list[Assignment] = []
 
-    def remember(options: Sequence[str]) -> Sequence[str]:
-        flags.append(options)
-        return stub_command(options)
+    def remember(assignment: Assignment) -> Sequence[str]:
+        told.append(assignment)
+        return stub_command(assignment)
 
     with Supervised(command=remember, soft_dry=True, policy="kernel"):
         pass
-    assert {"--device=soft", "--index=0", "--policy=kernel", "--soft-dry"} <= set(flags[0])
-    assert f"--turnaround-us-max={Config().turnaround_us_max}" in flags[0]
+    read = Assignment.from_json(told[0].to_json())
+    assert (read.kind, read.index, read.keeps) == ("soft", 0, True)
+    assert (read.config.policy, read.config.soft_dry) == ("kernel", True)
+    assert executor_values(read.config) == executor_values(told[0].config)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "not an executor's assignment"),
+        ("[]", "not an executor's assignment"),
+        ('{"kind": "soft", "index": 0}', "KeyError('config')"),
+        ('{"kind": "soft", "index": 0, "config": {}, "else": 1}', "unexpected keyword"),
+        ('{"kind": "tpu", "index": 0, "config": {}}', "there is no kind of device 'tpu'"),
+        ('{"kind": "soft", "index": 0, "config": {"polciy": "x"}}', 'did you mean "policy"'),
+        ('{"kind": "soft", "index": 0, "config": {"watchdog_times": -1}}', "use a number from"),
+    ],
+)
+def test_an_executor_says_what_is_wrong_with_its_argument(text: str, wanted: str) -> None:
+    command = [sys.executable, "-m", "tally.daemon.executor", text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2 and wanted in done.stderr and done.stderr.count("\n") == 1

@@ -49,7 +49,7 @@ def resident_bytes(pid: int) -> int:
 
 @pytest.mark.parametrize("kind", ["high", "best-effort"])
 def test_the_executor_does_not_grow_with_what_was_loaded(kind: str) -> None:
-    with ExecutorProcess("--workers=1") as executor:
+    with ExecutorProcess("--soft-workers=1") as executor:
         pid = executor.wait_event("ready")["pid"]
         sizes = []
         for session in range(SESSIONS):

@@ -43,7 +43,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def executor(state: Path) -> Iterator[ExecutorProcess]:
-    with ExecutorProcess("--soft-dry", f"--state={state}") as process:
+    with ExecutorProcess("--soft-dry", f"--state-dir={state}") as process:
         process.wait_event("ready")
         yield process
         process.request("shutdown")

@@ -39,7 +39,7 @@ again:
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorProcess]:
-    with ExecutorProcess("--workers=4", f"--waiting-kernels={PATTERNS}") as process:
+    with ExecutorProcess("--soft-workers=4", f"--waiting-kernels={PATTERNS}") as process:
         process.wait_event("ready")
         yield process
 
@@ -101,7 +101,7 @@ def test_it_takes_no_turn(executor: ExecutorProcess, policy: str, holder: str, n
 
 
 def test_what_fits_no_pattern_has_its_turn() -> None:
-    with ExecutorProcess("--workers=4", "--waiting-kernels=") as executor:
+    with ExecutorProcess("--soft-workers=4", "--waiting-kernels=") as executor:
         executor.wait_event("ready")
         with executor.client(kind="high") as high, executor.client() as client:
             word = client.alloc(4)
@@ -121,7 +121,7 @@ def test_what_fits_no_pattern_has_its_turn() -> None:
 @pytest.mark.parametrize("policy", ["tally", "kernel", "timeslice"])
 def test_who_holds_whom_up_is_told(policy: str) -> None:
     """Two kernels of which one waits for the other, under names that fit no pattern."""
-    options = ("--workers=4", "--held-up-seconds-min=0.2", f"--policy={policy}")
+    options = ("--soft-workers=4", "--held-up-seconds-min=0.2", f"--policy={policy}")
     with ExecutorProcess(*options) as executor:
         executor.wait_event("ready")
 

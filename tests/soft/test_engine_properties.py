@@ -185,7 +185,7 @@ def run(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_hostile_sessions_keep_the_rules(seed: int, options: tuple[str, ...]) -> None:
     print(f"TALLY_PROPERTY_SEED={seed}")
-    with ExecutorProcess(f"--workers={WORKERS}", *options) as executor:
+    with ExecutorProcess(f"--soft-workers={WORKERS}", *options) as executor:
         executor.wait_event("ready")
         recording = Recording(executor)
         high, low, clients = run(executor, seed, recording)
@@ -212,7 +212,7 @@ def test_hostile_sessions_keep_the_rules(seed: int, options: tuple[str, ...]) ->
 
 def test_canary_without_scheduling_the_rules_are_broken() -> None:
     """The same checks must see it when nobody keeps best-effort work back."""
-    with ExecutorProcess(f"--workers={WORKERS}") as executor:
+    with ExecutorProcess(f"--soft-workers={WORKERS}") as executor:
         executor.wait_event("ready")
         assert executor.request("policy", policy="fifo")["ok"]
         recording = Recording(executor)

@@ -402,7 +402,7 @@ def test_what_is_on_disk_is_not_rewritten(tmp_path: Path) -> None:
     for number in range(2):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with gated(folder, f"--state={tmp_path}") as (executor, gate):
+        with gated(folder, f"--state-dir={tmp_path}") as (executor, gate):
             if number:
                 gate.close("rewriting")
             with executor.client() as client:

@@ -74,8 +74,8 @@ out:
 def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ExecutorProcess]:
     options = ["--event-timing"] if request.param == "events" else []
     with ExecutorProcess(
-        *("--workers=2", "--watchdog-times=5", "--watchdog-seconds-min=0.2"),
-        *(f"--state={tmp_path}", *options),
+        *("--soft-workers=2", "--watchdog-times=5", "--watchdog-seconds-min=0.2"),
+        *(f"--state-dir={tmp_path}", *options),
     ) as process:
         process.wait_event("ready")
         yield process

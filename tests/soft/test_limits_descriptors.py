@@ -86,7 +86,7 @@ def descriptors(pid: int) -> int:
 
 @pytest.fixture
 def executor() -> Iterator[ExecutorProcess]:
-    with ExecutorProcess("--workers=1") as process:
+    with ExecutorProcess("--soft-workers=1") as process:
         process.wait_event("ready")
         resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
         yield process

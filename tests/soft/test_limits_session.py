@@ -34,7 +34,7 @@ again:
 def executor() -> Iterator[ExecutorProcess]:
     names = "stream-queues", "gated-launches", "blocking-calls", "pinned-pieces", "stream-waits"
     options = [f"--{name}-max={MOST}" for name in names]
-    with ExecutorProcess("--workers=2", f"--module-bytes-max={1 << 20}", *options) as process:
+    with ExecutorProcess("--soft-workers=2", f"--module-bytes-max={1 << 20}", *options) as process:
         process.wait_event("ready")
         yield process
 

@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from tally import config
+from tally.daemon.assignment import Assignment
+
 from . import wire
 
 LEGACY = wire.constant("STREAM_LEGACY")
@@ -368,8 +371,26 @@ def wait_until(condition: Any, what: str, timeout_s: float = TIMEOUT_S) -> None:
         time.sleep(0.002)
 
 
+def assignment(options: Sequence[str], device: str, runtime_dir: Path) -> Assignment:
+    """Of an executor: tallyd's flags, as `--name=value`, and those of Assignment's own fields.
+
+    It keeps nothing unless `--state-dir` is given."""
+    flags = {"runtime_dir": str(runtime_dir), "log_level": "debug"}
+    own: dict[str, Any] = {"kind": device, "index": 0, "keeps": False}
+    for option in options:
+        flag, given, text = option.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if name in config.FIELDS:
+            flags[name] = text if given else "true"
+            own["keeps"] |= name == "state_dir"
+        else:
+            own[name] = int(text) if name == "index" else text or True
+    values: dict[str, Any] = dict(config.read_flags(flags))
+    return Assignment(config=config.Config(**values), **own)
+
+
 class ExecutorProcess:
-    """An executor, and tallyd's side of its socket."""
+    """An executor, and tallyd's side of its socket. options: as of `assignment`."""
 
     def __init__(
         self, *options: str, device: str = "soft", env: Mapping[str, str] | None = None
@@ -382,9 +403,7 @@ class ExecutorProcess:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tally.daemon.executor"),
-                *(f"--device={device}", "--index=0", f"--runtime={self.runtime}"),
-                "--log-level=debug",
-                *options,
+                assignment(options, device, self.runtime).to_json(),
             ],
             env={**os.environ, **(env or {})},
         )

@@ -1,12 +1,11 @@
 """An executor without a device: the JSON protocol's other side, for tests of tallyd alone.
 
-`python -m support.stub_executor` takes the real executor's flags. A session's program name chooses
-misbehaviour: see `StubExecutor.open`.
+`python -m support.stub_executor` takes the real executor's argument. A session's program name
+chooses misbehaviour: see `StubExecutor.open`.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 import zmq
 
 from tally.client import protocol
+from tally.daemon.assignment import Assignment
 
 
 class StubExecutor:
@@ -142,11 +142,7 @@ def schedule(policy: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--runtime", required=True)
-    flags, _ = parser.parse_known_args()
-    StubExecutor(f"ipc://{flags.runtime}/executor-{flags.index}.sock").run()
+    StubExecutor(Assignment.from_json(sys.argv[1]).endpoint).run()
 
 
 if __name__ == "__main__":

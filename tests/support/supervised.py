@@ -18,6 +18,7 @@ import tally.client
 from tally.client import paths, protocol
 from tally.client.protocol import Header, Status, Type
 from tally.config import Config
+from tally.daemon.assignment import Assignment
 from tally.daemon.runtime import RuntimeDir
 from tally.daemon.supervisor import supervisor
 from tally.daemon.supervisor.devices import Devices
@@ -26,13 +27,13 @@ TESTS = Path(__file__).parent.parent
 Result = TypeVar("Result")
 
 
-def stub_command(options: Sequence[str]) -> Sequence[str]:
+def stub_command(assignment: Assignment) -> Sequence[str]:
     """In place of the supervisor's executor_command."""
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "from support.stub_executor import main; main()"
     )
-    return [sys.executable, "-c", code, *options]
+    return [sys.executable, "-c", code, assignment.to_json()]
 
 
 class Supervised:
