@@ -141,7 +141,7 @@ uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *
 }
 
 uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session) {
-    if (session->class_ != TALLY_SCHED_HIGH || !tally_sched_policies[s->policy].levels) return 0;
+    if (session->class_ != TALLY_SCHED_HIGH || !tally_sched_policy_is(s, TALLY_SCHED_LEVELS)) return 0;
     uint32_t top = s->config.levels - 1;
     uint32_t extra = session->priority > 0 ? (uint32_t)session->priority : 0;
     return extra < top ? 1 + extra : top;

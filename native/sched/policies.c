@@ -1,29 +1,28 @@
-/* The table of policies: to add one, write its decide function and give it a line here. */
+/* The table of policies. To add one, define it in policy_NAME.c as tally_sched_policy_NAME, and give it a row. */
 #include <stddef.h>
 
 #include "state.h"
 
-const struct policy tally_sched_policies[] = {
-    {"tally", "high goes at once; best-effort fills the gaps and stops within the turnaround bound",
-     true, true, true, tally_sched_decide_tally},
-    {"kernel", "like tally, but best-effort kernels run whole: they give way at kernel boundaries only",
-     true, false, false, tally_sched_decide_kernel},
-    {"timeslice", "every session in turn has the whole device for a fixed time", false, false, false,
-     tally_sched_decide_timeslice},
-    {"priority", "no scheduling: everything goes at once, high on a high-priority stream", true, true, false,
-     tally_sched_decide_fifo},
-    {"fifo", "no scheduling: everything goes at once, at one priority", true, false, false,
-     tally_sched_decide_fifo},
-};
+#define POLICIES(ROW) ROW(tally) ROW(kernel) ROW(timeslice) ROW(priority) ROW(fifo)
+
+#define DECLARE(name) extern const struct policy tally_sched_policy_##name;
+POLICIES(DECLARE)
+
+#define ADDRESS(name) &tally_sched_policy_##name,
+const struct policy *const tally_sched_policies[] = {POLICIES(ADDRESS)};
 
 uint32_t tally_sched_policy_count(void) {
     return (uint32_t)(sizeof tally_sched_policies / sizeof *tally_sched_policies);
 }
 
 const char *tally_sched_policy_name(uint32_t policy) {
-    return policy < tally_sched_policy_count() ? tally_sched_policies[policy].name : NULL;
+    return policy < tally_sched_policy_count() ? tally_sched_policies[policy]->name : NULL;
 }
 
 const char *tally_sched_policy_text(uint32_t policy) {
-    return policy < tally_sched_policy_count() ? tally_sched_policies[policy].text : NULL;
+    return policy < tally_sched_policy_count() ? tally_sched_policies[policy]->text : NULL;
+}
+
+uint32_t tally_sched_policy_traits(uint32_t policy) {
+    return policy < tally_sched_policy_count() ? tally_sched_policies[policy]->traits : 0;
 }

@@ -1,10 +1,10 @@
 /* No scheduling: every launch goes to the device as it comes. What the device then does with streams
  * that compete is its own affair; this is what sharing a GPU without a scheduler looks like. With `fifo` all
- * streams are alike to it, with `priority` it prefers those of high sessions (levels, in the table). */
+ * streams are alike to it, with `priority` it prefers those of high sessions. */
 #include "state.h"
 
 /* Launches of both classes, merged by arrival. */
-void tally_sched_decide_fifo(struct tally_sched *s) {
+static void decide(struct tally_sched *s) {
     uint32_t high = s->waiting[TALLY_SCHED_HIGH].head, low = s->waiting[TALLY_SCHED_BEST_EFFORT].head;
     while (high != NONE || low != NONE) {
         if (tally_sched_out_full(s)) return;
@@ -18,3 +18,17 @@ void tally_sched_decide_fifo(struct tally_sched *s) {
             tally_sched_start(s, at, FORM_WHOLE, tally_sched_level_of(s, &s->sessions[launch->session]));
     }
 }
+
+const struct policy tally_sched_policy_fifo = {
+    .name = "fifo",
+    .text = "no scheduling: everything goes at once, at one priority",
+    .traits = TALLY_SCHED_HIGH_AT_ONCE,
+    .decide = decide,
+};
+
+const struct policy tally_sched_policy_priority = {
+    .name = "priority",
+    .text = "no scheduling: everything goes at once, high on a high-priority stream",
+    .traits = TALLY_SCHED_HIGH_AT_ONCE | TALLY_SCHED_LEVELS,
+    .decide = decide,
+};

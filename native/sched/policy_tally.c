@@ -6,6 +6,18 @@
  * measured device time. */
 #include "state.h"
 
+/* The rounds that give jobs time. */
+struct rounds {
+    uint64_t count;  /* so far */
+    uint32_t served; /* whose turn it is; NONE */
+    struct share {
+        uint64_t round;  /* the last one that gave it time */
+        uint32_t served; /* its session that last had a turn; NONE */
+    } jobs[];            /* by slot of sched.jobs */
+};
+
+static struct rounds *rounds_of(const struct tally_sched *s) { return s->policy_state; }
+
 /* Whether high's idle time is likely to go on for longer than it is worth waiting for. A launch over the bound
  * runs alone, and waits longer. */
 static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum form form) {
@@ -64,15 +76,16 @@ static uint64_t share_of(const struct tally_sched *s, const struct job *job) {
 }
 
 static void give_time(struct tally_sched *s, uint64_t rounds, int32_t priority) {
-    s->rounds++;
+    struct rounds *state = rounds_of(s);
+    state->count++;
     for (uint32_t i = 0; i < s->config.sessions_max; i++) {
         const struct session *session = &s->sessions[i];
         if (!session->open || session->class_ != TALLY_SCHED_BEST_EFFORT || session->priority != priority) continue;
         struct job *job = &s->jobs[session->job];
         int64_t share = (int64_t)share_of(s, job), cap = 2 * share;
         unsigned __int128 more = (unsigned __int128)rounds * (uint64_t)share;
-        if (job->round == s->rounds || job->deficit_ns >= cap) continue;
-        job->round = s->rounds; /* once, however many sessions it has */
+        if (state->jobs[session->job].round == state->count || job->deficit_ns >= cap) continue;
+        state->jobs[session->job].round = state->count; /* once, however many sessions it has */
         uint64_t room = (uint64_t)(cap - job->deficit_ns);
         job->deficit_ns = more < room ? job->deficit_ns + (int64_t)more : cap;
     }
@@ -100,10 +113,12 @@ static void give_rounds(struct tally_sched *s, enum form form, int32_t priority)
 /* Sessions of one job take turns, in order of their numbers. */
 static uint32_t turn_in_job(struct tally_sched *s, uint32_t index, enum form form, int32_t priority) {
     const struct job *job = &s->jobs[s->sessions[index].job];
-    if (index == s->served || job->sessions == 1 || job->served == NONE) return index;
+    const struct rounds *state = rounds_of(s);
+    uint32_t served = state->jobs[s->sessions[index].job].served;
+    if (index == state->served || job->sessions == 1 || served == NONE) return index;
     uint32_t chosen = index, least = UINT32_MAX, at = index;
     do {
-        uint32_t behind = at > job->served ? at - job->served : at + s->config.sessions_max - job->served;
+        uint32_t behind = at > served ? at - served : at + s->config.sessions_max - served;
         bool ours = s->sessions[at].job == s->sessions[index].job;
         if (ours && behind < least && is_candidate(s, &s->sessions[at], form, priority)) {
             chosen = at;
@@ -116,16 +131,17 @@ static uint32_t turn_in_job(struct tally_sched *s, uint32_t index, enum form for
 
 /* The session whose turn it is, or NONE. */
 static uint32_t choose_session(struct tally_sched *s, enum form form) {
+    struct rounds *state = rounds_of(s);
     int32_t priority = 0;
     if (candidates(s, form, &priority) == 0) return NONE;
     uint32_t at = s->round != NONE ? s->round : s->ready;
-    if (at == s->served && time_left(s, &s->sessions[at]) <= 0) at = s->sessions[at].next; /* its turn is over */
+    if (at == state->served && time_left(s, &s->sessions[at]) <= 0) at = s->sessions[at].next; /* its turn is over */
     give_rounds(s, form, priority);
     while (!is_candidate(s, &s->sessions[at], form, priority) || time_left(s, &s->sessions[at]) <= 0)
         at = s->sessions[at].next;
     at = turn_in_job(s, at, form, priority);
-    s->jobs[s->sessions[at].job].served = at;
-    s->round = s->served = at; /* it keeps the turn while it has time left */
+    state->jobs[s->sessions[at].job].served = at;
+    s->round = state->served = at; /* it keeps the turn while it has time left */
     return at;
 }
 
@@ -246,6 +262,63 @@ static void decide(struct tally_sched *s, enum form form) {
     share_among_best_effort(s, form);
 }
 
-void tally_sched_decide_tally(struct tally_sched *s) { decide(s, FORM_PLAN); }
+static void decide_planned(struct tally_sched *s) { decide(s, FORM_PLAN); }
 
-void tally_sched_decide_kernel(struct tally_sched *s) { decide(s, FORM_WHOLE); }
+static void decide_whole(struct tally_sched *s) { decide(s, FORM_WHOLE); }
+
+/* ---- what it remembers ------------------------------------------------------------------------- */
+
+static size_t state_bytes(const struct tally_sched_config *config) {
+    return sizeof(struct rounds) + config->sessions_max * sizeof(struct share);
+}
+
+static void job_came(struct tally_sched *s, uint32_t job) {
+    rounds_of(s)->jobs[job] = (struct share){.round = rounds_of(s)->count, .served = NONE};
+}
+
+static void reset(struct tally_sched *s) {
+    rounds_of(s)->count = 0;
+    rounds_of(s)->served = NONE;
+    for (uint32_t i = 0; i < s->config.sessions_max; i++) job_came(s, i);
+}
+
+static void session_gone(struct tally_sched *s, uint32_t session) {
+    struct share *share = &rounds_of(s)->jobs[s->sessions[session].job];
+    if (share->served == session) share->served = NONE;
+}
+
+static const char *validate(const struct tally_sched *s) {
+    const struct rounds *state = rounds_of(s);
+    for (uint32_t i = 0; i < s->config.sessions_max; i++) {
+        uint32_t served = state->jobs[i].served;
+        if (s->jobs[i].sessions == 0) continue;
+        if (served != NONE && (!s->sessions[served].open || s->sessions[served].job != i))
+            return "a job's last turn was another's";
+        if (state->jobs[i].round > state->count) return "a job has had time of a round to come";
+    }
+    return NULL;
+}
+
+const struct policy tally_sched_policy_tally = {
+    .name = "tally",
+    .text = "high goes at once; best-effort fills the gaps and stops within the turnaround bound",
+    .traits = TALLY_SCHED_HIGH_AT_ONCE | TALLY_SCHED_LEVELS | TALLY_SCHED_GIVES_WAY | TALLY_SCHED_BOUNDED,
+    .decide = decide_planned,
+    .state_bytes = state_bytes,
+    .reset = reset,
+    .job_came = job_came,
+    .session_gone = session_gone,
+    .validate = validate,
+};
+
+const struct policy tally_sched_policy_kernel = {
+    .name = "kernel",
+    .text = "like tally, but best-effort kernels run whole: they give way at kernel boundaries only",
+    .traits = TALLY_SCHED_HIGH_AT_ONCE | TALLY_SCHED_GIVES_WAY,
+    .decide = decide_whole,
+    .state_bytes = state_bytes,
+    .reset = reset,
+    .job_came = job_came,
+    .session_gone = session_gone,
+    .validate = validate,
+};

@@ -2,17 +2,24 @@
  * that knows nothing of them. A turn ends early when its session has nothing to run. */
 #include "state.h"
 
+struct turn {
+    uint32_t session; /* whose it is; NONE */
+    bool ending;      /* draining before the next one */
+    uint64_t began_ns;
+};
+
+static struct turn *turn_of(const struct tally_sched *s) { return s->policy_state; }
+
 static void begin_turn(struct tally_sched *s) {
-    s->turn = s->round != NONE ? s->round : s->ready;
-    s->turn_ns = s->now_ns;
-    s->turn_ending = false;
-    if (s->turn != NONE) s->round = s->sessions[s->turn].next;
+    uint32_t session = s->round != NONE ? s->round : s->ready;
+    *turn_of(s) = (struct turn){.session = session, .began_ns = s->now_ns};
+    if (session != NONE) s->round = s->sessions[session].next;
 }
 
 static bool others_wait(const struct tally_sched *s) {
     if (s->ready == NONE) return false;
     const struct session *first = &s->sessions[s->ready];
-    return s->ready != s->turn || first->next != s->ready;
+    return s->ready != turn_of(s)->session || first->next != s->ready;
 }
 
 static bool stop_turn(struct tally_sched *s) {
@@ -26,7 +33,7 @@ static bool stop_turn(struct tally_sched *s) {
 
 /* Starts what fits into the rest of the turn, and at least one launch. */
 static void fill_turn(struct tally_sched *s, uint64_t left_ns) {
-    struct session *session = &s->sessions[s->turn];
+    struct session *session = &s->sessions[turn_of(s)->session];
     for (;;) {
         uint32_t index = tally_sched_next_of(s, session, FORM_PLAN);
         if (index == NONE || tally_sched_out_full(s)) return;
@@ -36,33 +43,64 @@ static void fill_turn(struct tally_sched *s, uint64_t left_ns) {
     }
 }
 
-void tally_sched_decide_timeslice(struct tally_sched *s) {
+/* Has the turn drain; true: it has, and the next one has begun. */
+static bool end_turn(struct tally_sched *s) {
+    const struct turn *turn = turn_of(s);
+    stop_turn(s);
+    if (s->sessions[turn->session].starts > 0) {
+        uint32_t launch = tally_sched_beside_of(s, turn->session, FORM_PLAN);
+        if (launch != NONE && !tally_sched_out_full(s)) tally_sched_start_beside(s, launch, FORM_PLAN);
+        return false;
+    }
+    begin_turn(s);
+    return true;
+}
+
+static void decide(struct tally_sched *s) {
+    struct turn *turn = turn_of(s);
     uint32_t in_flight = s->sums[0].starts + s->sums[1].starts;
-    if (s->turn != NONE && s->sessions[s->turn].outstanding == 0) s->turn = NONE;
-    if (s->turn == NONE || (s->turn_ending && s->sessions[s->turn].starts == 0)) {
+    if (turn->session != NONE && s->sessions[turn->session].outstanding == 0) turn->session = NONE;
+    if (turn->session == NONE || (turn->ending && s->sessions[turn->session].starts == 0)) {
         /* Also after a change of policy: what others have in flight drains first. */
         if (in_flight > 0) return;
         begin_turn(s);
-        if (s->turn == NONE) return;
+        if (turn->session == NONE) return;
     }
     bool others = others_wait(s);
-    uint64_t end = s->turn_ns + s->limits.timeslice_ns;
-    if (others && s->now_ns >= end) s->turn_ending = true;
-    if (s->turn_ending) {
-        if (!others) {
-            s->turn_ending = false;
-            s->turn_ns = s->now_ns;
-        } else {
-            stop_turn(s);
-            if (s->sessions[s->turn].starts > 0) {
-                uint32_t launch = tally_sched_beside_of(s, s->turn, FORM_PLAN);
-                if (launch != NONE && !tally_sched_out_full(s)) tally_sched_start_beside(s, launch, FORM_PLAN);
-                return;
-            }
-            begin_turn(s);
-            end = s->turn_ns + s->limits.timeslice_ns;
-        }
+    if (others && s->now_ns >= turn->began_ns + s->limits.timeslice_ns) turn->ending = true;
+    if (turn->ending && !others) {
+        turn->ending = false;
+        turn->began_ns = s->now_ns;
+    } else if (turn->ending && !end_turn(s)) {
+        return;
     }
+    uint64_t end = turn->began_ns + s->limits.timeslice_ns;
     fill_turn(s, others && end > s->now_ns ? end - s->now_ns : s->limits.timeslice_ns);
     if (others_wait(s)) tally_sched_wish(s, end);
 }
+
+static size_t state_bytes(const struct tally_sched_config *config) { return sizeof(struct turn); }
+
+static void reset(struct tally_sched *s) { *turn_of(s) = (struct turn){.session = NONE}; }
+
+static void session_gone(struct tally_sched *s, uint32_t session) {
+    if (turn_of(s)->session == session) turn_of(s)->session = NONE;
+}
+
+static const char *validate(const struct tally_sched *s) {
+    const struct turn *turn = turn_of(s);
+    if (turn->session == NONE) return NULL;
+    if (turn->session >= s->config.sessions_max || !s->sessions[turn->session].open)
+        return "the turn is a session's that is not open";
+    return turn->began_ns > s->now_ns ? "the turn has not begun" : NULL;
+}
+
+const struct policy tally_sched_policy_timeslice = {
+    .name = "timeslice",
+    .text = "every session in turn has the whole device for a fixed time",
+    .decide = decide,
+    .state_bytes = state_bytes,
+    .reset = reset,
+    .session_gone = session_gone,
+    .validate = validate,
+};

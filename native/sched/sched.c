@@ -25,6 +25,17 @@ static bool limits_ok(const struct tally_sched_limits *limits) {
            limits->watchdog_ns_min < top;
 }
 
+/* Room for what any of the policies remembers. */
+static size_t policy_bytes(const struct tally_sched_config *config) {
+    size_t most = 1;
+    for (uint32_t i = 0; i < tally_sched_policy_count(); i++) {
+        const struct policy *policy = tally_sched_policies[i];
+        size_t bytes = policy->state_bytes ? policy->state_bytes(config) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 struct tally_sched *tally_sched_create(const struct tally_sched_config *config) {
     const uint32_t top = 1u << 24;
     if (!limits_ok(&config->limits) || config->levels < 2 || config->policy >= tally_sched_policy_count() ||
@@ -39,18 +50,20 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     s->turnarounds = calloc(config->sessions_max, sizeof *s->turnarounds);
     s->queues = calloc(config->queues_max, sizeof *s->queues);
     s->launches = calloc(config->launches_max, sizeof *s->launches);
-    if (!s->sessions || !s->jobs || !s->turnarounds || !s->queues || !s->launches) {
+    s->policy_state = calloc(1, policy_bytes(config));
+    if (!s->sessions || !s->jobs || !s->turnarounds || !s->queues || !s->launches || !s->policy_state) {
         tally_sched_destroy(s);
         return NULL;
     }
     s->config = *config;
     s->limits = config->limits;
     s->policy = config->policy;
-    s->ready = s->round = s->served = s->turn = s->flagged = NONE;
+    s->ready = s->round = s->flagged = NONE;
     s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
     s->timer_ns = TALLY_SCHED_NEVER;
     for (uint32_t i = 0; i < config->queues_max; i++)
         s->queues[i] = (struct queue){.session = NONE, .head = NONE, .tail = NONE, .cursor = NONE};
+    if (tally_sched_in_force(s)->reset) tally_sched_in_force(s)->reset(s);
     return s;
 }
 
@@ -61,6 +74,7 @@ void tally_sched_destroy(struct tally_sched *s) {
     free(s->turnarounds);
     free(s->queues);
     free(s->launches);
+    free(s->policy_state);
     free(s);
 }
 
@@ -80,8 +94,10 @@ static uint32_t join_job(struct tally_sched *s, uint64_t number) {
             break;
         }
     }
-    if (s->jobs[at].sessions++ == 0)
-        s->jobs[at] = (struct job){.number = number, .sessions = 1, .served = NONE, .round = s->rounds};
+    if (s->jobs[at].sessions++ == 0) {
+        s->jobs[at] = (struct job){.number = number, .sessions = 1};
+        if (tally_sched_in_force(s)->job_came) tally_sched_in_force(s)->job_came(s, at);
+    }
     return at;
 }
 
@@ -184,12 +200,10 @@ static bool close_sessions(struct tally_sched *s) {
         if (tally_sched_out_full(s)) return false;
         tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
         tally_sched_forget_arrivals_of(s, i);
-        struct job *job = &s->jobs[session->job];
-        if (job->served == i) job->served = NONE;
-        job->sessions--;
+        if (tally_sched_in_force(s)->session_gone) tally_sched_in_force(s)->session_gone(s, i);
+        s->jobs[session->job].sessions--;
         session->open = session->closing = false;
         s->sessions_open--;
-        if (s->turn == i) s->turn = NONE;
         s->closing--;
     }
     return true;
@@ -231,10 +245,10 @@ static int note_started(struct tally_sched *s, const struct tally_sched_event *e
 
 static int set_policy(struct tally_sched *s, const struct tally_sched_event *event) {
     if (event->policy >= tally_sched_policy_count()) return TALLY_SCHED_INVALID;
-    if (event->policy != s->policy) tally_sched_forget_gaps(s); /* high took a different time for its work */
+    if (event->policy == s->policy) return 0;
+    tally_sched_forget_gaps(s); /* high took a different time for its work */
     s->policy = event->policy;
-    s->turn = NONE;
-    s->turn_ending = false;
+    if (tally_sched_in_force(s)->reset) tally_sched_in_force(s)->reset(s);
     s->held = false; /* the other one may have let anything start */
     return 0;
 }
@@ -305,7 +319,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
     allow_in_flight(s, event->type);
     s->wish_ns = TALLY_SCHED_NEVER;
     if (s->closing == 0 || close_sessions(s)) {
-        tally_sched_policies[s->policy].decide(s);
+        tally_sched_in_force(s)->decide(s);
         if (!tally_sched_out_full(s)) tally_sched_watch(s);
         if (!tally_sched_out_full(s)) arm_timer(s);
     }
@@ -331,10 +345,12 @@ uint64_t tally_sched_bound(const struct tally_sched *s) {
 }
 
 bool tally_sched_high_at_once(const struct tally_sched *s) {
-    return tally_sched_policies[s->policy].high_at_once;
+    return tally_sched_policy_is(s, TALLY_SCHED_HIGH_AT_ONCE);
 }
 
-bool tally_sched_uses_levels(const struct tally_sched *s) { return tally_sched_policies[s->policy].levels; }
+bool tally_sched_uses_levels(const struct tally_sched *s) {
+    return tally_sched_policy_is(s, TALLY_SCHED_LEVELS);
+}
 
 uint32_t tally_sched_policy(const struct tally_sched *s) { return s->policy; }
 

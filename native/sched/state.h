@@ -62,8 +62,6 @@ struct session {
 struct job {
     uint64_t number; /* the owner's; 0: of one session by itself */
     uint32_t sessions, weight;
-    uint32_t served;    /* its session that last had a turn; NONE */
-    uint64_t round;     /* the last one that gave it time */
     int64_t deficit_ns; /* device time it may still use before others get theirs */
 };
 
@@ -111,11 +109,7 @@ struct tally_sched {
     struct launch *launches;
     uint32_t ready;    /* ring of sessions with waiting launches; NONE */
     uint32_t round;    /* where in that ring the next choice begins; NONE: at its head */
-    uint32_t served;   /* tally: whose turn it is in the round; NONE */
-    uint64_t rounds;   /* tally: so far */
-    uint32_t turn;     /* timeslice: whose turn; NONE */
-    bool turn_ending;  /* timeslice: draining before the next turn */
-    uint64_t turn_ns;  /* timeslice: when the turn began */
+    void *policy_state; /* the policy's own, of as many bytes as the neediest of the table asks for */
     uint32_t closing;  /* sessions being closed */
     uint32_t sessions_open;
     struct waiting_list waiting[2]; /* by class */
@@ -142,21 +136,26 @@ struct tally_sched {
     size_t out_count, out_max;
 };
 
-/* A policy: when it lets things go. Each is one entry of the table in policies.c. */
+/* A policy: when it lets things go. Each is in a file of its own, policy_NAME.c, and a row of the table in
+ * policies.c. What it has to remember is its own (s->policy_state); all functions but decide may be NULL. */
 struct policy {
     const char *name, *text;
-    bool high_at_once; /* high launches need no decision */
-    bool levels;       /* the device prefers high's blocks to best-effort ones that have not begun */
-    bool bounded;      /* keeps rule 4: unstoppable best-effort work under the bound */
+    uint32_t traits; /* enum tally_sched_policy_trait */
     void (*decide)(struct tally_sched *s);
+    size_t (*state_bytes)(const struct tally_sched_config *config);
+    void (*reset)(struct tally_sched *s); /* it is in force now: its state is all zeros, or another policy's */
+    void (*job_came)(struct tally_sched *s, uint32_t job);         /* a slot of sched.jobs has a new owner */
+    void (*session_gone)(struct tally_sched *s, uint32_t session); /* still in its job */
+    const char *(*validate)(const struct tally_sched *s);          /* NULL, or what is wrong with its state */
 };
-extern const struct policy tally_sched_policies[];
+extern const struct policy *const tally_sched_policies[];
 
-/* The policies' decide functions, one file each. */
-void tally_sched_decide_tally(struct tally_sched *s);
-void tally_sched_decide_kernel(struct tally_sched *s);
-void tally_sched_decide_fifo(struct tally_sched *s);
-void tally_sched_decide_timeslice(struct tally_sched *s);
+static inline const struct policy *tally_sched_in_force(const struct tally_sched *s) {
+    return tally_sched_policies[s->policy];
+}
+static inline bool tally_sched_policy_is(const struct tally_sched *s, uint32_t trait) {
+    return (tally_sched_in_force(s)->traits & trait) != 0;
+}
 
 /* launches.c: what a policy can ask and do. */
 enum form { FORM_PLAN, FORM_WHOLE }; /* as planned, or undivided */

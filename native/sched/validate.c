@@ -122,9 +122,6 @@ static const char *check_jobs(const struct tally_sched *s) {
         const struct session *session = &s->sessions[i];
         const struct job *job = &s->jobs[i];
         sessions += job->sessions;
-        CHECK(job->sessions == 0 || job->served == NONE ||
-                  (s->sessions[job->served].open && s->sessions[job->served].job == i),
-              "a job's last turn was another's");
         if (!session->open) continue;
         open++;
         CHECK(s->jobs[session->job].sessions > 0, "a session's job is gone");
@@ -150,7 +147,7 @@ static const char *check_waiting(const struct tally_sched *s, uint32_t class_, u
 
 static const char *check_bound(const struct tally_sched *s) {
     const struct class_sums *best_effort = &s->sums[TALLY_SCHED_BEST_EFFORT];
-    if (!tally_sched_policies[s->policy].bounded) return NULL;
+    if (!tally_sched_policy_is(s, TALLY_SCHED_BOUNDED)) return NULL;
     uint64_t bound = tally_sched_bound(s);
     if (s->allowance_ns > bound) bound = s->allowance_ns;
     /* Over it: one launch, or one queue's, which run one after the other: guarded ones, behind others under the
@@ -200,7 +197,7 @@ static const char *check_gaps(const struct tally_sched *s) {
 
 /* Best-effort work that only waits for high's gap to go on is called again in time, whatever else happens. */
 static const char *check_waits(const struct tally_sched *s) {
-    if (!tally_sched_policies[s->policy].bounded || s->sums[TALLY_SCHED_HIGH].outstanding > 0 ||
+    if (!tally_sched_policy_is(s, TALLY_SCHED_GIVES_WAY) || s->sums[TALLY_SCHED_HIGH].outstanding > 0 ||
         s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 || s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0 ||
         s->closing > 0 || s->coming > 0 || tally_sched_out_full(s))
         return NULL;
@@ -243,5 +240,6 @@ const char *tally_sched_validate(const struct tally_sched *s) {
         CHECK(s->queues[s->launches[at].queue].cursor != at ||
                   !tally_sched_startable(s, &s->queues[s->launches[at].queue], FORM_WHOLE),
               "a high launch waits on a decision");
+    if (tally_sched_in_force(s)->validate && (wrong = tally_sched_in_force(s)->validate(s))) return wrong;
     return check_bound(s);
 }

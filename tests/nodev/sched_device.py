@@ -19,12 +19,14 @@ from tally.scheduler.core import (
     Limits,
     Plan,
     PlanKind,
+    PolicyTrait,
     Preempt,
     Rescue,
     Scheduler,
     SetTimer,
     Start,
     StartFlag,
+    policy_traits,
 )
 
 BESIDE_NS = 50_000_000  # sched/state.h
@@ -151,6 +153,9 @@ class Device:
         if self._high_is_busy() and self._best_effort():
             self.beside_ns += ns
 
+    def _is(self, trait: PolicyTrait) -> bool:
+        return trait in policy_traits(self.policy)
+
     def _of_high(self) -> list[Job]:
         return [j for j in self.jobs.values() if self.classes[j.session] == JobClass.HIGH]
 
@@ -161,7 +166,7 @@ class Device:
     def _check_waits(self) -> None:
         """With high gone and nothing on the device, best-effort work is called when high has been
         gone for the longest wait, or earlier."""
-        if self.policy not in ("tally", "kernel") or self._high_is_busy() or self._flights():
+        if not self._is(PolicyTrait.GIVES_WAY) or self._high_is_busy() or self._flights():
             return
         if not self.jobs or self.coming:
             return
@@ -192,9 +197,9 @@ class Device:
             if flight.launch == start.launch:
                 assert flight.hi <= start.lo, "starts blocks that are in flight"
         high_class = self.classes[job.session] == JobClass.HIGH
-        if self.policy in ("tally", "kernel") and not high_class:
+        if self._is(PolicyTrait.GIVES_WAY) and not high_class:
             self._check_best_effort(start, job, guarded)
-        above = high_class and self.policy in ("tally", "priority")
+        above = high_class and self._is(PolicyTrait.LEVELS)
         assert (start.level >= 1) == above, f"{start.level} is not the policy's level"
         stream, now = self.streams.setdefault(job.queue, deque()), self.now_ns
         stream.append(
@@ -209,7 +214,7 @@ class Device:
             return job.plan.stop_ns or job.plan.whole_ns or self.bound_ns
         if guarded:
             return job.plan.stop_ns or self.bound_ns
-        if job.plan.kind == PlanKind.SLICED and self.policy == "tally":
+        if job.plan.kind == PlanKind.SLICED and self._is(PolicyTrait.BOUNDED):
             return job.plan.slice_ns
         if not job.plan.whole_ns:
             return self.bound_ns
@@ -241,7 +246,7 @@ class Device:
         if self._high_is_busy():
             assert self.limits.best_effort_permil_min, "best-effort starts while high is busy"
             assert self.beside_ns <= self.allowed_ns, "best-effort has had its share beside high"
-        if self.lenient or self.policy != "tally":
+        if self.lenient or not self._is(PolicyTrait.BOUNDED):
             return
         # A queue's starts run one after the other, guarded ones last, and do not begin once told:
         # what is not guarded counts, or the longest that is.

@@ -18,7 +18,7 @@ from tally.commands import simulate
 from tally.commands import trace as trace_command
 from tally.daemon.executor.recorder import LEASE_SECONDS, Recorder
 from tally.errors import TallyError
-from tally.scheduler.core import JobClass, Limits
+from tally.scheduler.core import JobClass, Limits, policies
 from tally.scheduler.sim import recording, replay, trace
 from tally.scheduler.sim.files import TraceError
 from tally.scheduler.sim.model import SYNC, Op
@@ -256,7 +256,7 @@ def test_simulate_replays_recordings_under_every_policy(tmp_path: Path) -> None:
     assert data["seconds"] == pytest.approx(0.019), "until the last request"
     assert data["limits"]["turnaround_ns_max"] == 50 * US
     rows = {row["policy"]: row for row in data["policies"]}
-    assert list(rows) == ["tally", "kernel", "timeslice", "priority", "fifo"]
+    assert list(rows) == list(policies())
     web_alone_ns = 20 * US + 5 * US + 60 * US + 2 * US + 10 * US + 30 * US
     service = rows["tally"]["clients"][0]
     assert service["name"] == "web"

@@ -156,6 +156,13 @@ uint64_t tally_sched_bucket_floor(uint32_t bucket);
 uint32_t tally_sched_policy_count(void);
 const char *tally_sched_policy_name(uint32_t policy);
 const char *tally_sched_policy_text(uint32_t policy);
+enum tally_sched_policy_trait {
+    TALLY_SCHED_HIGH_AT_ONCE = 1,
+    TALLY_SCHED_LEVELS = 2,
+    TALLY_SCHED_GIVES_WAY = 4,
+    TALLY_SCHED_BOUNDED = 8,
+};
+uint32_t tally_sched_policy_traits(uint32_t policy);
 
 /* native/include/tally/plan.h */
 #define TALLY_PLAN_MEASUREMENTS ...

@@ -212,8 +212,16 @@ int tally_sched_read_turnaround(const struct tally_sched *sched, uint32_t sessio
 /* Smallest value that falls into a bucket: eight buckets per power of two, exact below 8. */
 uint64_t tally_sched_bucket_floor(uint32_t bucket);
 
+/* The table of policies (sched/policies.c). */
+enum tally_sched_policy_trait {
+    TALLY_SCHED_HIGH_AT_ONCE = 1, /* high launches need no decision */
+    TALLY_SCHED_LEVELS = 2,       /* the device prefers high's blocks to best-effort ones that have not begun */
+    TALLY_SCHED_GIVES_WAY = 4,    /* best-effort work does not start while high is busy, but for its floor */
+    TALLY_SCHED_BOUNDED = 8,      /* best-effort work that cannot be stopped is kept under the bound */
+};
 uint32_t tally_sched_policy_count(void);
 const char *tally_sched_policy_name(uint32_t policy); /* NULL beyond the table */
 const char *tally_sched_policy_text(uint32_t policy); /* one line for people */
+uint32_t tally_sched_policy_traits(uint32_t policy);  /* 0 beyond it */
 
 #endif
