@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tally.interpose import binding
 from tally.interpose.emit import OUTPUTS
 from tally.interpose.handling import KINDS, Handlings
 from tally.interpose.table import HERE, TABLE_PATH, Table, TableError, load
@@ -15,9 +16,10 @@ ROOT = HERE.parent
 
 
 def render(table: Table) -> dict[Path, str]:
-    """Text of every generated C file, by its path."""
+    """Text of every generated file, by its path."""
     handlings = Handlings(table)
-    return {ROOT / path: emit(handlings) for path, emit in OUTPUTS.items()}
+    texts = {path: emit(handlings) for path, emit in OUTPUTS.items()} | binding.render()
+    return {ROOT / path: text for path, text in texts.items()}
 
 
 def read_header(include_dir: Path | None) -> Table | None:

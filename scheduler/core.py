@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 from typing import Any
 
 from tally._native import ffi, lib
+from tally.scheduler.limits import Limits
 
 NEVER: int = 2**64 - 1
 
@@ -55,29 +56,6 @@ class Plan:
     slice_ns: int = 0
     stop_ns: int = 0
     guardable: bool = False
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The policies' bounds and times, in ns; see native/include/tally/sched.h."""
-
-    turnaround_ns_max: int
-    alone_ns_max: int
-    hysteresis_ns: int
-    gap_wait_ns_max: int
-    quantum_ns: int
-    timeslice_ns: int
-    preemptible_depth: int
-    stops_permil_max: int
-    best_effort_permil_min: int
-    watchdog_times: int
-    watchdog_ns_min: int
-
-    @classmethod
-    def default(cls) -> Limits:
-        config = ffi.new("struct tally_sched_config *")
-        lib.tally_sched_config_default(config)
-        return cls(**{name: int(getattr(config.limits, name)) for name in cls.__annotations__})
 
 
 @dataclass(frozen=True)

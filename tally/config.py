@@ -23,11 +23,10 @@ from typing import Any, TypeAlias
 from tally.client import paths
 
 from .errors import ConfigError
+from .policies import POLICIES
 
 Value: TypeAlias = str | int | float | bool | Path | tuple[str, ...]
 
-# The core's table (native/sched/policies.c); a copy, as settings load without native code.
-POLICIES = ("tally", "kernel", "timeslice", "priority", "fifo")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 # TALLY_* variables that are no settings of tallyd: what `tally run` and developers set.
@@ -194,10 +193,9 @@ class Config:
     )
     policy: str = setting(
         "tally",
-        "How launches are scheduled at the start; `tally policy` switches later. `tally`, or a "
-        "baseline to compare with: `kernel` (best-effort kernels give way at kernel boundaries "
-        "only), `timeslice` (one session at a time), `priority` (no scheduling, two stream "
-        "priorities), `fifo` (no scheduling).",
+        "How launches are scheduled at the start; `tally policy` switches later. "
+        + "; ".join(f"`{name}`: {text}" for name, text in POLICIES.items())
+        + ".",
         one_of(*POLICIES),
         executor=True,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
 from tally.errors import NoDeviceError, RefusedError
-from tally.scheduler.core import Limits
+from tally.scheduler.limits import Limits
 from tally.scheduler.plans import PlanRecord
 
 from ..job_stats import quantile_ns

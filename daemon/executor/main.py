@@ -17,7 +17,7 @@ from tally._native import lib
 from tally.client import paths
 from tally.config import Config
 from tally.errors import ConfigError, NoDeviceError, TallyError
-from tally.scheduler.core import Limits
+from tally.scheduler.limits import Limits
 
 from .. import cpus, descriptors
 from ..assignment import Assignment

@@ -152,7 +152,7 @@ def refusals() -> dict[str, Any]:
     return _cache.refusals.report()
 
 
-@ffi.def_extern(name="tally_rewrite", error=ffi.NULL)  # type: ignore[untyped-decorator]
+@ffi.def_extern(name="tally_rewrite", error=ffi.NULL)
 def _tally_rewrite(image: Any, size: int, text_bytes: Any) -> Any:
     assert _cache is not None
     try:
@@ -173,7 +173,7 @@ def _buffer(text: bytes) -> Any:
     return buffer
 
 
-@ffi.def_extern(name="tally_rewrite_beside", error=0)  # type: ignore[untyped-decorator]
+@ffi.def_extern(name="tally_rewrite_beside", error=0)
 def _tally_rewrite_beside(image: Any, size: int, text: Any) -> int:
     assert _cache is not None
     try:

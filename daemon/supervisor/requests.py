@@ -20,7 +20,8 @@ from tally.client.records import (
     PRIORITY_LEAST,
     WEIGHT_GREATEST,
 )
-from tally.config import POLICIES, Config
+from tally.config import Config
+from tally.policies import POLICIES
 
 from .control import ControlError
 from .devices import Devices
@@ -216,7 +217,7 @@ class Requests:
         if "policy" in fields:
             _require_owner(peer, "switch its policy")
             name = fields["policy"]
-            if name not in POLICIES:
+            if name not in tuple(POLICIES):
                 text = f"there is no policy {str(name)[:64]!r}: use {', '.join(POLICIES)}"
                 raise ControlError(Status.REFUSED, text)
             if name != policy.name:

@@ -313,7 +313,7 @@ const struct policy tally_sched_policy_tally = {
 
 const struct policy tally_sched_policy_kernel = {
     .name = "kernel",
-    .text = "like tally, but best-effort kernels run whole: they give way at kernel boundaries only",
+    .text = "like tally, but best-effort kernels run whole: they give way when they end",
     .traits = TALLY_SCHED_HIGH_AT_ONCE | TALLY_SCHED_GIVES_WAY,
     .decide = decide_whole,
     .state_bytes = state_bytes,

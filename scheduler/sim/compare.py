@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tally.scheduler.core import JobClass, Limits
+from tally.scheduler.core import JobClass
+from tally.scheduler.limits import Limits
 from tally.scheduler.sim.model import Client, Scenario
 from tally.scheduler.sim.run import ClientResult, simulate
 

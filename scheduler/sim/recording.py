@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from tally._native import ffi, lib
-from tally.scheduler.core import Limits
+from tally.scheduler.limits import Limits
 from tally.scheduler.plans import shape_text
 from tally.scheduler.sim.files import TraceError, read_lines
 

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from tally._native import ffi, lib
 from tally.scheduler.core import (
-    Limits,
     SchedulerStats,
     SessionStats,
     fill_limits,
     fill_plan,
     policy_index,
 )
+from tally.scheduler.limits import Limits
 from tally.scheduler.sim.model import Client, Device, Kernel, Scenario
 
 Times = npt.NDArray[np.uint64]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tally.scheduler.core import JobClass, Limits
+from tally.scheduler.core import JobClass
+from tally.scheduler.limits import Limits
 from tally.scheduler.sim.arrivals import bursty
 from tally.scheduler.sim.compare import BASELINE, Comparison, Row
 from tally.scheduler.sim.mixes import Mix, Mixes

@@ -8,7 +8,7 @@ import click
 
 from tally import render
 from tally.client.api import connect
-from tally.config import POLICIES
+from tally.policies import POLICIES
 
 
 @click.command()
@@ -27,9 +27,7 @@ def command(runtime_dir: Path, name: str | None) -> None:
 
 
 def _show(current: str) -> None:
-    from tally.scheduler.core import policies
-
     table = render.table(("", "POLICY", "WHAT IT DOES"), wrap=("WHAT IT DOES",))
-    for known, text in policies().items():
+    for known, text in POLICIES.items():
         table.add_row("*" if known == current else "", known, text)
     render.show(table)

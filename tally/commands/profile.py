@@ -12,7 +12,7 @@ import click
 from tally import render
 from tally.config import default_state_dir
 from tally.errors import TallyError
-from tally.scheduler.core import Limits
+from tally.scheduler.limits import Limits
 from tally.scheduler.plans import Measured, choose
 from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 

@@ -16,7 +16,6 @@ from tally.scheduler.core import (
     Dropped,
     Instruction,
     JobClass,
-    Limits,
     Plan,
     PlanKind,
     PolicyTrait,
@@ -28,6 +27,7 @@ from tally.scheduler.core import (
     StartFlag,
     policy_traits,
 )
+from tally.scheduler.limits import Limits
 
 BESIDE_NS = 50_000_000  # sched/state.h
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from tally.scheduler.core import (
     Instruction,
     JobClass,
-    Limits,
     Plan,
     PlanKind,
     Scheduler,
     StartFlag,
 )
+from tally.scheduler.limits import Limits
 
 HIGH, LOW = JobClass.HIGH, JobClass.BEST_EFFORT
 US = 1000

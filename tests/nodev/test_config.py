@@ -10,7 +10,9 @@ from tally import config, reference
 from tally._native import ffi
 from tally.errors import ConfigError
 from tally.fixed_limits import FIXED
-from tally.scheduler.core import Limits, policies
+from tally.policies import POLICIES
+from tally.scheduler.core import policies
+from tally.scheduler.limits import Limits
 
 
 def write(folder: Path, text: str) -> Path:
@@ -93,7 +95,7 @@ def test_default_file(tmp_path: Path) -> None:
 
 
 def test_policies_are_the_cores() -> None:
-    assert tuple(policies()) == config.POLICIES
+    assert policies() == POLICIES
 
 
 def test_every_setting_has_help_and_a_sound_default() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sched_device import BESIDE_NS, Device
 
-from tally.scheduler.core import JobClass, Limits, Plan, PlanKind
+from tally.scheduler.core import JobClass, Plan, PlanKind
+from tally.scheduler.limits import Limits
 
 LIMITS = Limits(
     turnaround_ns_max=30_000,

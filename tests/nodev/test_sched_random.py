@@ -14,12 +14,12 @@ from tally.scheduler.core import (
     Complete,
     Instruction,
     JobClass,
-    Limits,
     Plan,
     PlanKind,
     Start,
     policies,
 )
+from tally.scheduler.limits import Limits
 
 LIMITS = Limits(
     turnaround_ns_max=30_000,

@@ -8,7 +8,16 @@ import pytest
 from sched_device import Device
 from sched_steps import GUARDED, HIGH, LIMITS, LONG, LOW, SHORT, US, Checked, make
 
-from tally.scheduler.core import Complete, Limits, Plan, PlanKind, Preempt, Rescue, SetTimer, Start
+from tally.scheduler.core import (
+    Complete,
+    Plan,
+    PlanKind,
+    Preempt,
+    Rescue,
+    SetTimer,
+    Start,
+)
+from tally.scheduler.limits import Limits
 
 WATCHED = replace(LIMITS, watchdog_times=10, watchdog_ns_min=100 * US)
 PATIENCE = 200 * US  # ten times LONG's 20 us

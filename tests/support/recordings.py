@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tally._native import lib
-from tally.scheduler.core import Limits
+from tally.scheduler.limits import Limits
 from tally.scheduler.sim import recording
 
 BEGAN_NS = 1_000_000_000
