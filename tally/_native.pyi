@@ -965,6 +965,7 @@ class Unsupported(Struct):
     count: int
 
 class Lib:
+    TALLY_ARENA_BYTES: int
     TALLY_ATTRIBUTES_MAX: int
     TALLY_CONTROL_MAGIC: int
     TALLY_DEVICES_MAX: int
@@ -984,17 +985,24 @@ class Lib:
     TALLY_PAGE_MAGIC: int
     TALLY_PARAMS_MAX: int
     TALLY_PARAM_BYTES_MAX: int
+    TALLY_PARTS_BASE: int
+    TALLY_PARTS_MAX: int
+    TALLY_PART_BYTES: int
     TALLY_PATH_BYTES_MAX: int
+    TALLY_PINNED_BYTES: int
     TALLY_PLAN_MEASUREMENTS: int
     TALLY_PROTOCOL_VERSION: int
     TALLY_REASON_BYTES: int
     TALLY_SCHED_BUCKETS: int
     TALLY_SCHED_INSTRUCTIONS_MIN: int
     TALLY_SCHED_NEVER: int
+    TALLY_SESSIONS_MAX: int
     TALLY_SIM_LEVELS_MAX: int
     TALLY_SIM_QUANTILES: int
     TALLY_SLOTS_MAX: int
     TALLY_STREAM_LEGACY: int
+    TALLY_TENANTS_MAX: int
+    TALLY_TENANT_BYTES: int
     TALLY_TRACE_NO_STREAM: int
     TALLY_TRANSFER_KINDS: int
     TALLY_TRANSFER_PIECE_BYTES: int
@@ -1152,7 +1160,9 @@ class Lib:
     TALLY_ENGINE_RESCUED: int
     tally_rewrite: Pointer
     tally_rewrite_beside: Pointer
+    def tally_counter_is_gauge(self, counter: int, /) -> int: ...
     def tally_counter_name(self, counter: int, /) -> Pointer: ...
+    def tally_counter_text(self, counter: int, /) -> Pointer: ...
     def tally_descriptors_free(self, /) -> int: ...
     def tally_engine_buffer(self, bytes: int, /) -> Pointer: ...
     def tally_engine_close(self, engine: Engine, session: int, reason: bytes | CData, /) -> int: ...
@@ -1233,6 +1243,7 @@ class Lib:
     def tally_sim_sched(self, sim: Sim, /) -> Sched: ...
     def tally_stats_read(self, stats: SessionStats, out: SessionStats, /) -> None: ...
     def tally_timing_name(self, timing: int, /) -> Pointer: ...
+    def tally_timing_text(self, timing: int, /) -> Pointer: ...
 
 ffi: FFI
 lib: Lib

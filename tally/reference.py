@@ -206,6 +206,7 @@ summaries.
 
 def metrics() -> str:
     """docs/metrics.md: the Prometheus endpoint."""
+    from tally.daemon.statistics import TEXTS
     from tally.daemon.supervisor import metric_families as families
 
     head = METRICS_HEAD.format(seconds=f"{config.FIELDS['metrics_ended_seconds'].default:g}")
@@ -220,7 +221,7 @@ def metrics() -> str:
         lines += ["", f"## {title}", "", "| metric | labels | what it is |", "|---|---|---|"]
         lines += [f"| `{t.name}` | {', '.join(t.labels)} | {t.help} |" for t in texts]
     lines += STATISTICS_HEAD.split("\n")
-    lines += [f"| `{name}` | {text} |" for name, text in families.STATISTICS.items()]
+    lines += [f"| `{name}` | {text} |" for name, text in TEXTS.items()]
     return "\n".join(lines) + "\n"
 
 

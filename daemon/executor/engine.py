@@ -18,7 +18,6 @@ from ..job_stats import quantile_ns
 from .stats import histogram, session_stats
 
 ERROR_BYTES = 512
-SESSIONS_MAX = 128
 PLANS_BATCH = 1024
 COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
@@ -227,8 +226,8 @@ class Engine:
     def running(self) -> Iterator[tuple[int, int, int]]:
         """Sessions that have anything with the device: number, the signature of what has been there
         for longest (0: a copy or a fill), and for how many ns."""
-        native = ffi.new("struct tally_running[]", SESSIONS_MAX)
-        count = lib.tally_engine_running(self._engine, native, SESSIONS_MAX)
+        native = ffi.new("struct tally_running[]", lib.TALLY_SESSIONS_MAX)
+        count = lib.tally_engine_running(self._engine, native, lib.TALLY_SESSIONS_MAX)
         return ((one.session, one.signature, one.ns) for one in native[0:count])
 
     def export_plans(self) -> list[PlanRecord]:
@@ -280,6 +279,6 @@ class Engine:
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Statistics of the open sessions, by session number as text (JSON's keys are texts)."""
-        native = ffi.new("struct tally_session_stats[]", SESSIONS_MAX)
-        count = lib.tally_engine_snapshot(self._engine, native, SESSIONS_MAX)
+        native = ffi.new("struct tally_session_stats[]", lib.TALLY_SESSIONS_MAX)
+        count = lib.tally_engine_snapshot(self._engine, native, lib.TALLY_SESSIONS_MAX)
         return {str(native[i].session): session_stats(native[i]) for i in range(count)}

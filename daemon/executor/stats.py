@@ -8,17 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tally._native import ffi, lib
-
-GAUGES = frozenset({"memory_bytes", "memory_peak_bytes", "pinned_bytes", "waiting_ns"})
-
-
-def _names(name_of: Any, count: int) -> tuple[str, ...]:
-    return tuple(ffi.string(name_of(index)).decode() for index in range(count))
-
-
-COUNTER_NAMES = _names(lib.tally_counter_name, lib.TALLY_COUNTERS)
-TIMING_NAMES = _names(lib.tally_timing_name, lib.TALLY_TIMINGS)
+from ..statistics import COUNTER_NAMES, GAUGES, TIMING_NAMES
 
 
 def histogram(native: Any) -> dict[str, Any]:

@@ -15,47 +15,14 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
+from ..statistics import TEXTS
+
 Snapshot = Mapping[str, Any]
 Kind = type[CounterMetricFamily] | type[GaugeMetricFamily] | type[SummaryMetricFamily]
 
 JOB_LABELS = ("job", "name", "class")
 CLASS_LABELS = ("class",)
 QUANTILES = (50, 95, 99)
-
-# Statistics of sessions, by their names in native/engine/stats.c: tally_job_NAME, tally_class_NAME.
-STATISTICS = {
-    "ops": "driver calls that reached the executor",
-    "launches": "kernel launches",
-    "blocks": "thread blocks that ran; known on softgpu only",
-    "timed_launches": "launches whose device time was measured",
-    "device_ns": "nanoseconds from first block's start to last block's end, of the timed launches",
-    "busy_ns": "nanoseconds of softgpu's workers, summed over them, of the timed launches",
-    "bytes_to_device": "bytes copied from host to device",
-    "bytes_to_host": "bytes copied from device to host",
-    "bytes_on_device": "bytes copied from device to device",
-    "bytes_set": "bytes filled by memsets",
-    "modules": "modules of code that were loaded",
-    "errors": "driver calls that failed",
-    "unsupported": "driver calls that the driver or the executor does not know",
-    "rewrites": "modules whose kernels have forms that can be stopped or sliced",
-    "rewrites_refused": "modules that the driver took only as they came: their kernels run whole",
-    "rewrites_impossible": "modules in which nothing could be rewritten: their kernels run whole",
-    "launches_stoppable": "best-effort launches of kernels that a block's end can stop",
-    "stoppable_ns": "nanoseconds of their device time, to be held against scheduled_ns",
-    "starts": "times that a launch went to the device: whole, as slices, or to go on",
-    "preemptions": "launches that were stopped before all their blocks had run",
-    "waited_ns": "nanoseconds from launches' arrival to their first start",
-    "scheduled_ns": "nanoseconds of device time by the scheduler's books",
-    "output_lost_bytes": "bytes of kernels' printf that did not fit into the buffer",
-    "memory_bytes": "bytes of device memory that are allocated now",
-    "memory_peak_bytes": "the most bytes of device memory at a time; added over processes",
-    "pinned_bytes": "bytes of pinned host memory that are allocated now",
-    "waiting_ns": "nanoseconds that the launch which is held back now has waited for its turn",
-    "queue_delay": "nanoseconds from a launch's arrival until its first block runs",
-    "device_time": "nanoseconds from a launch's first block's start to its last block's end",
-    "request_latency": "nanoseconds from the first call after idleness until its wait returns",
-    "turnaround": "nanoseconds that best-effort work was in the way of high launches that met some",
-}
 
 
 class Text(NamedTuple):
@@ -252,7 +219,7 @@ class _Statistics:
 
     def _family(self, name: str, kind: Kind) -> Any:
         if name not in self._families:
-            text = f"Of {self._whose}: {STATISTICS.get(name, name)}"
+            text = f"Of {self._whose}: {TEXTS.get(name, name)}"
             self._families[name] = _make(Text(self._prefix + name, text, self._labels, kind))
         return self._families[name]
 

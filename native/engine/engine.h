@@ -10,10 +10,12 @@
 #include <stdint.h>
 
 #include "engine/stats.h"
+#include "tally/address.h"
 #include "tally/plan.h"
 #include "tally/protocol.h"
 
 #define TALLY_REASON_BYTES 512u
+#define TALLY_SESSIONS_MAX (TALLY_TENANTS_MAX - 1u) /* of one engine: tenant 0 is nobody's */
 
 /* PTX with guarded and sub-grid forms of a module image's kernels (names end in TALLY_GUARDED_SUFFIX,
  * TALLY_SUBGRID_SUFFIX): where tally_rewrite_beside_fn says so, a module of these alone, else all of the

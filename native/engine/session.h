@@ -25,7 +25,7 @@
 #include "wire/gate.h"
 #include "wire/message.h"
 
-#define SESSIONS_MAX (TALLY_TENANTS_MAX - 1u)
+#define SESSIONS_MAX TALLY_SESSIONS_MAX
 #define UPLOADS_MAX 8u                      /* unfinished ones of a session */
 #define OUTPUT_BYTES_MAX (1u << 20)         /* device printf between two waits, as CUDA's default */
 

@@ -5,51 +5,42 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-static const char *const counter_names[TALLY_COUNTERS] = {
-    [TALLY_COUNT_OPS] = "ops",
-    [TALLY_COUNT_LAUNCHES] = "launches",
-    [TALLY_COUNT_BLOCKS] = "blocks",
-    [TALLY_COUNT_TIMED_LAUNCHES] = "timed_launches",
-    [TALLY_COUNT_DEVICE_NS] = "device_ns",
-    [TALLY_COUNT_BUSY_NS] = "busy_ns",
-    [TALLY_COUNT_BYTES_TO_DEVICE] = "bytes_to_device",
-    [TALLY_COUNT_BYTES_TO_HOST] = "bytes_to_host",
-    [TALLY_COUNT_BYTES_ON_DEVICE] = "bytes_on_device",
-    [TALLY_COUNT_BYTES_SET] = "bytes_set",
-    [TALLY_COUNT_MODULES] = "modules",
-    [TALLY_COUNT_ERRORS] = "errors",
-    [TALLY_COUNT_UNSUPPORTED] = "unsupported",
-    [TALLY_COUNT_REWRITES] = "rewrites",
-    [TALLY_COUNT_REWRITES_REFUSED] = "rewrites_refused",
-    [TALLY_COUNT_REWRITES_IMPOSSIBLE] = "rewrites_impossible",
-    [TALLY_COUNT_LAUNCHES_STOPPABLE] = "launches_stoppable",
-    [TALLY_COUNT_STOPPABLE_NS] = "stoppable_ns",
-    [TALLY_COUNT_STARTS] = "starts",
-    [TALLY_COUNT_PREEMPTIONS] = "preemptions",
-    [TALLY_COUNT_WAITED_NS] = "waited_ns",
-    [TALLY_COUNT_SCHEDULED_NS] = "scheduled_ns",
-    [TALLY_COUNT_OUTPUT_LOST_BYTES] = "output_lost_bytes",
-    [TALLY_COUNT_MEMORY_BYTES] = "memory_bytes",
-    [TALLY_COUNT_MEMORY_PEAK_BYTES] = "memory_peak_bytes",
-    [TALLY_COUNT_PINNED_BYTES] = "pinned_bytes",
-    [TALLY_COUNT_WAITING_NS] = "waiting_ns",
+enum kind { COUNTER, GAUGE };
+
+struct row {
+    const char *name, *text;
+    enum kind kind;
 };
 
-static const char *const timing_names[TALLY_TIMINGS] = {
-    [TALLY_TIME_QUEUE_DELAY] = "queue_delay",
-    [TALLY_TIME_DEVICE] = "device_time",
-    [TALLY_TIME_REQUEST] = "request_latency",
-    [TALLY_TIME_TURNAROUND] = "turnaround",
-};
+#define COUNTER_ROW(number, name, kind, text) {name, text, kind},
+static const struct row counters[] = {TALLY_COUNTER_ROWS(COUNTER_ROW)};
+
+#define TIMING_ROW(number, name, text) {name, text, COUNTER},
+static const struct row timings[] = {TALLY_TIMING_ROWS(TIMING_ROW)};
 
 const char *tally_counter_name(uint32_t counter)
 {
-    return counter < TALLY_COUNTERS ? counter_names[counter] : NULL;
+    return counter < TALLY_COUNTERS ? counters[counter].name : NULL;
+}
+
+const char *tally_counter_text(uint32_t counter)
+{
+    return counter < TALLY_COUNTERS ? counters[counter].text : NULL;
+}
+
+uint32_t tally_counter_is_gauge(uint32_t counter)
+{
+    return counter < TALLY_COUNTERS && counters[counter].kind == GAUGE;
 }
 
 const char *tally_timing_name(uint32_t timing)
 {
-    return timing < TALLY_TIMINGS ? timing_names[timing] : NULL;
+    return timing < TALLY_TIMINGS ? timings[timing].name : NULL;
+}
+
+const char *tally_timing_text(uint32_t timing)
+{
+    return timing < TALLY_TIMINGS ? timings[timing].text : NULL;
 }
 
 /* Below eight units a bucket is one unit; above, the three bits behind the leading one choose it. */

@@ -16,42 +16,75 @@ struct tally_histogram {
     uint64_t buckets[TALLY_HISTOGRAM_BUCKETS];
 };
 
+/* Every counter: its number, its name in JSON and metrics, whether it only grows (COUNTER) or is an amount held
+ * now or its peak (GAUGE), and what it says to people. A new one is a row here, and the code that counts. */
+#define TALLY_COUNTER_ROWS(ROW) \
+    ROW(OPS, "ops", COUNTER, "driver calls that reached the executor") \
+    ROW(LAUNCHES, "launches", COUNTER, "kernel launches") \
+    ROW(BLOCKS, "blocks", COUNTER, "thread blocks that ran; known on softgpu only") \
+    ROW(TIMED_LAUNCHES, "timed_launches", COUNTER, "launches whose device time was measured") \
+    ROW(DEVICE_NS, "device_ns", COUNTER, \
+        "nanoseconds from first block's start to last block's end, of the timed launches") \
+    ROW(BUSY_NS, "busy_ns", COUNTER, \
+        "nanoseconds of softgpu's workers, summed over them, of the timed launches") \
+    ROW(BYTES_TO_DEVICE, "bytes_to_device", COUNTER, "bytes copied from host to device") \
+    ROW(BYTES_TO_HOST, "bytes_to_host", COUNTER, "bytes copied from device to host") \
+    ROW(BYTES_ON_DEVICE, "bytes_on_device", COUNTER, "bytes copied from device to device") \
+    ROW(BYTES_SET, "bytes_set", COUNTER, "bytes filled by memsets") \
+    ROW(MODULES, "modules", COUNTER, "modules of code that were loaded") \
+    ROW(ERRORS, "errors", COUNTER, "driver calls that failed") \
+    ROW(UNSUPPORTED, "unsupported", COUNTER, \
+        "driver calls that the driver or the executor does not know") \
+    ROW(REWRITES, "rewrites", COUNTER, \
+        "modules whose kernels have forms that can be stopped or sliced") \
+    ROW(REWRITES_REFUSED, "rewrites_refused", COUNTER, \
+        "modules that the driver took only as they came: their kernels run whole") \
+    ROW(REWRITES_IMPOSSIBLE, "rewrites_impossible", COUNTER, \
+        "modules in which nothing could be rewritten: their kernels run whole") \
+    ROW(LAUNCHES_STOPPABLE, "launches_stoppable", COUNTER, \
+        "best-effort launches of kernels that a block's end can stop") \
+    ROW(STOPPABLE_NS, "stoppable_ns", COUNTER, \
+        "nanoseconds of their device time, to be held against scheduled_ns") \
+    ROW(STARTS, "starts", COUNTER, \
+        "times that a launch went to the device: whole, as slices, or to go on") \
+    ROW(PREEMPTIONS, "preemptions", COUNTER, \
+        "launches that were stopped before all their blocks had run") \
+    ROW(WAITED_NS, "waited_ns", COUNTER, \
+        "nanoseconds from launches' arrival to their first start") \
+    ROW(SCHEDULED_NS, "scheduled_ns", COUNTER, \
+        "nanoseconds of device time by the scheduler's books") \
+    ROW(OUTPUT_LOST_BYTES, "output_lost_bytes", COUNTER, \
+        "bytes of kernels' printf that did not fit into the buffer") \
+    ROW(MEMORY_BYTES, "memory_bytes", GAUGE, "bytes of device memory that are allocated now") \
+    ROW(MEMORY_PEAK_BYTES, "memory_peak_bytes", GAUGE, \
+        "the most bytes of device memory at a time; added over processes") \
+    ROW(PINNED_BYTES, "pinned_bytes", GAUGE, \
+        "bytes of pinned host memory that are allocated now") \
+    ROW(WAITING_NS, "waiting_ns", GAUGE, \
+        "nanoseconds that the launch which is held back now has waited for its turn")
+
 enum tally_counter {
-    TALLY_COUNT_OPS = 0,
-    TALLY_COUNT_LAUNCHES,
-    TALLY_COUNT_BLOCKS,         /* run; known on softgpu only */
-    TALLY_COUNT_TIMED_LAUNCHES, /* those whose device time was measured */
-    TALLY_COUNT_DEVICE_NS,      /* of the timed launches: first block's start to last block's end */
-    TALLY_COUNT_BUSY_NS,        /* of the timed launches: time of the device's workers, summed */
-    TALLY_COUNT_BYTES_TO_DEVICE,
-    TALLY_COUNT_BYTES_TO_HOST,
-    TALLY_COUNT_BYTES_ON_DEVICE,
-    TALLY_COUNT_BYTES_SET,
-    TALLY_COUNT_MODULES,
-    TALLY_COUNT_ERRORS,      /* ops that failed */
-    TALLY_COUNT_UNSUPPORTED, /* ops that the driver or the engine does not know */
-    TALLY_COUNT_REWRITES,    /* modules whose kernels have rewritten forms */
-    TALLY_COUNT_REWRITES_REFUSED, /* modules that the driver took only as they came */
-    TALLY_COUNT_REWRITES_IMPOSSIBLE, /* modules that hold nothing which could be rewritten */
-    TALLY_COUNT_LAUNCHES_STOPPABLE, /* of best-effort sessions: of kernels that a block's end can stop */
-    TALLY_COUNT_STOPPABLE_NS,       /* their device time, to be held against SCHEDULED_NS */
-    TALLY_COUNT_STARTS,           /* times that a launch went to the device: whole, slices, resumptions */
-    TALLY_COUNT_PREEMPTIONS,      /* launches stopped before all their blocks had run */
-    TALLY_COUNT_WAITED_NS,        /* launches: from their arrival to their first start */
-    TALLY_COUNT_SCHEDULED_NS,     /* device time by the scheduler's books; of best-effort: harvested */
-    TALLY_COUNT_OUTPUT_LOST_BYTES,
-    TALLY_COUNT_MEMORY_BYTES, /* allocated now */
-    TALLY_COUNT_MEMORY_PEAK_BYTES,
-    TALLY_COUNT_PINNED_BYTES,
-    TALLY_COUNT_WAITING_NS, /* a gauge: how long the launch that is held back now has waited for its turn */
+#define ROW(number, name, kind, text) TALLY_COUNT_##number,
+    TALLY_COUNTER_ROWS(ROW)
+#undef ROW
     TALLY_COUNTERS,
 };
 
+/* Every histogram of times: its number, its name and what it says. */
+#define TALLY_TIMING_ROWS(ROW) \
+    ROW(QUEUE_DELAY, "queue_delay", \
+        "nanoseconds from a launch's arrival until its first block runs") \
+    ROW(DEVICE, "device_time", \
+        "nanoseconds from a launch's first block's start to its last block's end") \
+    ROW(REQUEST, "request_latency", \
+        "nanoseconds from the first call after idleness until its wait returns") \
+    ROW(TURNAROUND, "turnaround", \
+        "nanoseconds that best-effort work was in the way of high launches that met some")
+
 enum tally_timing {
-    TALLY_TIME_QUEUE_DELAY = 0, /* launch: taken off the socket -> its first block runs */
-    TALLY_TIME_DEVICE,          /* launch: first block's start -> last block's end */
-    TALLY_TIME_REQUEST,         /* first work after idle -> the blocking wait that returns it to idle */
-    TALLY_TIME_TURNAROUND,      /* high launch that met best-effort work -> out of its way; see tally_sched_read_turnaround */
+#define ROW(number, name, text) TALLY_TIME_##number,
+    TALLY_TIMING_ROWS(ROW)
+#undef ROW
     TALLY_TIMINGS,
 };
 
@@ -69,9 +102,12 @@ void tally_histogram_take(struct tally_histogram *histogram, const struct tally_
 /* Smallest value that falls into the bucket, in ns. */
 uint64_t tally_histogram_floor_ns(uint32_t bucket);
 
-/* Names for people and JSON, in the order of the enums; NULL beyond. */
+/* Names, and what they say, in the order of the enums; NULL beyond. */
 const char *tally_counter_name(uint32_t counter);
+const char *tally_counter_text(uint32_t counter);
+uint32_t tally_counter_is_gauge(uint32_t counter);
 const char *tally_timing_name(uint32_t timing);
+const char *tally_timing_text(uint32_t timing);
 
 static inline void tally_stats_add(struct tally_session_stats *stats, enum tally_counter counter, uint64_t amount)
 {

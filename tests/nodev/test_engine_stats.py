@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tally._native import ffi, lib
-from tally.daemon import job_stats
+from tally.daemon import job_stats, statistics
 from tally.daemon.executor import stats as executor_stats
 
 UNIT_NS = 128
@@ -44,9 +44,9 @@ def test_the_last_bucket_takes_the_rest() -> None:
 
 
 def test_every_statistic_has_one_name() -> None:
-    names = executor_stats.COUNTER_NAMES + executor_stats.TIMING_NAMES
+    names = statistics.COUNTER_NAMES + statistics.TIMING_NAMES
     assert len(set(names)) == len(names) == lib.TALLY_COUNTERS + lib.TALLY_TIMINGS
-    assert set(executor_stats.COUNTER_NAMES) >= executor_stats.GAUGES
+    assert set(statistics.COUNTER_NAMES) >= statistics.GAUGES
     assert not lib.tally_counter_name(lib.TALLY_COUNTERS)
 
 

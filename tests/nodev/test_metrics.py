@@ -18,10 +18,9 @@ from support.supervised import Supervised, session_of
 
 from tally.client.protocol import Status
 from tally.client.records import CLASSES
-from tally.daemon import job_stats
-from tally.daemon.executor import stats as executor_stats
+from tally.daemon import job_stats, statistics
 from tally.daemon.supervisor.jobs import JobTable
-from tally.daemon.supervisor.metric_families import JOB_LABELS, STATISTICS
+from tally.daemon.supervisor.metric_families import JOB_LABELS
 from tally.daemon.supervisor.metrics import render
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
@@ -30,12 +29,12 @@ DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
 def stats(launches: int = 1) -> dict[str, Any]:
     """With every statistic that an executor sends."""
     histogram = {"count": 2, "sum_ns": 300, "max_ns": 200, "buckets": [1, 1]}
-    counters = dict.fromkeys(executor_stats.COUNTER_NAMES, 1)
-    gauges = {name: counters.pop(name) for name in executor_stats.GAUGES}
+    counters = dict.fromkeys(statistics.COUNTER_NAMES, 1)
+    gauges = {name: counters.pop(name) for name in statistics.GAUGES}
     return {
         "counters": counters | {"launches": launches},
         "gauges": gauges,
-        "histograms": dict.fromkeys(executor_stats.TIMING_NAMES, histogram),
+        "histograms": dict.fromkeys(statistics.TIMING_NAMES, histogram),
     }
 
 
@@ -111,7 +110,7 @@ def full() -> dict[str, Metric]:
 
 
 def test_every_statistic_is_explained() -> None:
-    assert set(STATISTICS) == {*executor_stats.COUNTER_NAMES, *executor_stats.TIMING_NAMES}
+    assert set(statistics.TEXTS) == {*statistics.COUNTER_NAMES, *statistics.TIMING_NAMES}
     for family in full().values():
         words = family.documentation.split()
         assert len(words) > 3 or family.documentation.startswith("1"), family
