@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tally.interpose import binding
+from tally.interpose import binding, ops
 from tally.interpose.emit import OUTPUTS
 from tally.interpose.handling import KINDS, Handlings
 from tally.interpose.table import HERE, TABLE_PATH, Table, TableError, load
@@ -18,7 +18,9 @@ ROOT = HERE.parent
 def render(table: Table) -> dict[Path, str]:
     """Text of every generated file, by its path."""
     handlings = Handlings(table)
-    texts = {path: emit(handlings) for path, emit in OUTPUTS.items()} | binding.render()
+    texts = (
+        {path: emit(handlings) for path, emit in OUTPUTS.items()} | binding.render() | ops.render()
+    )
     return {ROOT / path: text for path, text in texts.items()}
 
 

@@ -88,6 +88,10 @@ class FFI:
     @overload
     def new(self, cdecl: Literal["struct tally_reply[]"], init: Any = ...) -> Reply: ...
     @overload
+    def new(self, cdecl: Literal["struct tally_param *"], init: Any = ...) -> Param: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_param[]"], init: Any = ...) -> Param: ...
+    @overload
     def new(self, cdecl: Literal["struct tally_op_mem_alloc *"], init: Any = ...) -> OpMemAlloc: ...
     @overload
     def new(self, cdecl: Literal["struct tally_op_mem_alloc[]"], init: Any = ...) -> OpMemAlloc: ...
@@ -111,6 +115,10 @@ class FFI:
     def new(self, cdecl: Literal["struct tally_op_host_free *"], init: Any = ...) -> OpHostFree: ...
     @overload
     def new(self, cdecl: Literal["struct tally_op_host_free[]"], init: Any = ...) -> OpHostFree: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_reply_mem_info *"], init: Any = ...) -> ReplyMemInfo: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_reply_mem_info[]"], init: Any = ...) -> ReplyMemInfo: ...
     @overload
     def new(self, cdecl: Literal["struct tally_op_copy *"], init: Any = ...) -> OpCopy: ...
     @overload
@@ -139,10 +147,6 @@ class FFI:
     def new(self, cdecl: Literal["struct tally_op_get_function *"], init: Any = ...) -> OpGetFunction: ...
     @overload
     def new(self, cdecl: Literal["struct tally_op_get_function[]"], init: Any = ...) -> OpGetFunction: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_param *"], init: Any = ...) -> Param: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_param[]"], init: Any = ...) -> Param: ...
     @overload
     def new(self, cdecl: Literal["struct tally_reply_get_function *"], init: Any = ...) -> ReplyGetFunction: ...
     @overload
@@ -203,10 +207,6 @@ class FFI:
     def new(self, cdecl: Literal["struct tally_reply_event_elapsed *"], init: Any = ...) -> ReplyEventElapsed: ...
     @overload
     def new(self, cdecl: Literal["struct tally_reply_event_elapsed[]"], init: Any = ...) -> ReplyEventElapsed: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_reply_mem_info *"], init: Any = ...) -> ReplyMemInfo: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_reply_mem_info[]"], init: Any = ...) -> ReplyMemInfo: ...
     @overload
     def new(self, cdecl: Literal["struct tally_sched_plan *"], init: Any = ...) -> SchedPlan: ...
     @overload
@@ -1024,6 +1024,19 @@ class Lib:
     TALLY_KIND_LIBRARY: int
     TALLY_KIND_KERNEL: int
     TALLY_KIND_ARRAY: int
+    TALLY_REPLY_RESULT: int
+    TALLY_REPLY_STDOUT: int
+    TALLY_REPLY_STDERR: int
+    TALLY_PLACE_DEVICE: int
+    TALLY_PLACE_PINNED: int
+    TALLY_PLACE_SLOT: int
+    TALLY_PLACE_INLINE: int
+    TALLY_IMAGE_FILE: int
+    TALLY_IMAGE_UPLOAD: int
+    TALLY_IMAGE_INLINE: int
+    TALLY_IMAGE_HASH: int
+    TALLY_RESULT_NEED_IMAGE: int
+    TALLY_LAUNCH_COOPERATIVE: int
     TALLY_OP_BYE: int
     TALLY_OP_MEM_ALLOC: int
     TALLY_OP_MEM_FREE: int
@@ -1053,19 +1066,6 @@ class Lib:
     TALLY_OP_MEM_INFO: int
     TALLY_OP_LIST_FUNCTIONS: int
     TALLY_OP_GENERATED: int
-    TALLY_REPLY_RESULT: int
-    TALLY_REPLY_STDOUT: int
-    TALLY_REPLY_STDERR: int
-    TALLY_PLACE_DEVICE: int
-    TALLY_PLACE_PINNED: int
-    TALLY_PLACE_SLOT: int
-    TALLY_PLACE_INLINE: int
-    TALLY_IMAGE_FILE: int
-    TALLY_IMAGE_UPLOAD: int
-    TALLY_IMAGE_INLINE: int
-    TALLY_IMAGE_HASH: int
-    TALLY_RESULT_NEED_IMAGE: int
-    TALLY_LAUNCH_COOPERATIVE: int
     TALLY_SCHED_INVALID: int
     TALLY_SCHED_FULL: int
     TALLY_SCHED_BEST_EFFORT: int

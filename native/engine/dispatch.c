@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "engine/generated/dispatch_gen.h"
+#include "engine/generated/ops_gen.h"
 #include "engine/guard.h"
 #include "engine/schedule.h"
 
@@ -14,43 +15,15 @@ struct entry {
     uint32_t flags;
 };
 
-static bool op_bye(struct session *session, const struct message *message)
+bool op_bye(struct session *session, const struct message *message)
 {
     session->bye = true;
     session_end(session, "the client is done");
     return message->size == sizeof(struct tally_op);
 }
 
-static const struct entry entries[] = {
-    [TALLY_OP_BYE] = {op_bye, 0},
-    [TALLY_OP_MEM_ALLOC] = {op_mem_alloc, CALL},
-    [TALLY_OP_MEM_FREE] = {op_mem_free, 0},
-    [TALLY_OP_HOST_ALLOC] = {op_host_alloc, CALL},
-    [TALLY_OP_HOST_FREE] = {op_host_free, 0},
-    [TALLY_OP_COPY] = {op_copy, WORK},
-    [TALLY_OP_MEMSET] = {op_memset, WORK},
-    [TALLY_OP_UPLOAD] = {op_upload, 0},
-    [TALLY_OP_MODULE_LOAD] = {op_module_load, CALL},
-    [TALLY_OP_MODULE_UNLOAD] = {op_module_unload, 0},
-    [TALLY_OP_GET_FUNCTION] = {op_get_function, CALL},
-    [TALLY_OP_GET_GLOBAL] = {op_get_global, CALL},
-    [TALLY_OP_LAUNCH] = {op_launch, WORK},
-    [TALLY_OP_STREAM_CREATE] = {op_stream_create, 0},
-    [TALLY_OP_STREAM_DESTROY] = {op_stream_destroy, 0},
-    [TALLY_OP_STREAM_SYNC] = {op_stream_sync, CALL},
-    [TALLY_OP_STREAM_QUERY] = {op_stream_query, CALL},
-    [TALLY_OP_STREAM_WAIT_EVENT] = {op_stream_wait_event, 0},
-    [TALLY_OP_STREAM_VALUE] = {op_stream_value, WORK},
-    [TALLY_OP_EVENT_CREATE] = {op_event_create, 0},
-    [TALLY_OP_EVENT_DESTROY] = {op_event_destroy, 0},
-    [TALLY_OP_EVENT_RECORD] = {op_event_record, 0},
-    [TALLY_OP_EVENT_SYNC] = {op_event_sync, CALL},
-    [TALLY_OP_EVENT_QUERY] = {op_event_query, CALL},
-    [TALLY_OP_EVENT_ELAPSED] = {op_event_elapsed, CALL},
-    [TALLY_OP_CTX_SYNC] = {op_ctx_sync, CALL},
-    [TALLY_OP_MEM_INFO] = {op_mem_info, CALL},
-    [TALLY_OP_LIST_FUNCTIONS] = {op_list_functions, CALL},
-};
+#define ENTRY(name, handler, flags) [TALLY_OP_##name] = {handler, flags},
+static const struct entry entries[] = {ENGINE_OPS(ENTRY)};
 
 void session_violation(struct session *session, const struct message *message, const char *what)
 {

@@ -17,6 +17,7 @@
 
 #include "engine/driver.h"
 #include "engine/engine.h"
+#include "engine/generated/ops_gen.h"
 #include "engine/notice.h"
 #include "engine/ranges.h"
 #include "engine/table.h"
@@ -357,16 +358,6 @@ void replies_close(struct session *session);
 void session_dispatch(struct session *session, const void *bytes, size_t size);
 /* Names what the client did wrong and ends its session. */
 void session_violation(struct session *session, const struct message *message, const char *what);
-
-/* Handlers: false if the message is malformed (session_violation follows in dispatch.c). */
-typedef bool op_handler(struct session *session, const struct message *message);
-op_handler op_mem_alloc, op_mem_free, op_host_alloc, op_host_free, op_mem_info;
-op_handler op_copy, op_memset, op_upload;
-op_handler op_module_load, op_module_unload, op_get_function, op_get_global, op_list_functions;
-op_handler op_launch;
-op_handler op_stream_create, op_stream_destroy, op_stream_sync, op_stream_query, op_stream_wait_event;
-op_handler op_stream_value, op_ctx_sync;
-op_handler op_event_create, op_event_destroy, op_event_record, op_event_sync, op_event_query, op_event_elapsed;
 
 /* ---- stream.c ---- */
 

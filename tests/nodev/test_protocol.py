@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from tally._native import ffi, lib
+from tally.interpose import ops
+from tally.interpose.table import TableError
 
 ROOT = Path(__file__).parents[2]
-HEADER = (ROOT / "native/include/tally/protocol.h").read_text()
+INCLUDE = ROOT / "native/include/tally"
+HEADER = "".join((INCLUDE / n).read_text() for n in ("protocol.h", "generated/messages.h"))
 PAGE = (ROOT / "docs/protocol.md").read_text()
 STRUCTS = re.findall(r"^struct (tally_\w+) \{", HEADER, re.MULTILINE)
 TABLE = re.compile(
@@ -96,3 +99,39 @@ def test_a_wrong_offset_is_seen() -> None:
     size, fields = in_c("tally_op_launch")
     shifted = [(offset + 1, length, name) for offset, length, name in fields]
     assert documented()["tally_op_launch"] != (size, shifted)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("code = 3\n", "code = 2\n", "MEM_FREE cannot have code 2"),
+        ('reply = "tally_reply_mem_alloc"', 'reply = "one-way"', "MEM_ALLOC: a call"),
+        ('body = "tally_op_mem_free"', 'body = "tally_op_mem_fre"', "MEM_FREE has a body"),
+        ('flags = ["uint32_t", "`CU_MEMHOST', 'flags = ["uint16_t", "`CU_MEMHOST', "a hole before"),
+        (
+            'flags = ["uint32_t", "`CU_MEMHOST',
+            'flags = ["int", "`CU_MEMHOST',
+            "an unknown type int",
+        ),
+        ("[op.HOST_FREE]", "[op.HOST_FREE]\nworks = true", "unexpected keyword"),
+    ],
+)
+def test_ops_that_make_no_sense(tmp_path: Path, old: str, new: str, wanted: str) -> None:
+    text = ops.OPS_PATH.read_text()
+    assert old in text
+    (tmp_path / "ops.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(TableError, match=wanted):
+        ops.Ops(tmp_path / "ops.toml")
+
+
+def test_a_new_op_gets_its_entry_on_the_page(tmp_path: Path) -> None:
+    text = ops.OPS_PATH.read_text() + (
+        '\n[op.STREAM_NAME]\ncode = 99\ngroup = "Launches"\nbody = "tally_op_name"\n'
+        'reply = "one-way"\n\n[message.tally_op_name]\nstream = ["uint64_t", "whose"]\n'
+    )
+    (tmp_path / "ops.toml").write_text(text)
+    page = ops.page(ops.Ops(tmp_path / "ops.toml"), PAGE)
+    section = page.split("\n### Launches\n")[1].split("\n### ")[0]
+    assert "| 99 | STREAM_NAME | tally_op_name | one-way |\n" in section
+    assert "#### tally_op_name (24 bytes)\n" in section and "| 16 | 8 | stream | whose |" in section
+    assert ops.page(ops.Ops(), PAGE) == PAGE

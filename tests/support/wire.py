@@ -10,7 +10,9 @@ from typing import Any
 import cffi
 
 INCLUDE = Path(__file__).parents[2] / "native" / "include" / "tally"
-HEADERS = (INCLUDE / "protocol.h", INCLUDE / "generated" / "ops.h")
+HEADERS = tuple(
+    INCLUDE / name for name in ("protocol.h", "generated/messages.h", "generated/ops.h")
+)
 # What the generated ops hold of the driver API: C's static assertions hold the sizes.
 CUDA = "typedef struct { uint32_t id, pad; uint64_t value[8]; } CUlaunchAttribute;\n"
 CUDA_BYTES = {"CUstreamAttrValue": 64, "CUtensorMap": 128}

@@ -162,39 +162,6 @@ enum tally_kind {
 #define TALLY_INDEX_MAX (1u << 20) /* per kind and session */
 #define TALLY_STREAM_LEGACY 1ull   /* CU_STREAM_LEGACY; NULL streams are sent as this */
 
-/* Op codes: below TALLY_OP_GENERATED hand-written, from there on by the driver-API table. */
-enum tally_op_code {
-    TALLY_OP_BYE = 1, /* the client is done; the session ends after what came before */
-    TALLY_OP_MEM_ALLOC = 2,
-    TALLY_OP_MEM_FREE = 3,
-    TALLY_OP_HOST_ALLOC = 4,
-    TALLY_OP_HOST_FREE = 5,
-    TALLY_OP_COPY = 6,
-    TALLY_OP_MEMSET = 7,
-    TALLY_OP_UPLOAD = 8,
-    TALLY_OP_MODULE_LOAD = 9,
-    TALLY_OP_MODULE_UNLOAD = 10,
-    TALLY_OP_GET_FUNCTION = 11,
-    TALLY_OP_GET_GLOBAL = 12,
-    TALLY_OP_LAUNCH = 13,
-    TALLY_OP_STREAM_CREATE = 14,
-    TALLY_OP_STREAM_DESTROY = 15,
-    TALLY_OP_STREAM_SYNC = 16,
-    TALLY_OP_STREAM_QUERY = 17,
-    TALLY_OP_STREAM_WAIT_EVENT = 18,
-    TALLY_OP_STREAM_VALUE = 19,
-    TALLY_OP_EVENT_CREATE = 20,
-    TALLY_OP_EVENT_DESTROY = 21,
-    TALLY_OP_EVENT_RECORD = 22,
-    TALLY_OP_EVENT_SYNC = 23,
-    TALLY_OP_EVENT_QUERY = 24,
-    TALLY_OP_EVENT_ELAPSED = 25,
-    TALLY_OP_CTX_SYNC = 26,
-    TALLY_OP_MEM_INFO = 27,
-    TALLY_OP_LIST_FUNCTIONS = 28,
-    TALLY_OP_GENERATED = 256,
-};
-
 struct tally_op {
     uint16_t code;
     uint16_t flags;   /* 0 */
@@ -217,18 +184,6 @@ struct tally_reply {
     int32_t async_error; /* CUresult of an earlier one-way op that failed without being sticky; told once */
 };
 
-struct tally_op_mem_alloc { struct tally_op op; uint64_t bytes; };                /* call */
-struct tally_reply_mem_alloc { struct tally_reply reply; uint64_t address; };
-struct tally_op_mem_free { struct tally_op op; uint64_t address; };               /* one-way */
-struct tally_op_host_alloc { struct tally_op op; uint64_t bytes; uint32_t flags; uint32_t reserved; }; /* call */
-struct tally_reply_host_alloc {
-    struct tally_reply reply;
-    uint64_t address; /* map the file there (MAP_FIXED_NOREPLACE): host and device address are one */
-    uint64_t bytes;   /* rounded up to pages */
-    uint64_t number;  /* of the tally_handover that brings the file */
-};
-struct tally_op_host_free { struct tally_op op; uint64_t address; };              /* one-way */
-
 enum tally_place {
     TALLY_PLACE_DEVICE = 0, /* a device address */
     TALLY_PLACE_PINNED = 1, /* an address inside a HOST_ALLOC */
@@ -236,94 +191,19 @@ enum tally_place {
     TALLY_PLACE_INLINE = 3, /* source only: the bytes follow this struct */
 };
 
-/* A box of width x height x depth bytes/rows/slices. One-way, or a call that is answered when the bytes
- * are there (device to slot). slot_sequence is stored to done[slot] in stream order after the copy. */
-struct tally_op_copy {
-    struct tally_op op;
-    uint64_t stream;
-    uint64_t dst, src;
-    uint64_t width, height, depth;  /* bytes, rows, slices; 1 where unused */
-    uint64_t dst_pitch, dst_slice;  /* bytes from row to row, from slice to slice */
-    uint64_t src_pitch, src_slice;
-    uint16_t dst_place, src_place;
-    uint32_t slot;
-    uint32_t slot_sequence; /* 0: no slot is used */
-    uint32_t reserved;
-};
-
-struct tally_op_memset {
-    struct tally_op op;
-    uint64_t stream;
-    uint64_t dst, pitch;
-    uint64_t width, height; /* elements, rows */
-    uint32_t value;
-    uint32_t element_bytes; /* 1, 2, 4 */
-};
-
-/* A piece of a module image that lies in no file, through a slot; freed by the MODULE_LOAD that names it. */
-struct tally_op_upload { struct tally_op op; uint64_t upload; uint64_t total, offset, bytes; uint32_t slot, slot_sequence; };
-
 enum tally_image_source { TALLY_IMAGE_FILE = 1, TALLY_IMAGE_UPLOAD = 2, TALLY_IMAGE_INLINE = 3, TALLY_IMAGE_HASH = 4 };
 enum { TALLY_RESULT_NEED_IMAGE = -1 }; /* answer to TALLY_IMAGE_HASH: not cached, send it */
 
-struct tally_op_module_load {
-    struct tally_op op;
-    uint64_t module;
-    uint64_t offset, bytes; /* FILE: range in the file; else the image's size */
-    uint64_t upload;
-    uint8_t hash[32]; /* SHA-256 of the image, for HASH and UPLOAD; FILE: st_dev, st_ino of the file, or 0 */
-    uint32_t source;
-    uint32_t log_bytes; /* how much of an error log the caller has room for */
-    uint32_t tail_bytes; /* path (FILE) or image (INLINE) follows */
-    uint32_t reserved;
-};
-struct tally_reply_module_load { struct tally_reply reply; uint32_t log_bytes; uint32_t reserved; /* log follows */ };
-struct tally_op_module_unload { struct tally_op op; uint64_t module; }; /* one-way */
-
-struct tally_op_get_function { struct tally_op op; uint64_t module; uint64_t function; uint32_t name_bytes; uint32_t reserved; /* name follows */ };
 struct tally_param { uint32_t offset, bytes; };
-struct tally_reply_get_function {
-    struct tally_reply reply;
-    int32_t attributes[TALLY_FUNCTION_ATTRIBUTES]; /* by CUfunction_attribute */
-    uint32_t param_count;
-    uint32_t param_bytes;
-    /* struct tally_param[param_count] follows */
-};
-struct tally_op_get_global { struct tally_op op; uint64_t module; uint32_t name_bytes; uint32_t reserved; };
-struct tally_reply_get_global { struct tally_reply reply; uint64_t address; uint64_t bytes; };
-/* Names of a module's kernels, each NUL-terminated (cuLibraryEnumerateKernels and the like). */
-struct tally_op_list_functions { struct tally_op op; uint64_t module; uint32_t first, reserved; };
-struct tally_reply_list_functions { struct tally_reply reply; uint32_t count, name_bytes, total, reserved; };
 
 enum { TALLY_LAUNCH_COOPERATIVE = 1 };
-struct tally_op_launch {
-    struct tally_op op;
-    uint64_t function;
-    uint64_t stream;
-    uint32_t grid[3], block[3];
-    uint32_t dynamic_shared_bytes;
-    uint32_t flags;
-    uint32_t attribute_count; /* CUlaunchAttribute[] follows, then the packed parameters */
-    uint32_t param_bytes;
-};
-
-struct tally_op_stream_create { struct tally_op op; uint64_t stream; uint32_t flags; int32_t priority; }; /* one-way */
-struct tally_op_stream { struct tally_op op; uint64_t stream; }; /* DESTROY one-way; SYNC, QUERY calls */
-struct tally_op_stream_wait_event { struct tally_op op; uint64_t stream, event; uint32_t flags, reserved; };
-/* cuStreamWriteValue32/64 and cuStreamWaitValue32/64 on device or pinned memory. */
-struct tally_op_stream_value { struct tally_op op; uint64_t stream, address, value; uint32_t flags; uint8_t wait, wide, pad[2]; };
-struct tally_op_event_create { struct tally_op op; uint64_t event; uint32_t flags, reserved; };
-struct tally_op_event { struct tally_op op; uint64_t event; }; /* DESTROY one-way; SYNC, QUERY calls */
-struct tally_op_event_record { struct tally_op op; uint64_t event, stream; uint32_t flags, reserved; };
-struct tally_op_event_elapsed { struct tally_op op; uint64_t start, end; };
-struct tally_reply_event_elapsed { struct tally_reply reply; float elapsed_ms; uint32_t reserved; };
-struct tally_reply_mem_info { struct tally_reply reply; uint64_t free_bytes, total_bytes; };
 
 _Static_assert(sizeof(struct tally_control_header) == 16, "layout");
 _Static_assert(sizeof(struct tally_op) == 16, "layout");
 _Static_assert(sizeof(struct tally_reply) == 24, "layout");
 _Static_assert(sizeof(struct tally_session_page) == 4096, "layout");
-_Static_assert(sizeof(struct tally_op_launch) == 16 + 16 + 24 + 16, "layout");
-_Static_assert(sizeof(struct tally_op_copy) == 16 + 10 * 8 + 16, "layout");
+
+/* The ops themselves: their codes and messages, from interpose/ops.toml. */
+#include "tally/generated/messages.h"
 
 #endif
