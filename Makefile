@@ -87,7 +87,8 @@ format: $(VENV)/stamp-dev ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/stamp-test ## write the generated pages of docs/
+docs: $(VENV)/stamp-test ## write all generated files: pages of docs/, types, C
+	$(BIN)/python -m tally.interpose generate
 	$(BIN)/python -m tally.reference
 	$(BIN)/python tests/support/parity.py
 
