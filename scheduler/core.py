@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tally._native import ffi, lib
 from tally.scheduler.limits import Limits
+
+if TYPE_CHECKING:
+    from tally._native import (
+        SchedEvent,
+        SchedHistogram,
+        SchedInstruction,
+        SchedLimits,
+        SchedPlan,
+        SchedSessionStats,
+        SchedStats,
+    )
 
 NEVER: int = 2**64 - 1
 
@@ -101,7 +112,7 @@ class Rescue:
 Instruction = Start | Preempt | Complete | Dropped | Closed | SetTimer | Rescue
 
 
-def _decode(raw: Any) -> Instruction:
+def _decode(raw: SchedInstruction) -> Instruction:
     match int(raw.type):
         case lib.TALLY_SCHED_START:
             return Start(raw.launch, raw.lo, raw.hi, raw.level, StartFlag(raw.flags), raw.epoch)
@@ -131,7 +142,7 @@ class Histogram:
     buckets: tuple[int, ...]
 
     @classmethod
-    def read(cls, raw: Any) -> Histogram:
+    def read(cls, raw: SchedHistogram) -> Histogram:
         return cls(raw.count, raw.sum, raw.max, tuple(raw.buckets))
 
     def quantile(self, q: float) -> int:
@@ -156,7 +167,7 @@ class SchedulerStats:
     rescues: int
 
     @classmethod
-    def read(cls, raw: Any) -> SchedulerStats:
+    def read(cls, raw: SchedStats) -> SchedulerStats:
         return cls(
             Histogram.read(raw.turnaround_ns),
             raw.turnaround_unmet,
@@ -178,7 +189,7 @@ class SessionStats:
     gpu_ns: int
 
     @classmethod
-    def read(cls, raw: Any) -> SessionStats:
+    def read(cls, raw: SchedSessionStats) -> SessionStats:
         return cls(**{name: int(getattr(raw, name)) for name in cls.__annotations__})
 
 
@@ -211,12 +222,12 @@ def policy_index(name: str) -> int:
     return {known: i for i, known in enumerate(policies())}[name]
 
 
-def fill_limits(raw: Any, limits: Limits) -> None:
+def fill_limits(raw: SchedLimits, limits: Limits) -> None:
     for name in Limits.__annotations__:
         setattr(raw, name, getattr(limits, name))
 
 
-def fill_plan(raw: Any, plan: Plan) -> None:
+def fill_plan(raw: SchedPlan, plan: Plan) -> None:
     for name in Plan.__annotations__:
         setattr(raw, name, int(getattr(plan, name)))
 
@@ -255,7 +266,7 @@ class Scheduler:
         self._room = room
         self._out = ffi.new("struct tally_sched_instruction[]", room)
 
-    def _call(self, event: Any, now_ns: int) -> Iterator[Instruction]:
+    def _call(self, event: SchedEvent, now_ns: int) -> Iterator[Instruction]:
         while True:
             count = lib.tally_sched_handle(self._sched, event, now_ns, self._out, self._room)
             if count == lib.TALLY_SCHED_FULL:
@@ -267,7 +278,7 @@ class Scheduler:
                 return
             event = ffi.new("struct tally_sched_event *", {"type": lib.TALLY_SCHED_CONTINUE})
 
-    def _handle(self, now_ns: int, kind: int, **words: Any) -> list[Instruction]:
+    def _handle(self, now_ns: int, kind: int, **words: int) -> list[Instruction]:
         event = ffi.new("struct tally_sched_event *", {"type": kind, **words})
         return list(self._call(event, now_ns))
 

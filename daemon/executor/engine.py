@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tally._native import ffi, lib
 from tally.client.protocol import DEVICE_INFO_BYTES
@@ -16,6 +16,9 @@ from tally.scheduler.plans import PlanRecord
 
 from ..job_stats import quantile_ns
 from .stats import histogram, session_stats
+
+if TYPE_CHECKING:
+    from tally._native import CData
 
 ERROR_BYTES = 512
 PLANS_BATCH = 1024
@@ -61,9 +64,8 @@ _KINDS = {
 }
 
 
-def _text(native: Any) -> str:
-    raw: bytes = ffi.string(native)
-    return raw.decode(errors="replace")
+def _text(native: CData) -> str:
+    return ffi.string(native).decode(errors="replace")
 
 
 def _job_number(name: str) -> int:

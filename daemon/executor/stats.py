@@ -6,12 +6,15 @@ Counters only grow; gauges are amounts held now, or their peaks; histograms are 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..statistics import COUNTER_NAMES, GAUGES, TIMING_NAMES
 
+if TYPE_CHECKING:
+    from tally._native import Histogram, SessionStats
 
-def histogram(native: Any) -> dict[str, Any]:
+
+def histogram(native: Histogram) -> dict[str, Any]:
     """Of a struct tally_histogram."""
     buckets = list(native.buckets)
     while buckets and not buckets[-1]:
@@ -24,7 +27,7 @@ def histogram(native: Any) -> dict[str, Any]:
     }
 
 
-def session_stats(native: Any) -> dict[str, Any]:
+def session_stats(native: SessionStats) -> dict[str, Any]:
     """Of a struct tally_session_stats."""
     values = dict(zip(COUNTER_NAMES, native.counters, strict=True))
     return {
