@@ -63,8 +63,8 @@ demo: $(VENV)/stamp-workloads ## train and serve side by side; a table and a plo
 	$(BIN)/python -m tally.workloads.demo $(DEMO_FLAGS)
 
 test: $(VENV)/stamp-test ## every test that needs no GPU
-	$(PYTEST) -m beside -n 2 --dist loadfile tests/nodev tests/soft
-	$(PYTEST) -m 'not beside' tests/soft
+	@status=0; $(PYTEST) -m beside -n 2 --dist loadfile tests/nodev tests/soft || status=1; \
+	$(PYTEST) -m 'not beside' tests/soft || status=1; exit $$status
 
 bench: $(VENV)/stamp-workloads ## measurements, as a table and JSON
 	$(BIN)/python -m tally.workloads.bench

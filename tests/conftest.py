@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if NODEV in item.path.parents:
             item.add_marker(pytest.mark.beside)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for sockets, whose paths may have 107 bytes; tmp_path's are too long for some."""
+    with tempfile.TemporaryDirectory(prefix="tally-t-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

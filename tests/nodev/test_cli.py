@@ -107,8 +107,8 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (["tallyd", "extra"], 2, "unexpected extra argument"),
     ],
 )
-def test_errors(tmp_path: Path, argv: list[str], status: int, wanted: str) -> None:
-    done = run(*argv, runtime_dir=tmp_path / "run")
+def test_errors(short_path: Path, argv: list[str], status: int, wanted: str) -> None:
+    done = run(*argv, runtime_dir=short_path / "run")
     assert done.returncode == status, done.stderr
     assert wanted in one_line(done)
 

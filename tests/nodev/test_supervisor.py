@@ -132,10 +132,10 @@ def test_one_daemon_per_folder(tmp_path: Path) -> None:
     RuntimeDir(tmp_path / "run").close()
 
 
-def test_stale_sockets_are_removed(tmp_path: Path) -> None:
+def test_stale_sockets_are_removed(short_path: Path) -> None:
     import socket
 
-    folder = tmp_path / "run"
+    folder = short_path / "run"
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(folder / "control.sock"))
