@@ -12,15 +12,12 @@ from dataclasses import dataclass, field
 
 from .errors import PtxError, UnsupportedError
 from .syntax import Function, Instruction, Label, Register
+from .table import Trait, has_trait
 from .waiting import has_waiting
 
 RETURN = -1  # the target of an edge that leaves the function
 
 BLOCKS_MAX = 100_000
-# Where lanes or warps meet; these start a block.
-MEETING = frozenset(
-    ["bar", "barrier", "shfl", "vote", "match", "redux", "elect", "mma", "ldmatrix", "wmma"]
-)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +87,7 @@ def _raw_blocks(function: Function, meetings: bool) -> list[Block]:
             begin()
             closed = False
         name = item.opcode
-        if meetings and name in MEETING and blocks[-1].instructions:
+        if meetings and has_trait(item, Trait.MEETS) and blocks[-1].instructions:
             # Lanes that come one by one must be able to wait right before they meet.
             falls.add(blocks[-1].index)
             begin()

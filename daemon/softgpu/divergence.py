@@ -18,22 +18,7 @@ from .specials import varies
 from .syntax import Address, Function, Instruction, Operand, Special, Symbol, Vector
 from .table import Trait, has_trait
 from .uses import live_in, reads, registers_of, terminator_reads, writes
-from .waiting import names_members, release_point, waits_for_lanes
-
-# One result for all lanes that take part, whatever the operands (their lane mask must be uniform).
-COLLECTIVE = frozenset(("vote", "redux", "activemask"))
-ALWAYS_VARYING = frozenset(
-    [
-        "atom",
-        "shfl",
-        "match",
-        "elect",
-        "mma",
-        "ldmatrix",
-        "call",
-        "fns",
-    ]
-)
+from .waiting import names_its_members, names_members, release_point, waits_for_lanes
 
 
 @dataclass(slots=True)
@@ -104,20 +89,18 @@ class _Analysis:
                         changed = True
 
     def _is_varying(self, ins: Instruction) -> bool:
-        if ins.opcode in ALWAYS_VARYING or has_trait(ins, Trait.VARYING):
+        if has_trait(ins, Trait.VARYING):
             return True
         varying = self.result.varying
         if ins.guard is not None and ins.guard.index in varying:
             return True
-        if ins.opcode in COLLECTIVE:
-            if "sync" not in ins.mods:
-                return False
+        if has_trait(ins, Trait.COLLECTIVE):
+            # Lanes that name different members have results of their own.
             named = ins.operands[-1]
-            return self._operand_varies(ins, named) or any(
-                r.index in varying for r in registers_of(named)
+            return names_its_members(ins) and (
+                self._operand_varies(ins, named)
+                or any(r.index in varying for r in registers_of(named))
             )
-        if (ins.opcode in ("bar", "barrier")) and "red" in ins.mods:
-            return False
         if any(r.index in varying for r in reads(ins)):
             return True
         return any(self._operand_varies(ins, o) for o in ins.operands[1:])

@@ -9,7 +9,7 @@ from .emit_int import type_of
 from .emit_memory import SPACES
 from .ir import Value
 from .syntax import Instruction, Operand, Vector
-from .table import instruction
+from .table import Effect, Result, Trait, instruction
 from .types import PtxType
 
 if TYPE_CHECKING:
@@ -25,12 +25,19 @@ _MODS = (
 )
 
 
-@instruction("atom", mods=_MODS, operands=(3, 5))
+@instruction(
+    "atom",
+    mods=_MODS,
+    operands=(3, 5),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING,
+)
 def atom(e: Emitter, ins: Instruction) -> None:
     _atomic(e, ins, ins.operands[0], ins.operands[1], ins.operands[2:])
 
 
-@instruction("red", mods=_MODS, operands=(2, 3))
+@instruction("red", mods=_MODS, operands=(2, 3), result=Result.NONE, effect=Effect.ACTS)
 def red(e: Emitter, ins: Instruction) -> None:
     if "async" in ins.mods:
         raise e.unsupported("red.async is not supported")

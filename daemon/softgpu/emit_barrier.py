@@ -8,7 +8,7 @@ from .access import make_access
 from .emit_memory import SPACES
 from .ir import Value, integer
 from .syntax import Address, Immediate, Instruction, Operand, Sink
-from .table import Trait, instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -23,7 +23,9 @@ _TX = 'transactions need a copy engine ("expect_tx")'
     mods=f"init inval arrive arrive_drop noComplete test_wait try_wait pending_count parity "
     f"expect_tx complete_tx acquire release relaxed cta cluster {SPACES}",
     operands=(1, 4),
-    traits=Trait.EFFECT | Trait.VARYING | Trait.WAITS,
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.WAITS,
 )
 def mbarrier(e: Emitter, ins: Instruction) -> None:
     what = ins.mods[0]

@@ -8,13 +8,15 @@ from . import unsupported
 from .ir import Value, integer
 from .param_space import PLANE, area, words
 from .syntax import CallOperands, Function, Instruction, Operand, Register, Symbol, Variable
-from .table import instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
 
 
-@instruction("call", mods="uni", types=False)
+@instruction(
+    "call", mods="uni", types=False, result=Result.CALL, effect=Effect.ACTS, traits=Trait.VARYING
+)
 def call(e: Emitter, ins: Instruction) -> None:
     operands = ins.call
     assert operands is not None

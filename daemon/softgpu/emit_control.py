@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .abi import ERROR_LAUNCH_FAILED
 from .ir import Value, integer
 from .syntax import Instruction, Operand
-from .table import instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -15,48 +15,71 @@ if TYPE_CHECKING:
 _SYNC, _ARRIVE, _POPC, _AND, _OR = range(5)
 
 
-@instruction("bra", "brx", mods="uni idx", operands=(1, 2))
+@instruction("bra", "brx", mods="uni idx", operands=(1, 2), result=Result.NONE, effect=Effect.NONE)
 def branch(e: Emitter, ins: Instruction) -> None:
-    """Ends a block; see Emitter._terminate."""
+    """Ends a block; see Flow.terminate."""
 
 
-@instruction("ret", mods="uni", operands=(0, 0))
+@instruction("ret", mods="uni", operands=(0, 0), result=Result.NONE, effect=Effect.NONE)
 def ret(e: Emitter, ins: Instruction) -> None:
-    """Ends a block; see Emitter._terminate."""
+    """Ends a block; see Flow.terminate."""
 
 
-@instruction("exit", operands=(0, 0))
+@instruction("exit", operands=(0, 0), result=Result.NONE, effect=Effect.ACTS)
 def exit_(e: Emitter, ins: Instruction) -> None:
     """In a function that was called: tell the callers which lanes are gone."""
     b = e.b
     b.store(b.or_(b.load("i32", "%exited", 4), e.mask), "%exited", 4)
 
 
-@instruction("trap", "brkpt", operands=(0, 0))
+@instruction("trap", "brkpt", operands=(0, 0), result=Result.NONE, effect=Effect.ACTS)
 def trap(e: Emitter, ins: Instruction) -> None:
     e.call_helper("trap", "void", f"ptr %w, i32 {ERROR_LAUNCH_FAILED}")
 
 
-@instruction("membar", "fence", mods="cta gl sys gpu cluster sc acq_rel proxy alias async acquire "
-             "release mbarrier_init tensormap__generic global shared__cta shared__cluster "
-             "async__global async__shared__cta sync_restrict__shared__cta "
-             "sync_restrict__shared__cluster", operands=(0, 2))  # fmt: skip
+@instruction(
+    "membar",
+    "fence",
+    mods="cta gl sys gpu cluster sc acq_rel proxy alias async acquire "
+    "release mbarrier_init tensormap__generic global shared__cta shared__cluster "
+    "async__global async__shared__cta sync_restrict__shared__cta "
+    "sync_restrict__shared__cluster",
+    operands=(0, 2),
+    result=Result.NONE,
+    effect=Effect.NONE,
+)
 def fence(e: Emitter, ins: Instruction) -> None:
     e.b.line("fence seq_cst")
 
 
-@instruction("nanosleep", operands=(1, 1))
+@instruction(
+    "nanosleep", operands=(1, 1), result=Result.NONE, effect=Effect.ACTS, traits=Trait.WAITS
+)
 def nanosleep(e: Emitter, ins: Instruction) -> None:
     e.call_helper("yield", "void", "ptr %w, i64 0")
 
 
-@instruction("pmevent", "griddepcontrol", "setmaxnreg",
-             mods="launch_dependents wait inc dec sync aligned mask", operands=(0, 1))  # fmt: skip
+@instruction(
+    "pmevent",
+    "griddepcontrol",
+    "setmaxnreg",
+    mods="launch_dependents wait inc dec sync aligned mask",
+    operands=(0, 1),
+    result=Result.NONE,
+    effect=Effect.NONE,
+)
 def no_effect(e: Emitter, ins: Instruction) -> None:
     """Nothing to do here."""
 
 
-@instruction("bar", mods="sync arrive red popc and or warp cta aligned", operands=(0, 4))
+@instruction(
+    "bar",
+    mods="sync arrive red popc and or warp cta aligned",
+    operands=(0, 4),
+    result=Result.REDUCTION,
+    effect=Effect.ACTS,
+    traits=Trait.COLLECTIVE | Trait.MEETS | Trait.NAMES_MEMBERS | Trait.WAITS,
+)
 def bar(e: Emitter, ins: Instruction) -> None:
     if "warp" in ins.mods:
         e.b.line("fence seq_cst")
@@ -64,8 +87,14 @@ def bar(e: Emitter, ins: Instruction) -> None:
     _barrier(e, ins)
 
 
-@instruction("barrier", mods="cta cluster sync arrive wait red popc and or aligned acquire "
-             "release relaxed", operands=(0, 4))  # fmt: skip
+@instruction(
+    "barrier",
+    mods="cta cluster sync arrive wait red popc and or aligned acquire release relaxed",
+    operands=(0, 4),
+    result=Result.REDUCTION,
+    effect=Effect.ACTS,
+    traits=Trait.COLLECTIVE | Trait.MEETS | Trait.WAITS,
+)
 def barrier(e: Emitter, ins: Instruction) -> None:
     if "cluster" in ins.mods:  # a cluster is one block
         if "arrive" in ins.mods:

@@ -17,7 +17,7 @@ from .emit_float import (
 from .emit_int import join
 from .ir import Value, integer
 from .syntax import Instruction
-from .table import instruction
+from .table import lanewise
 from .types import TYPES, PtxType
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WHOLE = {"rni": "roundeven", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}
 
 
-@instruction(
+@lanewise(
     "cvt", mods="rn rz rm rp rna rni rzi rmi rpi ftz sat satfinite relu pack", operands=(2, 4)
 )
 def cvt(e: Emitter, ins: Instruction) -> None:

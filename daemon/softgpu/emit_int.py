@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import emit_float
 from .ir import Value, integer
 from .syntax import Instruction
-from .table import instruction
+from .table import Effect, Result, Trait, instruction, lanewise
 from .types import TYPES, PtxType
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def join(e: Emitter, low: Value, high: Value) -> Value:
     return b.or_(b.resize(low, "i32"), high)
 
 
-@instruction("add", "sub", mods=f"cc {FLOAT_MODS}", operands=(3, 3))
+@lanewise("add", "sub", mods=f"cc {FLOAT_MODS}", operands=(3, 3))
 def add_sub(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -70,7 +70,15 @@ def add_sub(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result)
 
 
-@instruction("addc", "subc", mods="cc", operands=(3, 3))
+@instruction(
+    "addc",
+    "subc",
+    mods="cc",
+    operands=(3, 3),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+    traits=Trait.READS_CARRY,
+)
 def add_carry(e: Emitter, ins: Instruction) -> None:
     x, y = ints(e, ins, type_of(e, ins))
     _finish_carry(e, ins, x, y, ins.opcode == "subc")
@@ -110,7 +118,7 @@ def _product(e: Emitter, ins: Instruction, type_: PtxType) -> Value:
     return e.b.mul(x, y)
 
 
-@instruction("mul", mods=f"lo hi wide {FLOAT_MODS}", operands=(3, 3))
+@lanewise("mul", mods=f"lo hi wide {FLOAT_MODS}", operands=(3, 3))
 def mul(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -119,7 +127,7 @@ def mul(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], _product(e, ins, type_), type_.signed)
 
 
-@instruction("mad", mods=f"lo hi wide cc {FLOAT_MODS}", operands=(4, 4))
+@lanewise("mad", mods=f"lo hi wide cc {FLOAT_MODS}", operands=(4, 4))
 def mad(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -137,13 +145,20 @@ def mad(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result, type_.signed)
 
 
-@instruction("madc", mods="lo hi cc", operands=(4, 4))
+@instruction(
+    "madc",
+    mods="lo hi cc",
+    operands=(4, 4),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+    traits=Trait.READS_CARRY,
+)
 def madc(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     _finish_carry(e, ins, _product(e, ins, type_), e.read(ins.operands[3], type_.llvm), False)
 
 
-@instruction("mul24", "mad24", mods="lo hi sat", operands=(3, 4))
+@lanewise("mul24", "mad24", mods="lo hi sat", operands=(3, 4))
 def mul24(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     factors = []
@@ -164,7 +179,7 @@ def mul24(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result)
 
 
-@instruction("sad", operands=(4, 4))
+@instruction("sad", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
 def sad(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x, y, z = ints(e, ins, type_)
@@ -172,7 +187,7 @@ def sad(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.add(z, b.select(less, b.sub(y, x), b.sub(x, y))))
 
 
-@instruction("div", "rem", mods=FLOAT_MODS, operands=(3, 3))
+@lanewise("div", "rem", mods=FLOAT_MODS, operands=(3, 3))
 def div_rem(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -228,7 +243,7 @@ def _divide_wide(e: Emitter, x: Value, y: Value, signed: bool, quotient: bool) -
     return b.load("i64", out, 64, True)
 
 
-@instruction("abs", mods="ftz", operands=(2, 2))
+@lanewise("abs", mods="ftz", operands=(2, 2))
 def absolute(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -239,7 +254,7 @@ def absolute(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], e.b.select(negative, e.b.neg(x), x))
 
 
-@instruction("neg", mods="ftz", operands=(2, 2))
+@lanewise("neg", mods="ftz", operands=(2, 2))
 def negate(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:
@@ -249,7 +264,7 @@ def negate(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], e.b.neg(x))
 
 
-@instruction("min", "max", mods=f"relu {FLOAT_MODS}", operands=(3, 4))
+@lanewise("min", "max", mods=f"relu {FLOAT_MODS}", operands=(3, 4))
 def min_max(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     if type_.is_float:

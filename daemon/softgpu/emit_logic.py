@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 from .emit_int import ints, type_of
 from .ir import Value, integer
 from .syntax import Immediate, Instruction, Pair
-from .table import instruction
+from .table import Effect, Result, Trait, instruction, lanewise
 
 if TYPE_CHECKING:
     from .emitter import Emitter
 
 
-@instruction("and", "or", "xor", operands=(3, 3))
+@lanewise("and", "or", "xor", operands=(3, 3))
 def logic(e: Emitter, ins: Instruction) -> None:
     x, y = ints(e, ins, type_of(e, ins))
     e.write(ins.operands[0], e.b.op(ins.opcode, x, y))
 
 
-@instruction("not", operands=(2, 2))
+@lanewise("not", operands=(2, 2))
 def invert(e: Emitter, ins: Instruction) -> None:
     (x,) = ints(e, ins, type_of(e, ins))
     e.write(ins.operands[0], e.b.not_(x))
 
 
-@instruction("cnot", operands=(2, 2))
+@instruction("cnot", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def is_zero(e: Emitter, ins: Instruction) -> None:
     (x,) = ints(e, ins, type_of(e, ins))
     e.write(ins.operands[0], e.b.cast("zext", e.b.icmp("eq", x, integer(x.type, 0)), x.type))
 
 
-@instruction("lop3", mods="or and BoolOp", operands=(5, 7))
+@lanewise("lop3", mods="or and BoolOp", operands=(5, 7))
 def lop3(e: Emitter, ins: Instruction) -> None:
     b = e.b
     x, y, z = (e.read(o, "i32") for o in ins.operands[1:4])
@@ -70,7 +70,7 @@ def _lop3(e: Emitter, x: Value, y: Value, z: Value, table: int) -> Value:
     return b.or_(b.and_(b.not_(x), of_yz(low)), b.and_(x, of_yz(high)))
 
 
-@instruction("shl", "shr", operands=(3, 3))
+@lanewise("shl", "shr", operands=(3, 3))
 def shift(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     x = e.read(ins.operands[1], type_.llvm)
@@ -94,7 +94,7 @@ def shift_clamped(e: Emitter, kind: str, x: Value, amount: Value) -> Value:
     return b.select(inside, shifted, integer(x.type, 0))
 
 
-@instruction("shf", mods="l r wrap clamp", operands=(4, 4))
+@lanewise("shf", mods="l r wrap clamp", operands=(4, 4))
 def funnel(e: Emitter, ins: Instruction) -> None:
     b = e.b
     low, high, amount = (e.read(o, "i32") for o in ins.operands[1:])
@@ -111,7 +111,7 @@ def funnel(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.resize(result, "i32"))
 
 
-@instruction("popc", "clz", "brev", operands=(2, 2))
+@instruction("popc", "clz", "brev", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def count(e: Emitter, ins: Instruction) -> None:
     b = e.b
     (x,) = ints(e, ins, type_of(e, ins))
@@ -124,7 +124,7 @@ def count(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result if ins.opcode == "brev" else b.resize(result, "i32"))
 
 
-@instruction("bfind", mods="shiftamt", operands=(2, 2))
+@instruction("bfind", mods="shiftamt", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def find_bit(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     (x,) = ints(e, ins, type_)
@@ -136,7 +136,7 @@ def find_bit(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.select(none, integer("i32", -1), found))
 
 
-@instruction("bfe", operands=(4, 4))
+@lanewise("bfe", operands=(4, 4))
 def extract_field(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x = e.read(ins.operands[1], type_.llvm)
@@ -163,7 +163,7 @@ def extract_field(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.select(empty, integer(x.type, 0), field))
 
 
-@instruction("bfi", operands=(5, 5))
+@lanewise("bfi", operands=(5, 5))
 def insert_field(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x, y = (e.read(o, type_.llvm) for o in ins.operands[1:3])
@@ -174,7 +174,7 @@ def insert_field(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.or_(b.and_(moved, mask), b.and_(y, b.not_(mask))))
 
 
-@instruction("bmsk", mods="clamp wrap", operands=(3, 3))
+@instruction("bmsk", mods="clamp wrap", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
 def bit_mask(e: Emitter, ins: Instruction) -> None:
     b = e.b
     position, length = (e.read(o, "i32") for o in ins.operands[1:])
@@ -185,7 +185,7 @@ def bit_mask(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], shift_clamped(e, "shl", ones, position))
 
 
-@instruction("szext", mods="clamp wrap", operands=(3, 3))
+@instruction("szext", mods="clamp wrap", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
 def extend_from(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x, length = e.read(ins.operands[1], "i32"), e.read(ins.operands[2], "i32")
@@ -198,7 +198,7 @@ def extend_from(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.select(empty, integer("i32", 0), result))
 
 
-@instruction("fns", operands=(4, 4))
+@instruction("fns", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE, traits=Trait.VARYING)
 def find_nth(e: Emitter, ins: Instruction) -> None:
     """Position of the n-th set bit from `base`, upwards for n > 0, downwards for n < 0."""
     b = e.b
@@ -222,7 +222,7 @@ def find_nth(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.select(b.icmp("eq", nth, integer("i32", 0)), exact, result))
 
 
-@instruction("prmt", mods="f4e b4e rc8 ecl ecr rc16", operands=(4, 4))
+@lanewise("prmt", mods="f4e b4e rc8 ecl ecr rc16", operands=(4, 4))
 def permute(e: Emitter, ins: Instruction) -> None:
     b = e.b
     low, high, selector = (e.read(o, "i32") for o in ins.operands[1:])
@@ -260,7 +260,7 @@ _PRMT = {
 }
 
 
-@instruction("dp4a", "dp2a", mods="lo hi", operands=(4, 4))
+@instruction("dp4a", "dp2a", mods="lo hi", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
 def dot(e: Emitter, ins: Instruction) -> None:
     b = e.b
     kinds = [m for m in ins.mods if m in ("u32", "s32")]

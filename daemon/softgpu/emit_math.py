@@ -11,7 +11,7 @@ from .emit_float import arithmetic, constant, directed, direction, flush, narrow
 from .emit_int import FLOAT_MODS, type_of
 from .ir import Value, integer
 from .syntax import Instruction
-from .table import instruction
+from .table import Effect, Result, instruction, lanewise
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -39,12 +39,12 @@ def _map(e: Emitter, ins: Instruction, function: Callable[[Emitter, Value], Valu
     e.write(ins.operands[0], narrow(e, results, type_))
 
 
-@instruction("fma", mods=f"relu oob {FLOAT_MODS}", operands=(4, 4))
+@lanewise("fma", mods=f"relu oob {FLOAT_MODS}", operands=(4, 4))
 def fma(e: Emitter, ins: Instruction) -> None:
     arithmetic(e, ins, type_of(e, ins))
 
 
-@instruction("rcp", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("rcp", mods=FLOAT_MODS, operands=(2, 2))
 def rcp(e: Emitter, ins: Instruction) -> None:
     code = direction(ins)
 
@@ -55,7 +55,7 @@ def rcp(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, function)
 
 
-@instruction("sqrt", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("sqrt", mods=FLOAT_MODS, operands=(2, 2))
 def sqrt(e: Emitter, ins: Instruction) -> None:
     code = direction(ins)
 
@@ -65,7 +65,7 @@ def sqrt(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, function)
 
 
-@instruction("rsqrt", mods=FLOAT_MODS, operands=(2, 2))
+@instruction("rsqrt", mods=FLOAT_MODS, operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def rsqrt(e: Emitter, ins: Instruction) -> None:
     def function(e: Emitter, x: Value) -> Value:
         return e.b.op("fdiv", constant(x.type, 1.0), e.b.intrinsic("sqrt", x.type, x))
@@ -93,7 +93,7 @@ def exp2(e: Emitter, x: Value) -> Value:
     return value
 
 
-@instruction("ex2", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("ex2", mods=FLOAT_MODS, operands=(2, 2))
 def ex2(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, exp2)
 
@@ -124,7 +124,7 @@ def log2(e: Emitter, x: Value) -> Value:
     return b.select(keep, x, value)
 
 
-@instruction("lg2", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("lg2", mods=FLOAT_MODS, operands=(2, 2))
 def lg2(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, log2)
 
@@ -162,12 +162,12 @@ def _trigonometry(e: Emitter, x: Value, quarter: int) -> Value:
     return value
 
 
-@instruction("sin", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("sin", mods=FLOAT_MODS, operands=(2, 2))
 def sin(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, lambda e, x: _trigonometry(e, x, 0))
 
 
-@instruction("cos", mods=FLOAT_MODS, operands=(2, 2))
+@lanewise("cos", mods=FLOAT_MODS, operands=(2, 2))
 def cos(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, lambda e, x: _trigonometry(e, x, 1))
 
@@ -175,7 +175,7 @@ def cos(e: Emitter, ins: Instruction) -> None:
 _TANH = [-17 / 315, 2 / 15, -1 / 3, 1.0]
 
 
-@instruction("tanh", mods=FLOAT_MODS, operands=(2, 2))
+@instruction("tanh", mods=FLOAT_MODS, operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def tanh(e: Emitter, ins: Instruction) -> None:
     def function(e: Emitter, x: Value) -> Value:
         b = e.b
@@ -190,7 +190,7 @@ def tanh(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, function)
 
 
-@instruction("copysign", operands=(3, 3))
+@instruction("copysign", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
 def copysign(e: Emitter, ins: Instruction) -> None:
     """The first source's sign on the second's magnitude."""
     b, type_ = e.b, type_of(e, ins)

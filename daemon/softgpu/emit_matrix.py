@@ -8,7 +8,7 @@ from .access import make_access
 from .emit_memory import SPACES
 from .ir import Value
 from .syntax import Instruction, Operand, Vector
-from .table import instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -38,8 +38,14 @@ def _take(e: Emitter, operands: tuple[Operand, ...], slot: str) -> None:
         e.write(operand, Value("i32", e.b.value("i32", True, f"freeze {raw}").text, True))
 
 
-@instruction("mma", mods="sync aligned row col m16n8k4 m16n8k8 m16n8k16 m16n8k32 satfinite",
-             operands=(4, 4))  # fmt: skip
+@instruction(
+    "mma",
+    mods="sync aligned row col m16n8k4 m16n8k8 m16n8k16 m16n8k32 satfinite",
+    operands=(4, 4),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+    traits=Trait.VARYING | Trait.MEETS,
+)
 def mma(e: Emitter, ins: Instruction) -> None:
     kinds = [m for m in ins.mods if m in (*_ELEMENTS, "f32", "s32")]
     shape = next((m for m in ins.mods if m.startswith("m16")), "")
@@ -64,7 +70,14 @@ def mma(e: Emitter, ins: Instruction) -> None:
     _take(e, target, out)
 
 
-@instruction("ldmatrix", mods=f"sync aligned m8n8 x1 x2 x4 trans {SPACES}", operands=(2, 2))
+@instruction(
+    "ldmatrix",
+    mods=f"sync aligned m8n8 x1 x2 x4 trans {SPACES}",
+    operands=(2, 2),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.MEETS,
+)
 def ldmatrix(e: Emitter, ins: Instruction) -> None:
     target = _parts(ins.operands[0])
     count = next((int(m[1:]) for m in ins.mods if m in ("x1", "x2", "x4")), 0)

@@ -11,7 +11,7 @@ from .loads import load
 from .param_space import is_param_slot, kernel_parameter, load_param, store_param
 from .stores import store
 from .syntax import Address, Immediate, Instruction, Vector
-from .table import instruction
+from .table import Effect, Result, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -30,7 +30,14 @@ def _count(ins: Instruction) -> int:
     return 2 if "v2" in ins.mods else 4 if "v4" in ins.mods else 8 if "v8" in ins.mods else 1
 
 
-@instruction("ld", "ldu", mods=f"v2 v4 v8 {SPACES} {_CACHE}", operands=(2, 4))
+@instruction(
+    "ld",
+    "ldu",
+    mods=f"v2 v4 v8 {SPACES} {_CACHE}",
+    operands=(2, 4),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+)
 def ld(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     count = _count(ins)
@@ -66,7 +73,13 @@ def _wide_values(e: Emitter, parts: list[Value]) -> list[Value]:
     return [b.or_(low, b.shl(high, integer("i128", 64)))]
 
 
-@instruction("st", mods=f"v2 v4 v8 {SPACES} {_CACHE}", operands=(2, 3))
+@instruction(
+    "st",
+    mods=f"v2 v4 v8 {SPACES} {_CACHE}",
+    operands=(2, 3),
+    result=Result.NONE,
+    effect=Effect.ACTS,
+)
 def st(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     where, source = ins.operands[:2]
@@ -89,13 +102,27 @@ def st(e: Emitter, ins: Instruction) -> None:
     store(e, make_access(e, ins, where, type_.bytes, len(values)), values, volatile)
 
 
-@instruction("prefetch", "prefetchu", "discard", "applypriority",
-             mods=f"{SPACES} {_CACHE} L1 L2 tensormap", operands=(1, 2))  # fmt: skip
+@instruction(
+    "prefetch",
+    "prefetchu",
+    "discard",
+    "applypriority",
+    mods=f"{SPACES} {_CACHE} L1 L2 tensormap",
+    operands=(1, 2),
+    result=Result.NONE,
+    effect=Effect.NONE,
+)
 def hint(e: Emitter, ins: Instruction) -> None:
     """Hints about caches: nothing to do."""
 
 
-@instruction("createpolicy", mods=f"{_CACHE} fractional range cvt L2 {SPACES}", operands=(1, 4))
+@instruction(
+    "createpolicy",
+    mods=f"{_CACHE} fractional range cvt L2 {SPACES}",
+    operands=(1, 4),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+)
 def create_policy(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], integer("i64", 0))
 
@@ -104,6 +131,8 @@ def create_policy(e: Emitter, ins: Instruction) -> None:
     "cp",
     mods=f"async {SPACES} {_CACHE} commit_group wait_group wait_all bulk mbarrier arrive noinc",
     operands=(0, 5),
+    result=Result.NONE,
+    effect=Effect.ACTS,
 )
 def cp_async(e: Emitter, ins: Instruction) -> None:
     """cp.async at once; its groups have nothing left to wait for."""

@@ -9,14 +9,14 @@ from .emit_float import widen
 from .emit_int import join, type_of
 from .ir import Value, integer
 from .syntax import Address, Instruction, Operand, Pair, Register, Symbol, Vector
-from .table import instruction
+from .table import Effect, Result, instruction, lanewise
 from .types import PtxType
 
 if TYPE_CHECKING:
     from .emitter import Emitter
 
 
-@instruction("mov", operands=(2, 2))
+@lanewise("mov", operands=(2, 2))
 def mov(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     target, source = ins.operands
@@ -55,14 +55,14 @@ def _part_bits(e: Emitter, parts: int, type_: PtxType) -> int:
     return type_.bits // parts
 
 
-@instruction("selp", operands=(4, 4))
+@lanewise("selp", operands=(4, 4))
 def selp(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     x, y = (e.read(o, type_.llvm) for o in ins.operands[1:3])
     e.write(ins.operands[0], e.b.select(e.read(ins.operands[3], "i1"), x, y))
 
 
-@instruction("slct", mods="ftz", operands=(4, 4))
+@instruction("slct", mods="ftz", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
 def slct(e: Emitter, ins: Instruction) -> None:
     b = e.b
     type_ = type_of(e, Instruction(ins.opcode, ins.mods[:-1], ins.operands, ins.line))
@@ -114,7 +114,7 @@ def _combine(e: Emitter, ins: Instruction, value: Value) -> Value:
     return e.b.op(kind, value, e.read(ins.operands[3], "i1"))
 
 
-@instruction("setp", mods=f"and or xor ftz {RELATIONS}", operands=(3, 4))
+@lanewise("setp", mods=f"and or xor ftz {RELATIONS}", operands=(3, 4))
 def setp(e: Emitter, ins: Instruction) -> None:
     target = ins.operands[0]
     values = _compare(e, ins, type_of(e, ins))
@@ -128,7 +128,13 @@ def setp(e: Emitter, ins: Instruction) -> None:
         e.write(where, value)
 
 
-@instruction("set", mods=f"and or xor ftz {RELATIONS}", operands=(3, 4))
+@instruction(
+    "set",
+    mods=f"and or xor ftz {RELATIONS}",
+    operands=(3, 4),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+)
 def set_(e: Emitter, ins: Instruction) -> None:
     b = e.b
     type_ = type_of(e, ins)
@@ -142,7 +148,13 @@ def set_(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], results[0] if len(results) == 1 else join(e, *results))
 
 
-@instruction("testp", mods="finite infinite number notanumber normal subnormal", operands=(2, 2))
+@instruction(
+    "testp",
+    mods="finite infinite number notanumber normal subnormal",
+    operands=(2, 2),
+    result=Result.FIRST,
+    effect=Effect.NONE,
+)
 def testp(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     bits = e.read(ins.operands[1], type_.llvm)
@@ -175,7 +187,7 @@ def _space(ins: Instruction) -> str:
     return ""
 
 
-@instruction("cvta", mods=_CVTA, operands=(2, 2))
+@lanewise("cvta", mods=_CVTA, operands=(2, 2))
 def cvta(e: Emitter, ins: Instruction) -> None:
     """All spaces but shared have generic addresses already."""
     b = e.b
@@ -194,7 +206,7 @@ def _address_value(e: Emitter, operand: Operand) -> Value:
     return e.read(operand, "i64")
 
 
-@instruction("isspacep", mods=_CVTA, operands=(2, 2))
+@instruction("isspacep", mods=_CVTA, operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
 def isspacep(e: Emitter, ins: Instruction) -> None:
     b = e.b
     address = e.read(ins.operands[1], "i64")
@@ -214,7 +226,9 @@ def isspacep(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result)
 
 
-@instruction("mapa", "getctarank", mods=f"{_CVTA}", operands=(2, 3))
+@instruction(
+    "mapa", "getctarank", mods=f"{_CVTA}", operands=(2, 3), result=Result.FIRST, effect=Effect.NONE
+)
 def cluster_address(e: Emitter, ins: Instruction) -> None:
     """A cluster is one block here: rank 0, and every address is this block's own."""
     if ins.opcode == "getctarank":

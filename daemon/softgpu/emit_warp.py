@@ -8,7 +8,7 @@ from .collective import for_each_group
 from .emit_int import type_of
 from .ir import LANES, Value, integer, lanes_constant
 from .syntax import Instruction, Operand, Pair
-from .table import instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -42,7 +42,14 @@ def _split(target: Operand) -> tuple[Operand, Operand | None]:
     return target, None
 
 
-@instruction("shfl", mods="sync up down bfly idx", operands=(4, 5))
+@instruction(
+    "shfl",
+    mods="sync up down bfly idx",
+    operands=(4, 5),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.MEETS | Trait.NAMES_MEMBERS,
+)
 def shfl(e: Emitter, ins: Instruction) -> None:
     b = e.b
     target, predicate = _split(ins.operands[0])
@@ -119,7 +126,14 @@ def _members(e: Emitter, operand: Operand) -> Value:
     return e.b.and_(e.mask, e.read(operand, "i32"))
 
 
-@instruction("vote", mods="sync all any uni ballot", operands=(2, 3))
+@instruction(
+    "vote",
+    mods="sync all any uni ballot",
+    operands=(2, 3),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.COLLECTIVE | Trait.MEETS | Trait.NAMES_MEMBERS,
+)
 def vote(e: Emitter, ins: Instruction) -> None:
     b = e.b
     bits = b.mask_bits(e.read(ins.operands[1], "i1"))
@@ -138,12 +152,21 @@ def vote(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result)
 
 
-@instruction("activemask", operands=(1, 1))
+@instruction(
+    "activemask", operands=(1, 1), result=Result.FIRST, effect=Effect.ACTS, traits=Trait.COLLECTIVE
+)
 def activemask(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], e.mask)
 
 
-@instruction("elect", mods="sync", operands=(2, 2))
+@instruction(
+    "elect",
+    mods="sync",
+    operands=(2, 2),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.MEETS | Trait.NAMES_MEMBERS,
+)
 def elect(e: Emitter, ins: Instruction) -> None:
     b = e.b
     target, predicate = _split(ins.operands[0])
@@ -154,7 +177,14 @@ def elect(e: Emitter, ins: Instruction) -> None:
         e.write(predicate, b.icmp("eq", lanes_constant("i32", _IOTA), leader))
 
 
-@instruction("match", mods="sync any all", operands=(3, 3))
+@instruction(
+    "match",
+    mods="sync any all",
+    operands=(3, 3),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.MEETS | Trait.NAMES_MEMBERS,
+)
 def match(e: Emitter, ins: Instruction) -> None:
     """For each lane, the members that hold the same value."""
     b = e.b
@@ -177,7 +207,14 @@ def match(e: Emitter, ins: Instruction) -> None:
         e.write(target, result)
 
 
-@instruction("redux", mods="sync add min max and or xor NaN abs", operands=(3, 3))
+@instruction(
+    "redux",
+    mods="sync add min max and or xor NaN abs",
+    operands=(3, 3),
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.COLLECTIVE | Trait.MEETS | Trait.NAMES_MEMBERS,
+)
 def redux(e: Emitter, ins: Instruction) -> None:
     type_ = type_of(e, ins)
     members = _members(e, ins.operands[2])

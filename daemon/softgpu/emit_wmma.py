@@ -14,7 +14,7 @@ from .emit_matrix import PLANE
 from .emit_memory import SPACES
 from .ir import Value, integer
 from .syntax import Instruction, Operand, Vector
-from .table import Trait, instruction
+from .table import Effect, Result, Trait, instruction
 
 if TYPE_CHECKING:
     from .emitter import Emitter
@@ -156,7 +156,9 @@ def _multiply(e: Emitter, ins: Instruction) -> None:
     mods=f"load store mma a b c d sync aligned row col satfinite rn xor and popc {SPACES} "
     f"{' '.join(_SHAPES)} s4 u4 b1",
     operands=(2, 4),
-    traits=Trait.EFFECT | Trait.VARYING | Trait.MEETS,
+    result=Result.FIRST,
+    effect=Effect.ACTS,
+    traits=Trait.VARYING | Trait.MEETS,
 )
 def wmma(e: Emitter, ins: Instruction) -> None:
     if ins.mods[0] == "mma":

@@ -33,40 +33,13 @@ from .syntax import (
     Special,
     Symbol,
 )
+from .table import Effect, effect_of, emitter_for
 from .types import PtxType
 from .uses import writes
 from .waiting import names_its_members, names_members, polled, spins
 
 if TYPE_CHECKING:
     from .program import Program
-
-Emit = Callable[["Emitter", Instruction], None]
-
-# What does something even where its results are not used: not to be run with no lane.
-EFFECTS = frozenset(
-    [
-        "ld",
-        "ldu",
-        "st",
-        "atom",
-        "red",
-        "bar",
-        "barrier",
-        "call",
-        "trap",
-        "brkpt",
-        "shfl",
-        "vote",
-        "match",
-        "redux",
-        "activemask",
-        "elect",
-        "nanosleep",
-        "cp",
-        "exit",
-        "ldmatrix",
-    ]
-)
 
 # Every page of a frame is touched: one that does not fit meets the guard page below its stack.
 _ATTRIBUTES = 'nounwind "probe-stack"="inline-asm"'
@@ -290,8 +263,6 @@ class Emitter:
     # ---- instructions ----------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction) -> None:
-        from .table import Trait, emitter_for, has_trait
-
         self.ins = ins
         emit = emitter_for(ins)
         if ins.guard is None:
@@ -305,7 +276,7 @@ class Emitter:
         outer = self.mask
         self.mask = b.and_(outer, b.mask_bits(guard))
         self.guard_lanes = guard
-        if ins.opcode in EFFECTS or has_trait(ins, Trait.EFFECT):
+        if effect_of(ins) is Effect.ACTS:
             some = b.icmp("ne", self.mask, integer("i32", 0))
             self._inside(some, lambda: emit(self, ins))
         else:

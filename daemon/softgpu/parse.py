@@ -24,9 +24,8 @@ from .syntax import (
     Symbol,
     Variable,
 )
-from .table import check_known
+from .table import Trait, check_known, opcode_has
 from .types import TYPES
-from .uses import CARRY_READERS
 
 VERSION_MAX = (9, 9)
 NAMES_MAX = 1_000_000
@@ -464,7 +463,7 @@ class _Body:
         else:
             operands = tuple(parse_operand(p, self.resolve, s.line) for p in split(rest))
         carry: Register | None = None
-        if "cc" in mods or opcode in CARRY_READERS:
+        if "cc" in mods or opcode_has(opcode, Trait.READS_CARRY):
             if self.carry is None:
                 self.carry = self._register("the condition code", "pred", s.line)
             carry = self.carry

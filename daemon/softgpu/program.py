@@ -16,9 +16,9 @@ from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
 from .parse import parse
 from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
-from .table import Trait, check_instruction, has_trait
+from .table import check_instruction
 from .unsupported import of_device_runtime
-from .waiting import has_waiting, reads_workspace, spins
+from .waiting import has_waiting, reads_workspace, spins, waits_for_warps
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.
@@ -203,11 +203,7 @@ class Program:
         """Whether warps of a block may wait for one another."""
         for function in self.reached(kernel):
             for item in function.body or []:
-                if isinstance(item, Instruction) and (
-                    item.opcode in ("barrier", "nanosleep")
-                    or (item.opcode == "bar" and "warp" not in item.mods)
-                    or has_trait(item, Trait.WAITS)
-                ):
+                if isinstance(item, Instruction) and waits_for_warps(item):
                     return True
             if has_waiting(function) and spins(build(function)):
                 return True

@@ -14,6 +14,7 @@ from .abi import GROUPS
 from .cfg import Graph
 from .divergence import Divergence
 from .syntax import Address, Function, Immediate, Instruction, Operand, Register, Special, Symbol
+from .table import Effect, effect_of
 from .uses import writes
 
 STRIDE_MAX = 1 << 16
@@ -26,46 +27,6 @@ class Shape:
 
 
 FLAT = Shape(0)
-# Instructions that compute each lane's result from that lane's operands alone.
-_PURE = frozenset(
-    [
-        "mov",
-        "add",
-        "sub",
-        "mul",
-        "mad",
-        "mul24",
-        "mad24",
-        "shl",
-        "shr",
-        "and",
-        "or",
-        "xor",
-        "not",
-        "cvt",
-        "cvta",
-        "min",
-        "max",
-        "neg",
-        "abs",
-        "div",
-        "rem",
-        "lop3",
-        "prmt",
-        "bfe",
-        "bfi",
-        "setp",
-        "selp",
-        "shf",
-        "fma",
-        "rcp",
-        "sqrt",
-        "ex2",
-        "lg2",
-        "sin",
-        "cos",
-    ]
-)
 _LINEAR_TYPES = frozenset(("u32", "s32", "b32", "u64", "s64", "b64"))
 
 
@@ -159,7 +120,7 @@ class Shapes:
     # ---- instructions ----------------------------------------------------------------------------
 
     def _transfer(self, ins: Instruction) -> object:
-        if ins.opcode not in _PURE or len(writes(ins)) != 1:
+        if effect_of(ins) is not Effect.LANEWISE or len(writes(ins)) != 1:
             return None
         if ins.guard is not None and ins.guard.index in self.divergence.varying:
             return None

@@ -1,14 +1,16 @@
-"""The one table of instructions: opcode to the function that emits it.
+"""The one table of instructions: what each is to the analyses, and the function that emits it.
 
 To add an instruction, write `@instruction("name", ...)` on a function in the module of its family.
-`mods` lists every modifier that the family understands; a module with any other is refused when it
-is loaded, by name and line.
+All that anybody asks about an opcode stands there: the analyses have no lists of their own. What it
+writes and what it does besides must be said; `@lanewise` says both for plain arithmetic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Flag, auto
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+from functools import cache
 from typing import TYPE_CHECKING
 
 from . import unsupported
@@ -21,79 +23,152 @@ if TYPE_CHECKING:
 
 Emit = Callable[["Emitter", "Instruction"], None]
 
-_TABLE: dict[str, tuple[Emit, frozenset[str], tuple[int, int]]] = {}
+
+class Result(Enum):
+    """What an instruction writes."""
+
+    NONE = auto()  # no register: every operand is read
+    FIRST = auto()  # its first operand, unless that is an address
+    REDUCTION = auto()  # its first operand where a modifier is `red`, else nothing
+    CALL = auto()  # what the call says (Instruction.call)
+
+
+class Effect(Enum):
+    """What an instruction does besides."""
+
+    NONE = auto()  # nothing
+    LANEWISE = auto()  # nothing; each lane's result comes from that lane's operands alone
+    ACTS = auto()  # something, or it looks at which lanes run: never run with no lane
 
 
 class Trait(Flag):
-    """What the analyses ask of an instruction; older families still stand in lists of theirs."""
+    """What else the analyses ask."""
 
     NONE = 0
-    EFFECT = auto()  # does something even where its results are not used
     VARYING = auto()  # its results differ between lanes, whatever the operands
-    MEETS = auto()  # all lanes of the warp run it together
-    WAITS = auto()  # warps of a block may wait for one another with it
+    COLLECTIVE = auto()  # one result for all lanes that take part, whatever the operands
+    MEETS = auto()  # lanes, in its `.sync` form, or warps meet there
+    NAMES_MEMBERS = auto()  # the last operand of its `.sync` form says which lanes take part
+    WAITS = auto()  # warps of a block may wait for one another with it, but for its `.warp` form
+    READS_CARRY = auto()  # it reads the condition code
 
 
-_TRAITS: dict[str, Trait] = {}
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """An instruction."""
+
+    emit: Emit
+    mods: frozenset[str]  # every modifier that the family understands
+    operands: tuple[int, int]  # how few and how many
+    result: Result
+    effect: Effect
+    traits: int  # as Trait; a Flag's own operators are slow, and analyses ask in loops
+
+
+_TABLE: dict[str, Entry] = {}
 
 
 def instruction(
     *names: str,
+    result: Result,
+    effect: Effect,
     mods: str = "",
     types: bool = True,
     operands: tuple[int, int] = (0, 9),
     traits: Trait = Trait.NONE,
 ) -> Callable[[Emit], Emit]:
-    """Register an emitter; `types`: all type suffixes are modifiers too; `operands`: how few and
-    many."""
+    """Register an emitter.
+
+    mods: a module with any other is refused when it is loaded, by name and line. types: all type
+    suffixes are modifiers too. operands: how few and how many. ValueError for a contradiction."""
+    if not isinstance(result, Result) or not isinstance(effect, Effect):
+        raise ValueError(f"{names}: an instruction needs a rule for its results and its effect")
+    if effect is Effect.LANEWISE and (result is not Result.FIRST or traits):
+        raise ValueError(f"{names}: lanewise, and yet no plain function of each lane's operands")
+    if Trait.VARYING in traits and Trait.COLLECTIVE in traits:
+        raise ValueError(f"{names}: the results are the lanes' own, or one for all")
     allowed = frozenset(mods.split()) | (frozenset(TYPES) if types else frozenset())
 
     def register(emit: Emit) -> Emit:
         for name in names:
-            _TABLE[name] = (emit, allowed, operands)
-            _TRAITS[name] = traits
+            if name in _TABLE:
+                raise ValueError(f"'{name}' is registered twice")
+            _TABLE[name] = Entry(emit, allowed, operands, result, effect, traits.value)
         return emit
 
     return register
 
 
+def lanewise(
+    *names: str, mods: str = "", types: bool = True, operands: tuple[int, int] = (0, 9)
+) -> Callable[[Emit], Emit]:
+    """Register an instruction that computes each lane's result from that lane's operands alone."""
+    return instruction(
+        *names, result=Result.FIRST, effect=Effect.LANEWISE,
+        mods=mods, types=types, operands=operands,
+    )  # fmt: skip
+
+
+@cache
+def _filled() -> dict[str, Entry]:
+    """The table. Families import those who ask it, so they are imported when it is first asked."""
+    from . import families  # noqa: F401
+
+    return _TABLE
+
+
+def opcode_has(opcode: str, trait: Trait) -> bool:
+    """False for opcodes that only `unsupported` knows: what has one is never emitted."""
+    entry = _filled().get(opcode)
+    return entry is not None and bool(entry.traits & trait._value_)
+
+
 def has_trait(ins: Instruction, trait: Trait) -> bool:
-    return trait in _TRAITS.get(ins.opcode, Trait.NONE)
+    return opcode_has(ins.opcode, trait)
+
+
+def writes_first_operand(ins: Instruction) -> bool:
+    """Whether the first operand, if it is no address, is written."""
+    entry = _filled().get(ins.opcode)
+    if entry is None or entry.result is Result.FIRST:
+        return True
+    return entry.result is Result.REDUCTION and "red" in ins.mods
+
+
+def effect_of(ins: Instruction) -> Effect:
+    entry = _filled().get(ins.opcode)
+    return Effect.NONE if entry is None else entry.effect
 
 
 def emitter_for(ins: Instruction) -> Emit:
-    return _TABLE[ins.opcode][0]
+    return _TABLE[ins.opcode].emit
 
 
 def check_instruction(ins: Instruction) -> None:
     """Raise PtxError if the instruction is one that this compiler does not know: UnsupportedError
     if PTX has it."""
-    from . import families  # noqa: F401  (fills the table)
-
-    found = _TABLE.get(ins.opcode)
+    found = _filled().get(ins.opcode)
     if found is None:
         check_known(ins.line, ins.opcode, ins.full_name)
         raise PtxError(ins.line, f"unknown instruction '{ins.full_name}'")
     for mod in ins.mods:
-        if mod not in found[1]:
-            if mod in unsupported.MODIFIERS or any(mod in entry[1] for entry in _TABLE.values()):
+        if mod not in found.mods:
+            if mod in unsupported.MODIFIERS or any(mod in e.mods for e in _TABLE.values()):
                 raise UnsupportedError(
                     ins.line, f"unsupported modifier '.{mod}' in '{ins.full_name}'"
                 )
             raise PtxError(ins.line, f"unknown modifier '.{mod}' in '{ins.full_name}'")
-    few, many = found[2]
+    few, many = found.operands
     if not few <= len(ins.operands) <= many:
         raise PtxError(ins.line, f"'{ins.full_name}' with {len(ins.operands)} operands")
 
 
 def check_known(line: int, opcode: str, full_name: str) -> None:
     """Raise UnsupportedError for what PTX has and the table does not, whatever its operands."""
-    if opcode not in _TABLE and opcode in unsupported.OPCODES:
+    if opcode not in _filled() and opcode in unsupported.OPCODES:
         raise UnsupportedError(line, f"unsupported instruction '{full_name}'")
 
 
 def opcodes() -> list[str]:
     """All opcodes known."""
-    from . import families  # noqa: F401
-
-    return sorted(_TABLE)
+    return sorted(_filled())

@@ -5,40 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .syntax import Address, Instruction, Negated, Operand, Pair, Register, Vector
+from .table import Trait, has_trait, writes_first_operand
 
 if TYPE_CHECKING:
     from .cfg import Block, Graph
-
-# No destination: every operand is read.
-NO_RESULT = frozenset(
-    [
-        "st",
-        "red",
-        "bar",
-        "barrier",
-        "membar",
-        "fence",
-        "prefetch",
-        "prefetchu",
-        "trap",
-        "brkpt",
-        "exit",
-        "ret",
-        "bra",
-        "brx",
-        "nanosleep",
-        "discard",
-        "applypriority",
-        "call",
-        "pmevent",
-        "setmaxnreg",
-        "griddepcontrol",
-        "cp",
-    ]
-)
-
-
-CARRY_READERS = frozenset(("addc", "subc", "madc"))
 
 
 def registers_of(operand: Operand) -> list[Register]:
@@ -58,15 +28,15 @@ def registers_of(operand: Operand) -> list[Register]:
 
 def has_result(ins: Instruction) -> bool:
     """Whether the first operand is written."""
-    if ins.opcode == "bar" or ins.opcode == "barrier":
-        return "red" in ins.mods
-    return ins.opcode not in NO_RESULT
+    if not ins.operands or isinstance(ins.operands[0], Address):
+        return False
+    return writes_first_operand(ins)
 
 
 def writes(ins: Instruction) -> list[Register]:
     if ins.call is not None:
         return [r for o in ins.call.results for r in registers_of(o)]
-    if not ins.operands or not has_result(ins) or isinstance(ins.operands[0], Address):
+    if not has_result(ins):
         return []
     found = registers_of(ins.operands[0])
     if ins.carry is not None and "cc" in ins.mods:
@@ -76,14 +46,13 @@ def writes(ins: Instruction) -> list[Register]:
 
 def reads(ins: Instruction) -> list[Register]:
     found: list[Register] = [] if ins.guard is None else [ins.guard]
-    if ins.carry is not None and ins.opcode in CARRY_READERS:
+    if ins.carry is not None and has_trait(ins, Trait.READS_CARRY):
         found.append(ins.carry)
     if ins.call is not None:
         for operand in (ins.call.target, *ins.call.arguments):
             found += registers_of(operand)
         return found
-    skip = 1 if has_result(ins) and ins.operands and not isinstance(ins.operands[0], Address) else 0
-    for operand in ins.operands[skip:]:
+    for operand in ins.operands[has_result(ins) :]:
         found += registers_of(operand)
     return found
 

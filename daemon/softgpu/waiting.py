@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 from tally.scheduler.ptx import polls
 
 from .syntax import Function, Immediate, Instruction, Register, Special
+from .table import Trait, has_trait
 from .uses import reads, writes
 
 if TYPE_CHECKING:
     from .cfg import Block, Graph
-
-_NAMES_MEMBERS = frozenset(("shfl", "vote", "match", "redux", "elect"))
-_MEETS = _NAMES_MEMBERS | {"mma", "ldmatrix", "wmma"}
 
 
 def sees_others(ins: Instruction) -> bool:
@@ -46,14 +44,18 @@ def _may_wait_for_a_lane(ins: Instruction, literals: set[int]) -> bool:
 
 def meets(ins: Instruction) -> bool:
     """Whether lanes or warps meet at the instruction."""
-    return ins.opcode in ("bar", "barrier") or (ins.opcode in _MEETS and "sync" in ins.mods)
+    return has_trait(ins, Trait.MEETS) and ("sync" in ins.mods or has_trait(ins, Trait.WAITS))
+
+
+def waits_for_warps(ins: Instruction) -> bool:
+    """Whether warps of a block may wait for one another with it."""
+    return has_trait(ins, Trait.WAITS) and "warp" not in ins.mods
 
 
 def names_its_members(ins: Instruction) -> bool:
-    """Whether it is a collective whose last operand says which lanes take part."""
-    return "sync" in ins.mods and (
-        ins.opcode in _NAMES_MEMBERS or (ins.opcode == "bar" and "warp" in ins.mods)
-    )
+    """Whether its last operand says which lanes take part."""
+    named = "sync" in ins.mods and has_trait(ins, Trait.NAMES_MEMBERS)
+    return named and not waits_for_warps(ins)
 
 
 def names_members(block: Block) -> bool:
