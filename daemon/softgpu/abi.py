@@ -49,9 +49,10 @@ ERROR_LAUNCH_FAILED = 719
 
 
 def description() -> str:
-    """What softgpuAbi() must say."""
+    """What softgpuAbi() must say: helpers by name, for they are called by their places."""
+    helpers = "".join(f"{name}," for name in HELPERS)
     fields = " ".join(f"{name}={offset}" for name, offset in FIELDS.items())
-    return f"helpers={len(HELPERS)} {fields} entry={ENTRY_BYTES} kernel={KERNEL_BYTES}"
+    return f"entry={ENTRY_BYTES} kernel={KERNEL_BYTES} helpers={helpers} {fields}"
 
 
 def check(text: str) -> None:

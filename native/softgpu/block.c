@@ -128,7 +128,7 @@ static void describe_block(struct soft_worker *worker, struct soft_warp *warp, u
     warp->region_base = launch->region_base;
     warp->region_limit = launch->region_bytes > SOFT_REGION_MARGIN ? launch->region_bytes - SOFT_REGION_MARGIN : 0;
     warp->local_bytes = worker->local_stride - GUARD;
-    warp->helpers = soft_helpers;
+    warp->helpers_at = soft_helpers;
     warp->ctaid[0] = (uint32_t)(block % launch->grid[0]);
     uint64_t rest = block / launch->grid[0];
     warp->ctaid[1] = (uint32_t)(rest % launch->grid[1]);

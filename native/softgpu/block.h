@@ -1,5 +1,5 @@
 /* What compiled kernels and the C code that runs them agree on. The compiler (daemon/softgpu/abi.py) knows
- * this layout by numbers; soft_abi() describes it, and the compiler refuses a library that differs.
+ * this layout by numbers; softgpuAbi() describes it, and the compiler refuses a library that differs.
  *
  * A kernel is compiled to functions that run one warp: 32 lanes, from start to end. There is one function
  * per variant, which says what is known about the lanes' thread indices.
@@ -53,7 +53,7 @@ struct soft_warp {
     uint64_t region_base;
     uint64_t region_limit; /* size of the region, less a margin for accesses that are wide */
     uint64_t local_base, local_bytes;
-    const void *const *helpers;
+    const void *const *helpers_at;
     uint32_t mask;  /* lanes that exist */
     uint32_t index; /* %warpid */
     uint32_t ctaid[3], ntid[3], nctaid[3];
@@ -128,7 +128,7 @@ bool soft_fault_thread_begin(struct soft_worker *worker);
 void soft_fault_thread_end(struct soft_worker *worker);
 int soft_fault_interrupt_signal(void);
 
-/* What compiled code calls, by index: soft_warp.helpers (see abi.c). */
+/* What compiled code calls, by index: soft_warp.helpers_at (see abi.c). */
 enum soft_space { SOFT_GENERIC, SOFT_SHARED_SPACE };
 void *soft_help_access(struct soft_warp *warp, uint64_t address, uint32_t bytes, uint32_t space);
 void soft_help_load(struct soft_warp *warp, uint32_t mask, const uint64_t *address, void *out, uint32_t bytes,

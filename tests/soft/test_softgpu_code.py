@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.soft_device import SoftDevice, SoftError, soft_device
 
-from tally.daemon.softgpu import WORK_MODULE, Modules
+from tally.daemon.softgpu import WORK_MODULE, Modules, abi, install
 from tally.daemon.softgpu.jit import jit
 from tally.daemon.softgpu.link import LinkError, link
 from tally.daemon.softgpu.loader import Loaded, LoadError
@@ -171,3 +171,27 @@ def test_a_compiler_that_is_ended_refuses_its_module_alone(device: SoftDevice) -
 def test_text_that_is_no_ptx_has_its_error_from_the_worker(device: SoftDevice) -> None:
     with pytest.raises(SoftError, match="line 4"):
         device.load(".version 8.0\n.target sm_80\n.address_size 64\n}\n")
+
+
+# ---- the library that it is for ------------------------------------------------------------------
+
+
+def test_helpers_are_held_by_name_and_order(
+    device: SoftDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code calls them by their places: one that has another's place is called for it."""
+    names = list(abi.HELPERS)
+    load, store = names.index("load"), names.index("store")
+    names[load], names[store] = names[store], names[load]
+    monkeypatch.setattr(abi, "HELPERS", tuple(names))
+    with pytest.raises(RuntimeError, match=r"does not fit this compiler: .*,load,store,"):
+        install(device.library, keep=False)
+
+
+@pytest.mark.parametrize("field", ["ctaid", "workspace"])
+def test_fields_are_held_by_their_places(
+    device: SoftDevice, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setitem(abi.FIELDS, field, abi.FIELDS[field] + 4)
+    with pytest.raises(RuntimeError, match="does not fit this compiler"):
+        install(device.library, keep=False)
