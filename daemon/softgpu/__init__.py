@@ -1,8 +1,8 @@
 """softgpu's compiler: PTX to machine code for one warp at a time, through LLVM.
 
-parse.py reads a module; cfg.py, divergence.py and shapes.py find out what lanes share; emitter.py,
-flow.py and the families of instructions (emit_*.py, registered in table.py) write LLVM IR; jit.py
-makes code of it; code.py describes the result to native/softgpu.
+front/ reads programs; analysis/ finds out what lanes share and where they wait; emit/ writes LLVM
+IR, a function for each instruction, registered in table.py; jit.py and image.py make code of it.
+code.py describes the result to native/softgpu; modules.py keeps it, and loader.py loads it.
 """
 
 from __future__ import annotations

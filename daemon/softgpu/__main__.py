@@ -10,8 +10,8 @@ from pathlib import Path
 from . import abi
 from .code import CompiledModule
 from .errors import PtxError
+from .ir import Function
 from .jit import jit
-from .syntax import Function
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

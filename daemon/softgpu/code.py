@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 
 from . import abi
+from .c_structs import U32, U64, Entry, GlobalVariable, Kernel, Param
 from .errors import PtxError, UnsupportedError
+from .image import link
+from .ir import Function
 from .jit import jit
-from .layout_c import U32, U64, Entry, GlobalVariable, Kernel, Param
-from .link import link
 from .program import Program
-from .syntax import Function
 
 EMIT_AT_LOAD_MAX = 20_000  # instructions; larger modules are checked opcode by opcode only
 NAMES_MAX = 65_536
@@ -30,7 +30,7 @@ class CompiledModule:
     # ---- machine code ----------------------------------------------------------------------------
 
     def image(self, kernel: int, variant: int) -> bytes:
-        """Machine code of a kernel, by its number, for blocks of a kind; see link.py."""
+        """Machine code of a kernel, by its number, for blocks of a kind; see image.py."""
         function = self.kernels[kernel]
         symbol = self.program.symbol(function, variant)
         return link(jit().compile(self.program.emit(function, variant)), symbol)

@@ -10,8 +10,8 @@ import ctypes
 import struct
 from typing import Any
 
+from .c_structs import Entry, GlobalVariable, Kernel
 from .code import CompiledModule
-from .layout_c import Entry, GlobalVariable, Kernel
 
 
 class Flat:

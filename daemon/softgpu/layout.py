@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .errors import CUDA_ERROR_OUT_OF_MEMORY, PtxError
+from .front.ptx.operands import literal, split
+from .ir import Module, Variable
 from .numbers import convert_float_bits
-from .operands import literal, split
-from .syntax import Module, Variable
 
 GLOBALS_MAX = 1 << 30
 SHARED_MAX = 227 << 10

@@ -1,4 +1,4 @@
-"""Images of link.py in this process: each in one mapping, which may be given back."""
+"""Images of image.py in this process: each in one mapping, which may be given back."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..kept_files import KeptFiles
 from ..workers import LeftError, Pool, WorkerError
 from . import abi
+from .c_structs import COMPILER_VERSION, RESOLVE, Entry, Kernel, SoftCode
 from .errors import (
     CUDA_ERROR_CONTEXT_IS_DESTROYED,
     CUDA_ERROR_OUT_OF_MEMORY,
@@ -27,7 +28,6 @@ from .errors import (
     PtxError,
     UnsupportedError,
 )
-from .layout_c import COMPILER_VERSION, RESOLVE, Entry, Kernel, SoftCode
 from .loader import Loaded, LoadError
 
 log = logging.getLogger("tallyd.softgpu")

@@ -8,17 +8,17 @@ from tally.scheduler.ptx.link import link, split
 from tally.scheduler.ptx.module import RewriteError
 
 from . import abi
-from .cfg import build
-from .emitter import Emitter
+from .analysis.cfg import build
+from .analysis.waiting import has_waiting, reads_workspace, spins, waits_for_warps
+from .emit.builder import ModuleText
+from .emit.emitter import Emitter
 from .errors import PtxError, UnsupportedError
-from .ir import ModuleText
+from .front.ptx.parse import parse
+from .front.ptx.unsupported import of_device_runtime
+from .ir import Address, Function, Instruction, Operand, Symbol, Variable, Vector
 from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
-from .parse import parse
-from .syntax import Address, Function, Instruction, Operand, Symbol, Variable, Vector
 from .table import check_instruction
-from .unsupported import of_device_runtime
-from .waiting import has_waiting, reads_workspace, spins, waits_for_warps
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.

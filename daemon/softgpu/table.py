@@ -13,13 +13,13 @@ from enum import Enum, Flag, auto
 from functools import cache
 from typing import TYPE_CHECKING
 
-from . import unsupported
 from .errors import PtxError, UnsupportedError
+from .front.ptx import unsupported
 from .types import TYPES
 
 if TYPE_CHECKING:
-    from .emitter import Emitter
-    from .syntax import Instruction
+    from .emit.emitter import Emitter
+    from .ir import Instruction
 
 Emit = Callable[["Emitter", "Instruction"], None]
 
@@ -112,7 +112,7 @@ def lanewise(
 @cache
 def _filled() -> dict[str, Entry]:
     """The table. Families import those who ask it, so they are imported when it is first asked."""
-    from . import families  # noqa: F401
+    from .emit import families  # noqa: F401
 
     return _TABLE
 

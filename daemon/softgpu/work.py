@@ -49,7 +49,7 @@ def describe(head: dict[str, Any], text: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def compile_kernel(head: dict[str, Any], text: bytes) -> tuple[dict[str, Any], bytes]:
-    """An image of one kernel, see link.py; or `error`."""
+    """An image of one kernel, see image.py; or `error`."""
     try:
         return {}, _module(head["digest"], text).image(head["kernel"], head["variant"])
     except PtxError as error:

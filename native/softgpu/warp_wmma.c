@@ -1,4 +1,4 @@
-/* wmma: fragments between memory and lanes, and their products (daemon/softgpu/emit_wmma.py).
+/* wmma: fragments between memory and lanes, and their products (daemon/softgpu/emit/wmma.py).
  *
  * A fragment is an array of words of 32 lanes each. Lane l holds elements l * n ... of its matrix, row
  * by row; A's rows and B's columns are rows of k elements. */

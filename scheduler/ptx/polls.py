@@ -1,7 +1,7 @@
 """Which instructions read memory so as to see what other threads write meanwhile.
 
 One rule for the two who ask: which kernels may be stopped (scheduler/ptx/spin.py), and where
-softgpu must let others go on (daemon/softgpu/waiting.py).
+softgpu must let others go on (daemon/softgpu/analysis/waiting.py).
 """
 
 from __future__ import annotations

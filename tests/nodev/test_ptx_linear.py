@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tally.daemon.softgpu.errors import PtxError
-from tally.daemon.softgpu.parse import parse
+from tally.daemon.softgpu.front.ptx.parse import parse
 from tally.scheduler.ptx import variables, variants
 from tally.scheduler.ptx.module import RewriteError
 

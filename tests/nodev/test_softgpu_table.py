@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tally.daemon.softgpu import cfg, divergence, table, waiting
+from tally.daemon.softgpu import table
+from tally.daemon.softgpu.analysis import cfg, divergence, waiting
+from tally.daemon.softgpu.analysis.shapes import FLAT, Shapes
+from tally.daemon.softgpu.analysis.uses import reads, writes
+from tally.daemon.softgpu.ir import Function, Instruction
 from tally.daemon.softgpu.program import Program
-from tally.daemon.softgpu.shapes import FLAT, Shapes
-from tally.daemon.softgpu.syntax import Function, Instruction
 from tally.daemon.softgpu.table import Effect, Result, Trait, instruction
-from tally.daemon.softgpu.uses import reads, writes
 
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 Register = Callable[..., None]

@@ -12,8 +12,8 @@ import pytest
 from support.soft_device import SoftDevice, SoftError, soft_device
 
 from tally.daemon.softgpu import WORK_MODULE, Modules, abi, install
+from tally.daemon.softgpu.image import LinkError, link
 from tally.daemon.softgpu.jit import jit
-from tally.daemon.softgpu.link import LinkError, link
 from tally.daemon.softgpu.loader import Loaded, LoadError
 from tally.daemon.workers import Limits, Pool
 

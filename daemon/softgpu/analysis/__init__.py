@@ -1,0 +1,1 @@
+"""What the lanes of a warp share, and where they wait."""

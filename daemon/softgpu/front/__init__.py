@@ -1,0 +1,1 @@
+"""Front ends: from a program's code to ir.Module."""
