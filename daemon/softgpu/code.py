@@ -7,6 +7,7 @@ import ctypes
 from . import abi
 from .c_structs import U32, U64, Entry, GlobalVariable, Kernel, Param
 from .errors import PtxError, UnsupportedError
+from .front import ptx
 from .image import link
 from .ir import Function
 from .jit import jit
@@ -20,7 +21,7 @@ class CompiledModule:
     """One PTX module: parsed and checked when made, its kernels compiled when asked for."""
 
     def __init__(self, text: str) -> None:
-        self.program = Program(text)
+        self.program = Program(ptx.read(text))
         self.kernels = self.program.kernels
         if max(len(self.kernels), len(self.program.globals.variables)) > NAMES_MAX:
             raise PtxError(0, f"more than {NAMES_MAX} kernels or variables")

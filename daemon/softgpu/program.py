@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import re
 
-from tally.scheduler.ptx.link import link, split
-from tally.scheduler.ptx.module import RewriteError
-
-from . import abi
+from . import abi, device_runtime
 from .analysis.cfg import build
 from .analysis.waiting import has_waiting, reads_workspace, spins, waits_for_warps
 from .emit.builder import ModuleText
 from .emit.emitter import Emitter
-from .errors import PtxError, UnsupportedError
-from .front.ptx.parse import parse
-from .front.ptx.unsupported import of_device_runtime
-from .ir import Address, Function, Instruction, Operand, Symbol, Variable, Vector
+from .errors import PtxError
+from .ir import Address, Function, Instruction, Module, Operand, Symbol, Variable, Vector
 from .jit import jit
 from .layout import SHARED_MAX, Globals, align_up, lay_out_globals
-from .table import check_instruction
 
 # Called by name, and made by this compiler; CUDA's device runtime needs a GPU that launches
 # kernels.
@@ -28,19 +22,11 @@ HANDLE_STEP = 16
 REACHED_MAX = 2000
 
 
-def _linked(text: str) -> str:
-    """One module's text. softgpu's driver hands those that are to be linked over as one text."""
-    try:
-        return link(split(text))
-    except RewriteError as error:
-        raise PtxError(0, str(error)) from None
-
-
 class Program:
-    """One PTX module."""
+    """One module, as a front end has read it."""
 
-    def __init__(self, text: str) -> None:
-        self.module = parse(_linked(text))
+    def __init__(self, module: Module) -> None:
+        self.module = module
         self.functions = list(self.module.functions.values())
         self.handles = {f.name: HANDLE_BASE + i * HANDLE_STEP for i, f in enumerate(self.functions)}
         statics = [v for f in self.functions for v in f.variables if v.space in ("global", "const")]
@@ -50,18 +36,7 @@ class Program:
         self._shared: dict[str, dict[Variable, int]] = {}
         self.kernel: Function | None = None
         self.gathers = jit().gathers
-        for function in self.functions:
-            for item in function.body or []:
-                if isinstance(item, Instruction):
-                    self._check(function, item)
         self._check_symbols()
-
-    @staticmethod
-    def _check(function: Function, item: Instruction) -> None:
-        try:
-            check_instruction(item)
-        except UnsupportedError as error:
-            function.refused = function.refused or error
 
     def _check_symbols(self) -> None:
         """A name that is used and that nobody defines refuses the module, as ptxas and nvlink do.
@@ -251,7 +226,7 @@ def _operands(item: Instruction) -> tuple[Operand, ...]:
 
 
 def _refuse_unresolved(item: Instruction, name: str) -> None:
-    if not of_device_runtime(name):
+    if not device_runtime.has(name):
         raise PtxError(item.line, f"unresolved external '{name[:60]}'")
 
 

@@ -13,8 +13,6 @@ from enum import Enum, Flag, auto
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .errors import PtxError, UnsupportedError
-from .front.ptx import unsupported
 from .types import TYPES
 
 if TYPE_CHECKING:
@@ -79,8 +77,8 @@ def instruction(
 ) -> Callable[[Emit], Emit]:
     """Register an emitter.
 
-    mods: a module with any other is refused when it is loaded, by name and line. types: all type
-    suffixes are modifiers too. operands: how few and how many. ValueError for a contradiction."""
+    mods: whatever has another one is refused. types: all type suffixes are modifiers too. operands:
+    how few and how many. ValueError for a contradiction."""
     if not isinstance(result, Result) or not isinstance(effect, Effect):
         raise ValueError(f"{names}: an instruction needs a rule for its results and its effect")
     if effect is Effect.LANEWISE and (result is not Result.FIRST or traits):
@@ -118,7 +116,7 @@ def _filled() -> dict[str, Entry]:
 
 
 def opcode_has(opcode: str, trait: Trait) -> bool:
-    """False for opcodes that only `unsupported` knows: what has one is never emitted."""
+    """False for opcodes that are not in the table: what has one is never emitted."""
     entry = _filled().get(opcode)
     return entry is not None and bool(entry.traits & trait._value_)
 
@@ -144,29 +142,13 @@ def emitter_for(ins: Instruction) -> Emit:
     return _TABLE[ins.opcode].emit
 
 
-def check_instruction(ins: Instruction) -> None:
-    """Raise PtxError if the instruction is one that this compiler does not know: UnsupportedError
-    if PTX has it."""
-    found = _filled().get(ins.opcode)
-    if found is None:
-        check_known(ins.line, ins.opcode, ins.full_name)
-        raise PtxError(ins.line, f"unknown instruction '{ins.full_name}'")
-    for mod in ins.mods:
-        if mod not in found.mods:
-            if mod in unsupported.MODIFIERS or any(mod in e.mods for e in _TABLE.values()):
-                raise UnsupportedError(
-                    ins.line, f"unsupported modifier '.{mod}' in '{ins.full_name}'"
-                )
-            raise PtxError(ins.line, f"unknown modifier '.{mod}' in '{ins.full_name}'")
-    few, many = found.operands
-    if not few <= len(ins.operands) <= many:
-        raise PtxError(ins.line, f"'{ins.full_name}' with {len(ins.operands)} operands")
+def entry_of(opcode: str) -> Entry | None:
+    return _filled().get(opcode)
 
 
-def check_known(line: int, opcode: str, full_name: str) -> None:
-    """Raise UnsupportedError for what PTX has and the table does not, whatever its operands."""
-    if opcode not in _filled() and opcode in unsupported.OPCODES:
-        raise UnsupportedError(line, f"unsupported instruction '{full_name}'")
+def is_modifier(name: str) -> bool:
+    """Whether any instruction has it."""
+    return any(name in entry.mods for entry in _filled().values())
 
 
 def opcodes() -> list[str]:

@@ -6,7 +6,9 @@ what its entry says.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tally.daemon.softgpu import table
 from tally.daemon.softgpu.analysis import cfg, divergence, waiting
 from tally.daemon.softgpu.analysis.shapes import FLAT, Shapes
 from tally.daemon.softgpu.analysis.uses import reads, writes
+from tally.daemon.softgpu.front import ptx
 from tally.daemon.softgpu.ir import Function, Instruction
 from tally.daemon.softgpu.program import Program
 from tally.daemon.softgpu.table import Effect, Result, Trait, instruction
@@ -46,7 +49,8 @@ def probe() -> Iterator[Register]:
 
 def program(body: str) -> tuple[Program, Function]:
     registers = ".reg .pred %p<9>;\n.reg .b32 %r<9>;\n.reg .b64 %rd<9>;\n"
-    made = Program(f"{HEAD}.visible .entry k(.param .u64 a)\n{{\n{registers}{body}\nret;\n}}\n")
+    text = f"{HEAD}.visible .entry k(.param .u64 a)\n{{\n{registers}{body}\nret;\n}}\n"
+    made = Program(ptx.read(text))
     return made, made.kernels[0]
 
 
@@ -221,3 +225,22 @@ def test_who_meets_and_waits_is_in_the_table(
     assert made.needs_fibers(function) == fibers
     starts = [b.instructions[0].opcode for b in cfg.build(function, meetings=True).blocks]
     assert ("probe" in starts) == (Trait.MEETS in traits)
+
+
+# ---- packages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("package", "unknown"), [("front", {"analysis", "emit"}), ("analysis", {"front", "emit"})]
+)
+def test_packages_know_nothing_above_them(package: str, unknown: set[str]) -> None:
+    """So that another front end needs no analysis of its own."""
+    folder = Path(str(table.__file__)).parent
+    files = [*(folder / package).rglob("*.py")]
+    assert files
+    for file in files:
+        depth = len(file.relative_to(folder).parts)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                named = node.module.split(".") if node.module else [a.name for a in node.names]
+                assert not unknown & set(named[:1]), f"{file.name} imports {named[0]}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..emit.specials import varies
+from ..abi import GROUPS
 from ..ir import Address, Function, Instruction, Operand, Special, Symbol, Vector
 from ..table import Trait, has_trait
 from .cfg import RETURN, Block, Graph
@@ -107,7 +107,7 @@ class _Analysis:
 
     def _operand_varies(self, ins: Instruction, operand: Operand) -> bool:
         if isinstance(operand, Special):
-            return varies(operand.name, self.variant)
+            return _special_varies(operand.name, self.variant)
         if isinstance(operand, Address):
             return self._operand_varies(ins, operand.base)
         if isinstance(operand, Vector):
@@ -227,3 +227,12 @@ class _Analysis:
         if component.exit != RETURN:
             later.append(component.exit)
         return any(live[x] & bit for x in later)
+
+
+def _special_varies(name: str, variant: int) -> bool:
+    """Whether the special register differs between the lanes of a warp."""
+    group = GROUPS[variant]
+    if name.startswith("tid"):
+        component = name.partition(".")[2] or "x"
+        return group == 0 or component == "x" or (component == "y" and group < 32)
+    return name.startswith(("laneid", "lanemask"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..front.ptx import unsupported
+from .. import device_runtime
 from ..ir import CallOperands, Function, Instruction, Operand, Register, Symbol, Variable
 from ..table import Effect, Result, Trait, instruction
 from .builder import Value, integer
@@ -33,7 +33,7 @@ def call(e: Emitter, ins: Instruction) -> None:
     else:
         function = e.program.find(name)
         if function is None or function.body is None:
-            raise e.unsupported(unsupported.of_function(name))
+            raise e.unsupported(device_runtime.refusal(name))
         if function.entry:
             raise e.error("a kernel cannot be called")
         _check(e, operands, function)

@@ -91,12 +91,3 @@ def _thread_index(e: Emitter, component: str) -> Value:
     if axis == 1 and group < 32:
         return b.add(b.splat(first), lanes_constant("i32", [i // group for i in _IOTA]))
     return first
-
-
-def varies(name: str, variant: int) -> bool:
-    """Whether the special register differs between the lanes of a warp."""
-    group = GROUPS[variant]
-    if name.startswith("tid"):
-        component = name.partition(".")[2] or "x"
-        return group == 0 or component == "x" or (component == "y" and group < 32)
-    return name.startswith(("laneid", "lanemask"))

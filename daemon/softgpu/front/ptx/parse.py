@@ -23,8 +23,9 @@ from ...ir import (
     Symbol,
     Variable,
 )
-from ...table import Trait, check_known, opcode_has
+from ...table import Trait, opcode_has
 from ...types import TYPES
+from .check import check_known
 from .operands import is_name, literal, parse_operand, split
 
 VERSION_MAX = (9, 9)

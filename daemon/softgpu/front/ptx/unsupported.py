@@ -24,18 +24,3 @@ _MODIFIERS = """
 
 OPCODES = frozenset(_OPCODES.split())
 MODIFIERS = frozenset(_MODIFIERS.split())
-
-# Of the device runtime: kernels that start kernels.
-LAUNCHES = "cudaLaunchDevice", "cudaGetParameterBuffer", "cudaGraphLaunch", "cudaCDP"
-
-
-def of_device_runtime(name: str) -> bool:
-    """Whether a function is of CUDA's device runtime (libcudadevrt), which is machine code."""
-    return "cuda" in name
-
-
-def of_function(name: str) -> str:
-    """Why a function of the device runtime cannot be called."""
-    if name.startswith(LAUNCHES) or "cudaDevice" in name or "cudaStream" in name:
-        return f"it launches kernels from the device ('{name[:60]}'), which softgpu cannot"
-    return f"it calls the device runtime ('{name[:60]}'), which softgpu has not"
