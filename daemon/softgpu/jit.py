@@ -52,6 +52,10 @@ class Jit:
         with self.lock:
             return bytes(self.machine.emit_object(self.optimized(text)))
 
+    def optimized_text(self, text: str) -> str:
+        with self.lock:
+            return str(self.optimized(text))
+
     def assembly(self, text: str) -> str:
         with self.lock:
             return str(self.machine.emit_assembly(self.optimized(text)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.soft_device import SoftError, soft_device
 
-from tally.daemon.softgpu.__main__ import main
 from tally.daemon.softgpu.code import CompiledModule
 from tally.daemon.softgpu.errors import PtxError
 
@@ -139,21 +137,6 @@ def test_changed_text_compiles_or_is_refused(data: st.DataObject) -> None:
         CompiledModule(" ".join(words))
     except PtxError as error:
         assert error.message
-
-
-def test_command_prints_kernels_and_errors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good, bad = tmp_path / "good.ptx", tmp_path / "bad.ptx"
-    good.write_text(GOOD)
-    bad.write_text(kernel("frobnicate;"))
-    assert main([str(good)]) == 0
-    assert capsys.readouterr().out.startswith("k: ")
-    assert main([str(good), "--emit-llvm", "--kernel", "k"]) == 0
-    assert "define i32" in capsys.readouterr().out
-    assert main([str(bad)]) == 1
-    assert "line 6" in capsys.readouterr().err
-    assert main([str(tmp_path / "none.ptx")]) == 2
 
 
 DEEP = f"""{HEAD}

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..analysis.cfg import Block, build
-from ..analysis.divergence import analyse
-from ..analysis.shapes import Shapes
+from ..analysis.cfg import Block
+from ..analysis.passes import run
 from ..analysis.uses import writes
-from ..analysis.waiting import names_its_members, names_members, polled, spins
+from ..analysis.waiting import names_members, polled
 from ..errors import PtxError, UnsupportedError
 from ..ir import (
     Address,
@@ -54,13 +53,11 @@ class Emitter:
         self.program = program
         self.function = function
         self.variant = variant
-        self.graph = build(function)
-        self.divergence = analyse(function, self.graph, variant)
-        if self._parted_lanes_meet():
-            self.graph = build(function, meetings=True)
-            self.divergence = analyse(function, self.graph, variant, holds=True)
-        self.spins = spins(self.graph)
-        self.shapes = Shapes(function, self.graph, self.divergence, variant)
+        facts = run(function, variant)
+        self.graph = facts.graph
+        self.divergence = facts.divergence
+        self.spins = facts.waiting
+        self.shapes = facts.shapes
         self.b = Builder(text)
         self.flow = Flow(self)
         self.block = self.graph.blocks[0]
@@ -78,13 +75,6 @@ class Emitter:
         self.position = 0  # of the current instruction in its block
         self.frame_bytes = self._frame()
         self.local_base: Value | None = None
-
-    def _parted_lanes_meet(self) -> bool:
-        return any(
-            names_its_members(ins)
-            for index in self.divergence.component
-            for ins in self.graph.blocks[index].instructions
-        )
 
     # ---- the whole function ----------------------------------------------------------------------
 
