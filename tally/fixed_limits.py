@@ -108,13 +108,13 @@ FIXED = (
     ),
     Fixed(
         "Software GPU: blocks that wait for other blocks, besides one per worker",
-        "native/softgpu/soft.h",
+        "native/softgpu/driver/soft.h",
         "SOFT_SPARES_MAX",
         "The others have to wait until one of these has ended.",
     ),
     Fixed(
         "Software GPU: bytes that kernels of one program have from `malloc`",
-        "native/softgpu/heap.c",
+        "native/softgpu/driver/heap.c",
         "SESSION_HEAP_MAX",
         "`malloc` returns NULL, as with CUDA.",
     ),

@@ -1,4 +1,4 @@
-"""The layout of native/softgpu/block.h, in numbers; `check` compares them with the library's."""
+"""The layout of native/softgpu/block/block.h, in numbers; `check` compares it with the library."""
 
 from __future__ import annotations
 

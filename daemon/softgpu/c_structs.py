@@ -1,4 +1,4 @@
-"""The structures of native/softgpu/exec.h and block.h in ctypes."""
+"""The structures of native/softgpu/exec.h and block/block.h in ctypes."""
 
 from __future__ import annotations
 

@@ -283,7 +283,7 @@ def use(modules: Modules) -> None:
 
 
 def _resolve(token: int, variant: int, code: ctypes._Pointer[ctypes.c_void_p]) -> int:
-    """Called by native/softgpu/block.c, on any thread."""
+    """Called by native/softgpu/block/block.c, on any thread."""
     try:
         assert _modules is not None
         code[0] = _modules.resolve(token, variant)

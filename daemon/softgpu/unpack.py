@@ -1,4 +1,4 @@
-"""zstd for module images, where the machine has no libzstd.so.1 (native/softgpu/zstd.c)."""
+"""zstd for module images, where the machine has no libzstd.so.1 (native/softgpu/driver/zstd.c)."""
 
 from __future__ import annotations
 

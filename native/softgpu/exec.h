@@ -1,6 +1,6 @@
-/* The seam inside softgpu: below it, compiled kernels and how one block of one runs (block.c and the
- * PTX compiler in daemon/softgpu/); above it, the driver API: memory, streams, events, modules and the
- * dispatch of blocks to workers. Neither side knows more of the other than this. */
+/* The seam inside softgpu. Below it, compiled kernels and how one block of one runs: block/ and the
+ * PTX compiler in daemon/softgpu/. Above it, in driver/, the driver API: memory, streams, events,
+ * modules and the dispatch of blocks to workers. Neither side knows more of the other than this. */
 #ifndef TALLY_SOFTGPU_EXEC_H
 #define TALLY_SOFTGPU_EXEC_H
 
@@ -19,7 +19,7 @@ enum soft_kernel_flags {
 /* One entry function of a module. */
 struct soft_kernel {
     const char *name;
-    const void *entry; /* a struct soft_entry: block.c's business */
+    const void *entry; /* a struct soft_entry: block/'s business */
     const struct soft_param *params;
     uint32_t param_count, param_bytes;
     uint32_t static_shared_bytes;

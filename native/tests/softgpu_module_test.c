@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "../softgpu/image.h"
+#include "../softgpu/driver/image.h"
 #include "softgpu_fake.h"
 
 static void test_log(void)

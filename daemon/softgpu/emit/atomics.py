@@ -15,7 +15,7 @@ from .memory import SPACES
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-# native/softgpu/warp_memory.c
+# native/softgpu/block/warp_memory.c
 _OPERATIONS = ("add", "min", "max", "inc", "dec", "and", "or", "xor", "exch", "cas")
 _TYPES = {"b16": 0, "u16": 0, "s16": 0, "u32": 1, "b32": 1, "s32": 2, "u64": 3, "b64": 3, "s64": 4,
           "f32": 5, "f64": 6, "f16": 7, "bf16": 8, "f16x2": 9, "bf16x2": 10}  # fmt: skip

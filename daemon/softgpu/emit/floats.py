@@ -15,7 +15,7 @@ from .builder import Value, integer
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-# native/softgpu/math_round.c
+# native/softgpu/block/math_round.c
 DIRECTIONS = {"rz": 1, "rm": 2, "rp": 3}
 ROUND_OPS = {"add": 0, "sub": 1, "mul": 2, "div": 3, "fma": 4, "sqrt": 5, "narrow": 6,
              "from_s64": 7, "from_u64": 8}  # fmt: skip

@@ -13,7 +13,7 @@ from .memory import SPACES
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-# native/softgpu/warp_matrix.c
+# native/softgpu/block/warp_matrix.c
 _ELEMENTS = {"f16": 0, "bf16": 1, "tf32": 2, "s8": 3, "u8": 4}
 _PER_REGISTER = {"f16": 2, "bf16": 2, "tf32": 1, "s8": 4, "u8": 4}
 PLANE = 128

@@ -13,7 +13,7 @@ from .memory import SPACES
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-# native/softgpu/warp_mbarrier.c
+# native/softgpu/block/warp_mbarrier.c
 _INIT, _INVAL, _ARRIVE, _DROP, _TEST, _PARITY = range(6)
 _TX = 'transactions need a copy engine ("expect_tx")'
 

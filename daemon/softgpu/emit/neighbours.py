@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .emitter import Emitter
 
 # Accesses of up to 32 lanes x 32 bytes, and offsets that spread this far, stay inside the margin
-# that native/softgpu/block.c leaves at the end of a region.
+# that native/softgpu/block/block.c leaves at the end of a region.
 SPREAD_MAX = 2048
 
 Key = tuple[int, int, bool, int | None]

@@ -19,7 +19,7 @@ from .memory import SPACES
 if TYPE_CHECKING:
     from .emitter import Emitter
 
-# native/softgpu/warp_wmma.c: kind, bits of an element in fragments and in memory
+# native/softgpu/block/warp_wmma.c: kind, bits of an element in fragments and in memory
 _KINDS = {"f16": (0, 16), "bf16": (1, 16), "tf32": (2, 32), "s8": (3, 8), "u8": (4, 8),
           "s4": (5, 4), "u4": (6, 4), "b1": (7, 1), "f64": (8, 64), "f32": (9, 32),
           "s32": (10, 32)}  # fmt: skip

@@ -11,7 +11,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 
-#include "exec.h"
+#include "../exec.h"
 #include "fiber.h"
 
 #define SOFT_LANES 32u

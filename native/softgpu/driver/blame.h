@@ -2,7 +2,7 @@
 #ifndef TALLY_SOFTGPU_BLAME_H
 #define TALLY_SOFTGPU_BLAME_H
 
-#include "exec.h"
+#include "../exec.h"
 
 struct soft_tenant;
 

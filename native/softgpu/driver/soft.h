@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "blame.h"
-#include "exec.h"
+#include "../exec.h"
 #include "tally/address.h"
 #include "tally/cuda.h"
 #include "tally/softgpu.h"
