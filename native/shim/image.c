@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fatbin.h"
 #include "mappings.h"
 #include "wire/bundle.h"
+#include "wire/fatbin.h"
 
 /* Nothing real is larger; above it a length field is garbage. */
 #define IMAGE_BYTES_MAX ((size_t)4 << 30)
@@ -19,11 +19,11 @@
 
 size_t shim_fatbin_bytes(const void *at, size_t available)
 {
-    struct shim_fatbin_header header;
+    struct tally_fatbin_header header;
     if (available < sizeof header)
         return 0;
     memcpy(&header, at, sizeof header);
-    if (header.magic != SHIM_FATBIN_MAGIC || header.version != 1 || header.header_bytes < sizeof header ||
+    if (header.magic != TALLY_FATBIN_MAGIC || header.version != 1 || header.header_bytes < sizeof header ||
         header.payload_bytes > IMAGE_BYTES_MAX)
         return 0;
     size_t bytes = header.header_bytes + (size_t)header.payload_bytes;

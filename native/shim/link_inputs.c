@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fatbin.h"
 #include "image.h"
 #include "wire/bundle.h"
+#include "wire/fatbin.h"
 
 #define MACHINE_CUDA 190u /* in an ELF file's e_machine */
 
@@ -96,7 +96,7 @@ static const char *skip_number(const char *at, const char *before, uint32_t *num
 }
 
 /* Every module begins with `.version 9.0` and `.target sm_90`. */
-static bool read_head(const char *text, struct shim_fatbin_code *code)
+static bool read_head(const char *text, struct tally_fatbin_code *code)
 {
     uint32_t major, minor;
     const char *at = skip_word(text, ".version");
@@ -115,7 +115,7 @@ static bool read_head(const char *text, struct shim_fatbin_code *code)
 static CUresult take_text(struct shim_link_inputs *inputs, const char *text, size_t bytes,
                           uint32_t architecture, const char **why)
 {
-    struct shim_fatbin_code code = {.kind = SHIM_FATBIN_PTX, .data = text, .bytes = bytes};
+    struct tally_fatbin_code code = {.kind = TALLY_FATBIN_PTX, .data = text, .bytes = bytes};
     if (!read_head(text, &code)) {
         *why = "no PTX: it does not begin with .version and .target";
         return CUDA_ERROR_INVALID_PTX;
@@ -125,7 +125,7 @@ static CUresult take_text(struct shim_link_inputs *inputs, const char *text, siz
         return CUDA_ERROR_INVALID_PTX;
     }
     size_t total, at;
-    uint8_t *fatbin = shim_fatbin_make(&code, &total, &at);
+    uint8_t *fatbin = tally_fatbin_make(&code, &total, &at);
     CUresult result = append(inputs, fatbin, total, why);
     if (!result) {
         inputs->text = (const char *)fatbin + at;
@@ -168,14 +168,14 @@ static CUresult take_elf(struct shim_link_inputs *inputs, const void *data, size
         *why = "no machine code of a GPU";
         return CUDA_ERROR_INVALID_IMAGE;
     }
-    struct shim_fatbin_code code = {.kind = SHIM_FATBIN_ELF, .data = data, .bytes = whole};
+    struct tally_fatbin_code code = {.kind = TALLY_FATBIN_ELF, .data = data, .bytes = whole};
     code.architecture = machine_architecture(&header);
-    if (!shim_machine_code_runs(code.architecture, architecture)) {
+    if (!tally_machine_code_runs(code.architecture, architecture)) {
         *why = "its machine code is for another device";
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
     size_t total, at;
-    void *fatbin = shim_fatbin_make(&code, &total, &at);
+    void *fatbin = tally_fatbin_make(&code, &total, &at);
     return append(inputs, fatbin, total, why);
 }
 
@@ -215,7 +215,7 @@ static CUresult take_fatbin(struct shim_link_inputs *inputs, const void *data, s
         *why = "no fatbin";
         return CUDA_ERROR_INVALID_IMAGE;
     }
-    if (!shim_fatbin_runs_on(data, whole, architecture)) {
+    if (!tally_fatbin_runs_on(data, whole, architecture)) {
         *why = "it has no code for this device";
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
@@ -344,8 +344,8 @@ CUresult shim_link_image(const struct shim_link_inputs *inputs, void **data, siz
         *bytes = inputs->text_bytes;
         return CUDA_SUCCESS;
     }
-    struct shim_fatbin_header nothing = {
-        .magic = SHIM_FATBIN_MAGIC, .version = 1, .header_bytes = sizeof nothing};
+    struct tally_fatbin_header nothing = {
+        .magic = TALLY_FATBIN_MAGIC, .version = 1, .header_bytes = sizeof nothing};
     uint32_t count = inputs->count + 1;
     const void **fatbins = calloc(count, sizeof *fatbins);
     size_t *sizes = calloc(count, sizeof *sizes);

@@ -1,4 +1,4 @@
-#include "fatbin.h"
+#include "wire/fatbin.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +27,9 @@ struct options {
 };
 static const struct options relocatable = {sizeof(struct entry) + 8, 16, "--compile-only  "};
 
-void *shim_fatbin_make(const struct shim_fatbin_code *code, size_t *total, size_t *code_at)
+void *tally_fatbin_make(const struct tally_fatbin_code *code, size_t *total, size_t *code_at)
 {
-    size_t options = code->kind == SHIM_FATBIN_PTX ? sizeof relocatable : 0;
+    size_t options = code->kind == TALLY_FATBIN_PTX ? sizeof relocatable : 0;
     size_t payload = (code->bytes + 1 + 7) & ~(size_t)7;
     struct entry entry = {
         .kind = (uint16_t)code->kind,
@@ -42,8 +42,8 @@ void *shim_fatbin_make(const struct shim_fatbin_code *code, size_t *total, size_
         .architecture = code->architecture,
         .flags = FLAGS,
     };
-    struct shim_fatbin_header header = {
-        .magic = SHIM_FATBIN_MAGIC,
+    struct tally_fatbin_header header = {
+        .magic = TALLY_FATBIN_MAGIC,
         .version = 1,
         .header_bytes = sizeof header,
         .payload_bytes = entry.header_bytes + payload,
@@ -60,9 +60,9 @@ void *shim_fatbin_make(const struct shim_fatbin_code *code, size_t *total, size_
     return fatbin;
 }
 
-bool shim_fatbin_runs_on(const void *fatbin, size_t bytes, uint32_t architecture)
+bool tally_fatbin_runs_on(const void *fatbin, size_t bytes, uint32_t architecture)
 {
-    struct shim_fatbin_header header;
+    struct tally_fatbin_header header;
     memcpy(&header, fatbin, sizeof header);
     const uint8_t *at = fatbin;
     for (size_t offset = header.header_bytes;
@@ -73,10 +73,10 @@ bool shim_fatbin_runs_on(const void *fatbin, size_t bytes, uint32_t architecture
         if (entry.header_bytes < sizeof entry || entry.header_bytes > left ||
             entry.payload_bytes > left - entry.header_bytes)
             return false;
-        if (entry.kind == SHIM_FATBIN_PTX
+        if (entry.kind == TALLY_FATBIN_PTX
                 ? entry.architecture <= architecture
-                : entry.kind == SHIM_FATBIN_ELF &&
-                      shim_machine_code_runs(entry.architecture, architecture))
+                : entry.kind == TALLY_FATBIN_ELF &&
+                      tally_machine_code_runs(entry.architecture, architecture))
             return true;
         offset += entry.header_bytes + entry.payload_bytes;
     }
