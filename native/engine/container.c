@@ -6,27 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FATBIN_MAGIC 0xba55ed50u
-
-struct fatbin {
-    uint32_t magic;
-    uint16_t version, header_bytes;
-    uint64_t files_bytes;
-};
-
 static bool within(uint64_t offset, uint64_t bytes, size_t count)
 {
     return offset <= count && bytes <= count - offset;
-}
-
-/* Entry by entry the driver stays inside files_bytes; that is its own business. */
-static bool fatbin_is_whole(const uint8_t *bytes, size_t count)
-{
-    struct fatbin header;
-    if (count < sizeof header)
-        return false;
-    memcpy(&header, bytes, sizeof header);
-    return header.header_bytes >= sizeof header && within(header.header_bytes, header.files_bytes, count);
 }
 
 static bool elf_is_whole(const uint8_t *bytes, size_t count)
@@ -62,9 +44,7 @@ static bool bundle_is_whole(const uint8_t *bytes, size_t count)
     for (uint32_t i = 0; i < fatbins && whole; i++) {
         size_t size;
         const uint8_t *fatbin = tally_bundle_at(bytes, count, i, &size);
-        uint32_t magic = 0;
-        memcpy(&magic, fatbin, size < sizeof magic ? size : sizeof magic);
-        whole = magic == FATBIN_MAGIC && fatbin_is_whole(fatbin, size);
+        whole = tally_fatbin_bytes(fatbin, size) != 0;
     }
     return whole;
 }
@@ -99,8 +79,8 @@ bool container_is_whole(const uint8_t *bytes, size_t count)
     memcpy(&magic, bytes, count < sizeof magic ? count : sizeof magic);
     if (tally_is_bundle(bytes, count))
         return bundle_is_whole(bytes, count);
-    if (magic == FATBIN_MAGIC)
-        return fatbin_is_whole(bytes, count);
+    if (magic == TALLY_FATBIN_MAGIC) /* entry by entry the driver stays inside that */
+        return tally_fatbin_bytes(bytes, count) != 0;
     if (count >= SELFMAG && memcmp(bytes, ELFMAG, SELFMAG) == 0)
         return elf_is_whole(bytes, count);
     return magic != TALLY_FATBIN_WRAPPER_MAGIC; /* text ends at its NUL */

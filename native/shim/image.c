@@ -9,26 +9,11 @@
 
 #include "mappings.h"
 #include "wire/bundle.h"
-#include "wire/fatbin.h"
 
-/* Nothing real is larger; above it a length field is garbage. */
-#define IMAGE_BYTES_MAX ((size_t)4 << 30)
+#define TEXT_BYTES_MAX ((size_t)4 << 30) /* nothing real is larger */
 /* How much of a file is held against memory at either end. Read-only sections are what the file says
  * unless somebody rewrote one of them. */
 #define COMPARED_BYTES 4096
-
-size_t shim_fatbin_bytes(const void *at, size_t available)
-{
-    struct tally_fatbin_header header;
-    if (available < sizeof header)
-        return 0;
-    memcpy(&header, at, sizeof header);
-    if (header.magic != TALLY_FATBIN_MAGIC || header.version != 1 || header.header_bytes < sizeof header ||
-        header.payload_bytes > IMAGE_BYTES_MAX)
-        return 0;
-    size_t bytes = header.header_bytes + (size_t)header.payload_bytes;
-    return bytes <= available ? bytes : 0;
-}
 
 /* Grows *bytes to reach behind [offset, offset + count). */
 static bool reach(size_t *bytes, uint64_t offset, uint64_t count, size_t available)
@@ -77,7 +62,7 @@ size_t shim_elf_bytes(const void *at, size_t available)
 
 size_t shim_text_bytes(const void *at, size_t available)
 {
-    size_t limit = available < IMAGE_BYTES_MAX ? available : IMAGE_BYTES_MAX;
+    size_t limit = available < TEXT_BYTES_MAX ? available : TEXT_BYTES_MAX;
     const uint8_t *text = at;
     /* PTX starts with white space, a comment or a directive; one look keeps binary garbage out. */
     if (!limit || !(text[0] == '/' || text[0] == '.' || (text[0] >= '\t' && text[0] <= '\r') || text[0] == ' '))
@@ -108,7 +93,7 @@ static size_t bare_bytes(const void *at, size_t available)
 {
     if (magic_at(at, available) == TALLY_BUNDLE_MAGIC)
         return linked_bytes(at, available);
-    size_t bytes = shim_fatbin_bytes(at, available);
+    size_t bytes = tally_fatbin_bytes(at, available);
     if (!bytes)
         bytes = shim_elf_bytes(at, available);
     return bytes ? bytes : shim_text_bytes(at, available);
@@ -124,7 +109,7 @@ static uint32_t find_fatbins(const struct tally_fatbin_wrapper *wrapper, const v
     listed /= sizeof *wrapper->fatbins;
     fatbins[0] = wrapper->data;
     for (uint32_t i = 0; i < TALLY_BUNDLE_FATBINS_MAX; i++) {
-        bytes[i] = shim_mapping_find(fatbins[i], &mapping, &available) ? shim_fatbin_bytes(fatbins[i], available) : 0;
+        bytes[i] = shim_mapping_find(fatbins[i], &mapping, &available) ? tally_fatbin_bytes(fatbins[i], available) : 0;
         if (bytes[i] == 0 || i == listed)
             return 0;
         if (!wrapper->fatbins[i])

@@ -11,7 +11,6 @@
 
 /* Pure: the size of what starts at `at`, of which at most `available` bytes may be read; 0 where it is no
  * such thing or does not fit. */
-size_t shim_fatbin_bytes(const void *at, size_t available);
 size_t shim_elf_bytes(const void *at, size_t available); /* a 64-bit little-endian ELF file */
 size_t shim_text_bytes(const void *at, size_t available); /* PTX, without its NUL */
 

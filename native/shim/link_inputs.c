@@ -7,7 +7,6 @@
 
 #include "image.h"
 #include "wire/bundle.h"
-#include "wire/fatbin.h"
 
 #define MACHINE_CUDA 190u /* in an ELF file's e_machine */
 
@@ -189,7 +188,7 @@ static CUresult take_bundle(struct shim_link_inputs *inputs, const void *data, s
     for (uint32_t i = 1; i < count && !result; i++) {
         size_t size;
         const uint8_t *fatbin = tally_bundle_at(data, bytes, i, &size);
-        if (shim_fatbin_bytes(fatbin, size) == 0)
+        if (tally_fatbin_bytes(fatbin, size) == 0)
             return CUDA_ERROR_INVALID_IMAGE;
         result = append_copy(inputs, fatbin, size, why);
     }
@@ -210,12 +209,12 @@ static CUresult take_cubin(struct shim_link_inputs *inputs, const void *data, si
 static CUresult take_fatbin(struct shim_link_inputs *inputs, const void *data, size_t bytes,
                             uint32_t architecture, const char **why)
 {
-    size_t whole = shim_fatbin_bytes(data, bytes);
+    size_t whole = tally_fatbin_bytes(data, bytes);
     if (!whole) {
         *why = "no fatbin";
         return CUDA_ERROR_INVALID_IMAGE;
     }
-    if (!tally_fatbin_runs_on(data, whole, architecture)) {
+    if (!tally_fatbin_runs_on(data, architecture)) {
         *why = "it has no code for this device";
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
@@ -230,7 +229,7 @@ static CUresult take_fatbins(struct shim_link_inputs *inputs, const uint8_t *dat
 {
     CUresult result = CUDA_SUCCESS;
     for (size_t at = 0; at < bytes && !result;) {
-        size_t whole = shim_fatbin_bytes(data + at, bytes - at);
+        size_t whole = tally_fatbin_bytes(data + at, bytes - at);
         if (!whole)
             break;
         result = append_copy(inputs, data + at, whole, why);

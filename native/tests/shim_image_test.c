@@ -28,19 +28,6 @@ static struct fatbin sample(void)
     return (struct fatbin){.magic = 0xBA55ED50u, .version = 1, .header_bytes = 16, .payload_bytes = 64};
 }
 
-static void test_fatbin(void)
-{
-    struct fatbin fatbin = sample();
-    CHECK(shim_fatbin_bytes(&fatbin, sizeof fatbin) == 80);
-    for (size_t cut = 0; cut < sizeof fatbin; cut++)
-        CHECK(shim_fatbin_bytes(&fatbin, cut) == 0);
-    fatbin.payload_bytes = UINT64_MAX - 8;
-    CHECK(shim_fatbin_bytes(&fatbin, sizeof fatbin) == 0);
-    fatbin = sample();
-    fatbin.header_bytes = 0;
-    CHECK(shim_fatbin_bytes(&fatbin, sizeof fatbin) == 0);
-}
-
 /* A wrapper of version 2: what is linked, and a list. */
 static void test_bundle(void)
 {
@@ -194,7 +181,6 @@ static void test_in_file(void)
 
 int main(void)
 {
-    test_fatbin();
     test_bundle();
     test_linked();
     test_elf();

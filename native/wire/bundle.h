@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wire/fatbin.h"
+
 #define TALLY_BUNDLE_MAGIC 0x4b4e4c54u /* "TLNK" */
 #define TALLY_BUNDLE_FATBINS_MAX 4096u
 
@@ -14,15 +16,6 @@
 struct tally_bundle {
     uint32_t magic;
     uint32_t count; /* 1 to TALLY_BUNDLE_FATBINS_MAX */
-};
-
-#define TALLY_FATBIN_WRAPPER_MAGIC 0x466243b1u
-
-/* What nvcc's host code registers, and what cuModuleLoadData takes. */
-struct tally_fatbin_wrapper {
-    uint32_t magic, version; /* version 2: fatbins is an array of pointers, the last one NULL */
-    const void *data;
-    const void *const *fatbins;
 };
 
 /* `fatbins[i]` of `bytes[i]` bytes each as one bundle, malloc'ed; NULL: short of memory. */

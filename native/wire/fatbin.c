@@ -3,20 +3,85 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As fatbinary(1) of CUDA 9 to 13 writes them. */
-#define VERSION 0x0101u
+#define VERSION 0x0101u /* of an entry */
 #define FLAGS 0x11u /* 64 bits, Linux; not compressed */
 
-struct entry {
-    uint16_t kind, version;
-    uint32_t header_bytes;
-    uint64_t payload_bytes; /* padded to 8 */
-    uint32_t compressed_bytes, options_at;
-    uint16_t ptx_minor, ptx_major;
-    uint32_t architecture, name_at, name_bytes;
-    uint64_t flags, reserved, uncompressed_bytes;
-};
-_Static_assert(sizeof(struct entry) == 64, "layout");
+/* Nothing real is larger; above it a length field is garbage. */
+#define BYTES_MAX ((uint64_t)4 << 30)
+
+_Static_assert(sizeof(struct tally_fatbin_header) == 16, "layout");
+_Static_assert(sizeof(struct tally_fatbin_entry) == 64, "layout");
+
+static bool header_is_known(const struct tally_fatbin_header *header)
+{
+    return header->magic == TALLY_FATBIN_MAGIC && header->version == 1 &&
+           header->header_bytes >= sizeof *header && header->payload_bytes <= BYTES_MAX;
+}
+
+size_t tally_fatbin_bytes(const void *at, size_t available)
+{
+    struct tally_fatbin_header header;
+    if (available < sizeof header)
+        return 0;
+    memcpy(&header, at, sizeof header);
+    if (!header_is_known(&header))
+        return 0;
+    size_t bytes = header.header_bytes + (size_t)header.payload_bytes;
+    return bytes <= available ? bytes : 0;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+bool tally_fatbin_open(struct tally_fatbin_reader *reader, const void *fatbin)
+{
+    struct tally_fatbin_header header;
+    memcpy(&header, fatbin, sizeof header);
+    *reader = (struct tally_fatbin_reader){0};
+    if (!header_is_known(&header))
+        return false;
+    reader->at = (const uint8_t *)fatbin + header.header_bytes;
+    reader->left = header.payload_bytes;
+    return true;
+}
+
+bool tally_fatbin_next(struct tally_fatbin_reader *reader, struct tally_fatbin_entry *entry,
+                       const uint8_t **payload)
+{
+    if (reader->broken || reader->left < sizeof *entry)
+        return false;
+    memcpy(entry, reader->at, sizeof *entry);
+    if (entry->header_bytes < sizeof *entry || entry->header_bytes > reader->left ||
+        entry->payload_bytes > reader->left - entry->header_bytes) {
+        reader->broken = true;
+        return false;
+    }
+    *payload = reader->at + entry->header_bytes;
+    reader->at = *payload + entry->payload_bytes;
+    reader->left -= entry->header_bytes + entry->payload_bytes;
+    return true;
+}
+
+static bool entry_runs_on(const struct tally_fatbin_entry *entry, uint32_t architecture)
+{
+    if (entry->kind == TALLY_FATBIN_PTX)
+        return entry->architecture <= architecture;
+    return entry->kind == TALLY_FATBIN_ELF &&
+           tally_machine_code_runs(entry->architecture, architecture);
+}
+
+bool tally_fatbin_runs_on(const void *fatbin, uint32_t architecture)
+{
+    struct tally_fatbin_reader reader;
+    struct tally_fatbin_entry entry;
+    const uint8_t *payload;
+    bool runs = false;
+    if (tally_fatbin_open(&reader, fatbin))
+        while (!runs && tally_fatbin_next(&reader, &entry, &payload))
+            runs = entry_runs_on(&entry, architecture);
+    return runs;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Options of the compiler, behind the header of a PTX entry. This one is nvcc's for `-rdc=true`:
  * the driver compiles the PTX to code that can be linked, and does not miss what other inputs
@@ -25,13 +90,14 @@ struct options {
     uint32_t at, bytes;
     char text[24];
 };
-static const struct options relocatable = {sizeof(struct entry) + 8, 16, "--compile-only  "};
+static const struct options relocatable = {sizeof(struct tally_fatbin_entry) + 8, 16,
+                                           "--compile-only  "};
 
 void *tally_fatbin_make(const struct tally_fatbin_code *code, size_t *total, size_t *code_at)
 {
     size_t options = code->kind == TALLY_FATBIN_PTX ? sizeof relocatable : 0;
     size_t payload = (code->bytes + 1 + 7) & ~(size_t)7;
-    struct entry entry = {
+    struct tally_fatbin_entry entry = {
         .kind = (uint16_t)code->kind,
         .version = VERSION,
         .header_bytes = (uint32_t)(sizeof entry + options),
@@ -58,27 +124,4 @@ void *tally_fatbin_make(const struct tally_fatbin_code *code, size_t *total, siz
     memcpy(fatbin + sizeof header + sizeof entry, &relocatable, options);
     memcpy(fatbin + *code_at, code->data, code->bytes);
     return fatbin;
-}
-
-bool tally_fatbin_runs_on(const void *fatbin, size_t bytes, uint32_t architecture)
-{
-    struct tally_fatbin_header header;
-    memcpy(&header, fatbin, sizeof header);
-    const uint8_t *at = fatbin;
-    for (size_t offset = header.header_bytes;
-         offset <= bytes && bytes - offset >= sizeof(struct entry);) {
-        struct entry entry;
-        memcpy(&entry, at + offset, sizeof entry);
-        size_t left = bytes - offset;
-        if (entry.header_bytes < sizeof entry || entry.header_bytes > left ||
-            entry.payload_bytes > left - entry.header_bytes)
-            return false;
-        if (entry.kind == TALLY_FATBIN_PTX
-                ? entry.architecture <= architecture
-                : entry.kind == TALLY_FATBIN_ELF &&
-                      tally_machine_code_runs(entry.architecture, architecture))
-            return true;
-        offset += entry.header_bytes + entry.payload_bytes;
-    }
-    return false;
 }

@@ -6,36 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WRAPPER_MAGIC 0x466243b1u
-#define FATBIN_MAGIC 0xba55ed50u
+#include "wire/fatbin.h"
+
 #define FATBINS_MAX 65536u
-#define ENTRY_PTX 1u
-#define ENTRY_ELF 2u
-#define FLAG_LZ4 0x2000u
-#define FLAG_ZSTD 0x8000u
 #define PAYLOAD_MAX (1ull << 30)
 #define ARCH 80u /* the device is an sm_80 */
 
-struct wrapper {
-    uint32_t magic, version;
-    const void *data;
-    const void *const *fatbins; /* version 2: to be linked; the last one is NULL */
-};
-struct fatbin {
-    uint32_t magic;
-    uint16_t version, header_bytes;
-    uint64_t files_bytes;
-};
-struct entry {
-    uint16_t kind, version;
-    uint32_t header_bytes, payload_bytes, pad0, compressed_bytes, pad1[2], arch, bits, pad2;
-    uint64_t flags, pad3, uncompressed_bytes;
-};
-_Static_assert(sizeof(struct entry) == 64, "layout");
-
-static uint8_t *unpack(const struct entry *entry, const uint8_t *payload, size_t *bytes)
+static uint8_t *unpack(const struct tally_fatbin_entry *entry, const uint8_t *payload, size_t *bytes)
 {
-    bool packed = entry->flags & (FLAG_LZ4 | FLAG_ZSTD);
+    bool packed = entry->flags & (TALLY_FATBIN_LZ4 | TALLY_FATBIN_ZSTD);
     uint64_t size = packed ? entry->uncompressed_bytes : entry->payload_bytes;
     uint64_t from = packed ? entry->compressed_bytes : size;
     if (size > PAYLOAD_MAX || from > entry->payload_bytes)
@@ -46,7 +25,7 @@ static uint8_t *unpack(const struct entry *entry, const uint8_t *payload, size_t
     bool good = true;
     if (!packed)
         memcpy(out, payload, size);
-    else if (entry->flags & FLAG_ZSTD)
+    else if (entry->flags & TALLY_FATBIN_ZSTD)
         good = soft_zstd(payload, from, out, size);
     else
         good = soft_lz4(payload, from, out, size);
@@ -60,7 +39,7 @@ static uint8_t *unpack(const struct entry *entry, const uint8_t *payload, size_t
 }
 
 struct pick {
-    struct entry entry;
+    struct tally_fatbin_entry entry;
     const uint8_t *payload;
     bool found;
 };
@@ -70,7 +49,7 @@ struct pick {
 static bool better_ptx(struct soft_image *image, const struct pick *old, uint32_t arch)
 {
     if (arch <= ARCH)
-        return !old->found || arch > old->entry.arch;
+        return !old->found || arch > old->entry.architecture;
     if (image->refused_arch == 0 || arch < image->refused_arch)
         image->refused_arch = arch;
     return false;
@@ -81,38 +60,29 @@ static bool better_elf(const struct pick *old, uint32_t arch)
 {
     if (!old->found)
         return true;
-    uint32_t have = old->entry.arch;
+    uint32_t have = old->entry.architecture;
     if (arch <= ARCH)
         return have > ARCH || arch > have;
     return have > ARCH && arch < have;
 }
 
-static CUresult scan(const uint8_t *data, struct soft_image *image, struct pick *ptx, struct pick *elf)
+static CUresult scan(const void *data, struct soft_image *image, struct pick *ptx, struct pick *elf)
 {
-    struct fatbin header;
-    memcpy(&header, data, sizeof header);
-    if (header.version != 1 || header.header_bytes < sizeof header)
+    struct tally_fatbin_reader reader;
+    struct pick pick = {.found = true};
+    if (!tally_fatbin_open(&reader, data))
         return CUDA_ERROR_INVALID_IMAGE;
-    const uint8_t *at = data + header.header_bytes;
-    uint64_t left = header.files_bytes;
-    while (left >= sizeof(struct entry)) {
-        struct entry entry;
-        memcpy(&entry, at, sizeof entry);
-        uint64_t bytes = (uint64_t)entry.header_bytes + entry.payload_bytes;
-        if (entry.header_bytes < sizeof entry || bytes > left)
-            return CUDA_ERROR_INVALID_IMAGE;
-        struct pick pick = {entry, at + entry.header_bytes, true};
-        if (entry.kind == ENTRY_PTX && better_ptx(image, ptx, entry.arch))
+    while (tally_fatbin_next(&reader, &pick.entry, &pick.payload)) {
+        uint32_t arch = pick.entry.architecture;
+        if (pick.entry.kind == TALLY_FATBIN_PTX && better_ptx(image, ptx, arch))
             *ptx = pick;
-        else if (entry.kind == ENTRY_ELF && better_elf(elf, entry.arch))
+        else if (pick.entry.kind == TALLY_FATBIN_ELF && better_elf(elf, arch))
             *elf = pick;
-        at += bytes;
-        left -= bytes;
     }
-    return CUDA_SUCCESS;
+    return reader.broken ? CUDA_ERROR_INVALID_IMAGE : CUDA_SUCCESS;
 }
 
-static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
+static CUresult open_fatbin(const void *data, struct soft_image *image)
 {
     struct pick ptx = {.found = false}, elf = {.found = false};
     CUresult result = scan(data, image, &ptx, &elf);
@@ -127,7 +97,7 @@ static CUresult open_fatbin(const uint8_t *data, struct soft_image *image)
         if (!image->ptx)
             return CUDA_ERROR_INVALID_IMAGE;
         image->ptx_bytes = strnlen(image->ptx, bytes);
-        image->ptx_arch = ptx.entry.arch;
+        image->ptx_arch = ptx.entry.architecture;
     }
     if (dry) {
         image->elf = unpack(&elf.entry, elf.payload, &image->elf_bytes);
@@ -151,8 +121,8 @@ static CUresult append_ptx(struct soft_image *image, const struct pick *ptx)
         memcpy(all + image->ptx_bytes + bytes, "\n", 2);
         image->ptx = all;
         image->ptx_bytes += bytes + 1;
-        if (ptx->entry.arch > image->ptx_arch)
-            image->ptx_arch = ptx->entry.arch;
+        if (ptx->entry.architecture > image->ptx_arch)
+            image->ptx_arch = ptx->entry.architecture;
     }
     free(text);
     return all ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -166,7 +136,7 @@ static CUresult open_list(const void *const *fatbins, struct soft_image *image)
         struct pick ptx = {.found = false}, elf = {.found = false};
         uint32_t magic = 0;
         memcpy(&magic, fatbins[i], sizeof magic);
-        if (magic != FATBIN_MAGIC || i == FATBINS_MAX)
+        if (magic != TALLY_FATBIN_MAGIC || i == FATBINS_MAX)
             return CUDA_ERROR_INVALID_IMAGE;
         CUresult result = scan(fatbins[i], image, &ptx, &elf);
         if (result == CUDA_SUCCESS && ptx.found)
@@ -179,13 +149,13 @@ static CUresult open_list(const void *const *fatbins, struct soft_image *image)
 
 static CUresult open_wrapper(const void *data, struct soft_image *image)
 {
-    struct wrapper wrapper;
+    struct tally_fatbin_wrapper wrapper;
     memcpy(&wrapper, data, sizeof wrapper);
     if (wrapper.version < 1 || wrapper.version > 2 || !wrapper.data)
         return CUDA_ERROR_INVALID_IMAGE;
     uint32_t magic;
     memcpy(&magic, wrapper.data, sizeof magic);
-    CUresult result = magic == FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
+    CUresult result = magic == TALLY_FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU && wrapper.version == 2 && wrapper.fatbins)
         result = open_list(wrapper.fatbins, image);
     return result;
@@ -287,9 +257,9 @@ CUresult soft_image_open(const void *data, struct soft_image *image, const char 
     uint32_t magic = 0;
     memcpy(&magic, data, strnlen(data, 4) < 4 ? strnlen(data, 4) : 4);
     CUresult result;
-    if (magic == WRAPPER_MAGIC) {
+    if (magic == TALLY_FATBIN_WRAPPER_MAGIC) {
         result = open_wrapper(data, image);
-    } else if (magic == FATBIN_MAGIC) {
+    } else if (magic == TALLY_FATBIN_MAGIC) {
         result = open_fatbin(data, image);
     } else if (memcmp(&magic, "\177ELF", 4) == 0) {
         result = open_elf(data, image);
