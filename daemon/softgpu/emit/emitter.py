@@ -15,7 +15,7 @@ from .. import abi
 from ..analysis.cfg import Block
 from ..analysis.passes import run
 from ..analysis.uses import writes
-from ..analysis.waiting import names_members, polled
+from ..analysis.waiting import names_members
 from ..errors import PtxError, UnsupportedError
 from ..ir import (
     Address,
@@ -34,8 +34,10 @@ from ..table import Effect, effect_of, emitter_for
 from ..types import PtxType
 from .builder import Builder, ModuleText, Value, integer, lanes_constant
 from .collective import hold
+from .entry import write_entry
 from .flow import Flow
 from .neighbours import Neighbours
+from .spinning import spin
 
 if TYPE_CHECKING:
     from ..program import Program
@@ -83,7 +85,7 @@ class Emitter:
         for block in self.graph.blocks:
             self._emit_block(block)
         body, b.lines = b.lines, []
-        self._entry()
+        write_entry(self)
         name = self.program.symbol(self.function, self.variant)
         linkage = "" if self.function.entry else "internal "
         head = (
@@ -93,66 +95,7 @@ class Emitter:
         tail = ["finish:", "  %gone = load i32, ptr %exited, align 4", "  ret i32 %gone", "}"]
         return "\n".join([head, "entry:", *b.allocas, *b.lines, *body, *tail])
 
-    def _entry(self) -> None:
-        b = self.b
-        b.line("%live = alloca i32, align 4")
-        b.line("%exited = alloca i32, align 4")
-        b.line("store i32 %mask, ptr %live, align 4")
-        b.line("store i32 0, ptr %exited, align 4")
-        for name, offset in abi.FIELDS.items():
-            pointer = name in ("params", "globals", "shared", "helpers_at", "lanes")
-            wide = pointer or name in (
-                "region_base",
-                "region_limit",
-                "local_base",
-                "local_bytes",
-                "grid_id",
-                "workspace",
-            )
-            type_ = "ptr" if pointer else "i64" if wide else "i32"
-            count = 3 if name in ("ctaid", "ntid", "nctaid", "tid") else 1
-            for i in range(count):
-                suffix = "xyz"[i] if count == 3 else ""
-                b.line(f"%f.{name}{suffix}.p = getelementptr i8, ptr %w, i64 {offset + 4 * i}")
-                b.line(f"%f.{name}{suffix} = load {type_}, ptr %f.{name}{suffix}.p, "
-                       f"align {8 if wide else 4}, !invariant.load !0")  # fmt: skip
-        b.line("%shared.i = ptrtoint ptr %f.shared to i64")
-        b.line("%globals.i = ptrtoint ptr %f.globals to i64")
-        live = self.divergence.live[0]
-        for r in self.function.registers:
-            full = self._register_type(r)
-            b.line(f"%r{r.index} = alloca {full}, align 64")
-            if live >> r.index & 1:
-                b.line(f"store {full} zeroinitializer, ptr %r{r.index}, align 64")
-        for index in self.divergence.component:
-            b.line(f"%pend{index} = alloca i32, align 4")
-            b.line(f"store i32 0, ptr %pend{index}, align 4")
-        if any(c.holds for c in self.divergence.component.values()):
-            for name in ("%held", "%let"):
-                b.line(f"{name} = alloca i32, align 4")
-                b.line(f"store i32 0, ptr {name}, align 4")
-        for block in self.graph.blocks:
-            if self._is_spin(block):
-                b.line(f"%spin{block.index} = alloca i32, align 4")
-                b.line(f"store i32 0, ptr %spin{block.index}, align 4")
-        if not self.function.entry and self.frame_bytes:
-            self._check_frame()
-        if 0 in self.divergence.component:
-            b.line("store i32 %mask, ptr %pend0, align 4")
-        b.jump("B0")
-
-    def _check_frame(self) -> None:
-        b = self.b
-        b.line("%frame.used = sub i64 %local, %f.local_base")
-        b.line(f"%frame.end = add i64 %frame.used, {self.frame_bytes * 32}")
-        b.line("%frame.bad = icmp ugt i64 %frame.end, %f.local_bytes")
-        b.line("br i1 %frame.bad, label %frame.full, label %frame.fits")
-        b.label("frame.full")
-        self.call_helper("trap", "void", f"ptr %w, i32 {abi.ERROR_LAUNCH_FAILED}")
-        b.line("unreachable")
-        b.label("frame.fits")
-
-    def _register_type(self, r: Register) -> str:
+    def register_type(self, r: Register) -> str:
         varying = r.index in self.divergence.varying
         return f"<32 x {r.type.llvm}>" if varying else r.type.llvm
 
@@ -213,42 +156,9 @@ class Emitter:
             if ins.call is not None:
                 self.neighbours = Neighbours()
         self.turn = None
-        if self._is_spin(block):
-            self._spin(block)
+        if block.index in self.spins:
+            spin(self, block)
         self.flow.terminate(block, component)
-
-    # ---- loops that wait -------------------------------------------------------------------------
-
-    def _is_spin(self, block: Block) -> bool:
-        return block.index in self.spins
-
-    def _spin(self, block: Block) -> None:
-        """Let other warps run now and then: this loop may wait for them."""
-        b = self.b
-        slot = f"%spin{block.index}"
-        count = b.add(b.load("i32", slot, 4), integer("i32", 1))
-        b.store(count, slot, 4)
-        turn = self.turn = b.icmp("eq", b.and_(count, integer("i32", 15)), integer("i32", 0))
-        yes, no = b.fresh_label("yield"), b.fresh_label("go")
-        b.branch(turn, yes, no)
-        b.label(yes)
-        self.call_helper("yield", "void", f"ptr %w, i64 {self._seen(block).text}")
-        b.jump(no)
-        b.label(no)
-
-    def _seen(self, block: Block) -> Value:
-        """A digest, not 0, of what the loop reads and where: while it stays, the loop waits."""
-        b = self.b
-        digest: Value = integer("i64", 2 * block.index + 1)
-        for register in polled(self.graph, block.index):
-            value = b.resize(self.read(register, register.type.llvm), "i64")
-            if value.per_lane:
-                lanes = lanes_constant("i64", [2 * lane + 1 for lane in range(32)])
-                symbol = "@llvm.vector.reduce.add.v32i64"
-                b.module.declare(symbol, f"declare i64 {symbol}(<32 x i64>)")
-                value = b.value("i64", False, f"call i64 {symbol}({b.mul(value, lanes)})")
-            digest = b.add(b.mul(digest, integer("i64", 0x9E3779B97F4A7C15)), value)
-        return b.or_(digest, integer("i64", 1))
 
     # ---- instructions ----------------------------------------------------------------------------
 
