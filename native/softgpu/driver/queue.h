@@ -155,10 +155,12 @@ struct soft_device *soft_worker_device(void);
 /* How many blocks of that size one worker and its spares hold at once. */
 uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes);
 void soft_make_ready(struct soft_op *op);
-void soft_unlist(struct soft_op *op);     /* no part is left to take */
-void soft_forget(struct soft_op *op);     /* the op is about to go */
-void soft_run_inline(struct soft_op *op); /* without the lock: all parts, of which the first is claimed */
+void soft_unlist(struct soft_op *op); /* no part is left to take */
+void soft_forget(struct soft_op *op); /* the op is about to go */
 void soft_interrupt_tenant(struct soft_tenant *tenant);
+
+/* parts.c. Without the lock: all parts, of which the first is claimed. */
+void soft_run_inline(struct soft_op *op);
 
 /* helper.c: what must not hold up a worker. */
 CUresult soft_host_start(void);

@@ -4,22 +4,19 @@
  * except when its tenant fails. A worker whose block waits for other blocks does not count: a spare,
  * which is one more worker, has its place, so that all blocks of a grid that waits get on. */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "background.h"
+#include "parts.h"
 #include "queue.h"
 
 #define NO_TENANT UINT32_MAX
-#define ACCOUNT_NS 100000 /* how late a tenant's usage may be */
 #define SPIN_NS 20000
 #define SPIN_CHECKS 16 /* between looks at the clock */
 #define SPARE_REST_S 1 /* without work, then a spare ends */
-#define STALL_NS 20000000 /* without the end of a block, then those that wait are not enough to go on with */
-#define NICE 10        /* more than whoever started the executor; the kernel's limit is 19 */
 
 struct soft_worker_slot {
     struct soft_device *device;
@@ -39,38 +36,6 @@ static _Thread_local struct soft_worker_slot *own_slot; /* set in worker threads
 
 static void start_spare(struct soft_device *device);
 
-/* A real GPU takes no CPU from the programs that use it: a service beside a trainer must not wait for its own
- * thread because SMs occupy the CPUs. On Linux niceness is the thread's. */
-static void give_way_to_programs(void)
-{
-    errno = 0;
-    int nice = getpriority(PRIO_PROCESS, 0);
-    if (errno == 0)
-        setpriority(PRIO_PROCESS, 0, nice + NICE);
-}
-
-static bool set_policy(pid_t thread, int policy)
-{
-    return sched_setscheduler(thread, policy, &(struct sched_param){0}) == 0;
-}
-
-/* Whether a worker that becomes idle in the kernel's sense can come back: that takes a right. */
-static void *try_background(void *argument)
-{
-    give_way_to_programs();
-    *(bool *)argument = set_policy(0, SCHED_IDLE) && set_policy(0, SCHED_OTHER);
-    return NULL;
-}
-
-static bool background_possible(void)
-{
-    pthread_t thread;
-    bool possible = false;
-    if (pthread_create(&thread, NULL, try_background, &possible) == 0)
-        pthread_join(thread, NULL);
-    return possible;
-}
-
 /* Under the lock. A thread that is only nicer ends its turn, some milliseconds, before a program's that
  * wakes runs; one of the idle policy makes way at once. So that is a worker's way as long as nothing of an
  * urgent tenant needs its place. */
@@ -78,7 +43,7 @@ static void set_background(struct soft_worker_slot *slot, bool background)
 {
     if (slot->background == background || !slot->device->can_background)
         return;
-    if (set_policy(slot->tid, background ? SCHED_IDLE : SCHED_OTHER))
+    if (soft_set_background(slot->tid, background))
         slot->background = background;
 }
 
@@ -196,11 +161,6 @@ static bool gets_on(const struct soft_op *op)
            soft_now_ns() < atomic_load_explicit(&op->resume_ns, memory_order_relaxed);
 }
 
-static void resume_after(struct soft_op *op, uint64_t ns)
-{
-    atomic_store_explicit(&op->resume_ns, ns, memory_order_relaxed);
-}
-
 /* The most urgent op with a part left, that part claimed: so the op outlives the worker's interest in it. */
 static struct soft_op *take(struct soft_device *device, uint64_t *part)
 {
@@ -216,7 +176,7 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
             continue;
         if (atomic_load_explicit(&op->waiters, memory_order_relaxed) &&
             atomic_load_explicit(&op->resume_ns, memory_order_relaxed))
-            resume_after(op, soft_now_ns() + STALL_NS); /* one at a time */
+            soft_resume_later(op, soft_now_ns()); /* one at a time */
         *part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
         if (*part + 1 >= op->total)
             soft_unlist(op);
@@ -235,115 +195,6 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
         return op;
     }
     return NULL;
-}
-
-static void account(struct soft_op *op, uint64_t busy_ns, uint64_t blocks)
-{
-    if (op->kind != SOFT_OP_LAUNCH)
-        return;
-    struct soft_tenant *tenant = op->stream->tenant;
-    atomic_fetch_add_explicit(&tenant->busy_ns, busy_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&tenant->blocks, blocks, memory_order_relaxed);
-    atomic_fetch_add_explicit(&op->busy_ns, busy_ns, memory_order_relaxed);
-}
-
-static CUresult run_part(struct soft_worker *worker, struct soft_op *op, uint64_t part)
-{
-    if (op->kind == SOFT_OP_COPY)
-        return soft_box_run(op, part) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-    if (op->kind == SOFT_OP_FILL)
-        return soft_fill_run(op, part) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-    if (!worker)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    struct soft_outcome outcome = soft_run_block(worker, &op->launch, part);
-    if (outcome.kind != SOFT_FAULT)
-        return CUDA_SUCCESS;
-    if (outcome.error == CUDA_SUCCESS)
-        outcome.error = CUDA_ERROR_LAUNCH_FAILED;
-    soft_blame_kernel(op->stream->tenant, &op->launch, part, &outcome);
-    return outcome.error;
-}
-
-struct stint {
-    uint64_t parts;
-    CUresult error;
-};
-
-/* Runs the claimed part, then more of the same op. */
-static struct stint run_parts(struct soft_worker *worker, struct soft_op *op, uint64_t part)
-{
-    struct soft_device *device = op->stream->device;
-    struct stint stint = {0, CUDA_SUCCESS};
-    uint64_t since = soft_now_ns(), counted = 0;
-    for (;;) {
-        stint.error = run_part(worker, op, part);
-        stint.parts++;
-        counted++;
-        uint64_t now = soft_now_ns();
-        if (now - since > ACCOUNT_NS) {
-            account(op, now - since, counted);
-            since = now;
-            counted = 0;
-        }
-        if (own_slot && own_slot->waits)
-            soft_block_waits(false);
-        bool others_wait = atomic_load_explicit(&op->waiters, memory_order_relaxed);
-        resume_after(op, now + STALL_NS);
-        if (others_wait || stint.error != CUDA_SUCCESS ||
-            atomic_load_explicit(&device->top, memory_order_relaxed) < op->urgency ||
-            atomic_load_explicit(&device->running, memory_order_relaxed) > device->worker_count)
-            break;
-        part = atomic_fetch_add_explicit(&op->claimed, 1, memory_order_relaxed);
-        if (part >= op->total)
-            break;
-    }
-    if (counted)
-        account(op, soft_now_ns() - since, counted);
-    return stint;
-}
-
-static void report(struct soft_op *op)
-{
-    softgpu_launch_done_fn done = soft.launch_done;
-    void *user = soft.launch_done_user;
-    struct softgpu_launch_times times = {
-        .tag = op->tag,
-        .start_ns = op->start_ns,
-        .end_ns = soft_now_ns(),
-        .active_ns = op->active_ns,
-        .yielded_ns = op->yielded_ns,
-        .busy_ns = atomic_load(&op->busy_ns),
-        .blocks = op->total,
-        .tenant = op->stream->tenant->id,
-        .error = atomic_load(&op->stream->tenant->error),
-    };
-    if (!done)
-        return;
-    soft_unlock();
-    done(user, &times);
-    soft_lock();
-}
-
-/* Under the lock: hands the stint in. The op may be gone afterwards. */
-static void hand_in(struct soft_op *op, struct stint stint)
-{
-    bool parts_left = atomic_load_explicit(&op->claimed, memory_order_relaxed) < op->total;
-    if (!parts_left)
-        soft_unlist(op);
-    if (--op->stints == 0) {
-        uint64_t now_ns = soft_now_ns();
-        op->active_ns += now_ns - op->active_since_ns;
-        if (parts_left && op->yielded_ns == 0)
-            op->yielded_ns = now_ns;
-    }
-    if (stint.error != CUDA_SUCCESS)
-        soft_tenant_fail(op->stream->tenant, stint.error);
-    if (atomic_fetch_add(&op->finished, stint.parts) + stint.parts < op->total)
-        return;
-    if (op->tag)
-        report(op);
-    soft_complete(op);
-    soft_await_check();
 }
 
 static bool look_for_work(struct soft_device *device)
@@ -399,7 +250,7 @@ static void *worker_main(void *argument)
     bool looked = false;
     struct soft_worker *worker = soft_worker_create(slot->sm);
     own_slot = slot;
-    give_way_to_programs();
+    soft_give_way_to_programs();
     slot->tid = gettid();
     soft_lock();
     slot->worker = worker;
@@ -416,13 +267,13 @@ static void *worker_main(void *argument)
         slot->op = op;
         set_background(slot, !is_urgent(op) && !urgent_waits(device));
         soft_unlock();
-        struct stint stint = run_parts(worker, op, part);
+        struct soft_stint stint = soft_stint_run(worker, op, part);
         soft_lock();
         slot->tenant = NO_TENANT;
         slot->op = NULL;
         device->busy--;
         atomic_fetch_sub_explicit(&device->running, 1, memory_order_relaxed);
-        hand_in(op, stint);
+        soft_stint_end(op, stint);
     }
     slot->background = false;
     slot->worker = NULL; /* a spare: workers live as long as the process */
@@ -431,21 +282,6 @@ static void *worker_main(void *argument)
     soft_unlock();
     soft_worker_destroy(worker);
     return NULL;
-}
-
-void soft_run_inline(struct soft_op *op)
-{
-    op->stints = 1; /* nobody else knows it yet */
-    op->start_ns = op->active_since_ns = soft_now_ns();
-    struct stint stint = {0, CUDA_SUCCESS};
-    uint64_t part = 0;
-    do {
-        stint.error = run_part(NULL, op, part);
-        stint.parts++;
-    } while (stint.error == CUDA_SUCCESS && (part = atomic_fetch_add(&op->claimed, 1)) < op->total);
-    soft_lock();
-    hand_in(op, stint);
-    soft_unlock();
 }
 
 void soft_interrupt_tenant(struct soft_tenant *tenant)
@@ -546,7 +382,7 @@ CUresult soft_device_start(struct soft_device *device)
     device->workers = calloc(wanted + SOFT_SPARES_MAX, sizeof *device->workers);
     if (!device->workers)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    device->can_background = background_possible();
+    device->can_background = soft_background_possible();
     while (device->slot_count < wanted && start_worker(device, device->slot_count)) {}
     device->worker_count = device->slot_count; /* fewer SMs, if any */
     device->started = device->worker_count > 0;
