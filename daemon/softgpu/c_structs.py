@@ -6,7 +6,7 @@ import ctypes
 
 from . import abi
 
-COMPILER_VERSION = 8  # raise it with every change of what the compiler makes
+COMPILER_VERSION = 9  # raise it with every change of what the compiler makes
 U32, U64, PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 
 

@@ -179,7 +179,7 @@ def mul24(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result)
 
 
-@instruction("sad", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("sad", operands=(4, 4))
 def sad(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x, y, z = ints(e, ins, type_)

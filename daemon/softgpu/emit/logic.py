@@ -25,7 +25,7 @@ def invert(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], e.b.not_(x))
 
 
-@instruction("cnot", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("cnot", operands=(2, 2))
 def is_zero(e: Emitter, ins: Instruction) -> None:
     (x,) = ints(e, ins, type_of(e, ins))
     e.write(ins.operands[0], e.b.cast("zext", e.b.icmp("eq", x, integer(x.type, 0)), x.type))
@@ -111,7 +111,7 @@ def funnel(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.resize(result, "i32"))
 
 
-@instruction("popc", "clz", "brev", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("popc", "clz", "brev", operands=(2, 2))
 def count(e: Emitter, ins: Instruction) -> None:
     b = e.b
     (x,) = ints(e, ins, type_of(e, ins))
@@ -124,7 +124,7 @@ def count(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], result if ins.opcode == "brev" else b.resize(result, "i32"))
 
 
-@instruction("bfind", mods="shiftamt", operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("bfind", mods="shiftamt", operands=(2, 2))
 def find_bit(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     (x,) = ints(e, ins, type_)
@@ -174,7 +174,7 @@ def insert_field(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], b.or_(b.and_(moved, mask), b.and_(y, b.not_(mask))))
 
 
-@instruction("bmsk", mods="clamp wrap", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("bmsk", mods="clamp wrap", operands=(3, 3))
 def bit_mask(e: Emitter, ins: Instruction) -> None:
     b = e.b
     position, length = (e.read(o, "i32") for o in ins.operands[1:])
@@ -185,7 +185,7 @@ def bit_mask(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], shift_clamped(e, "shl", ones, position))
 
 
-@instruction("szext", mods="clamp wrap", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("szext", mods="clamp wrap", operands=(3, 3))
 def extend_from(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)
     x, length = e.read(ins.operands[1], "i32"), e.read(ins.operands[2], "i32")
@@ -260,7 +260,7 @@ _PRMT = {
 }
 
 
-@instruction("dp4a", "dp2a", mods="lo hi", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("dp4a", "dp2a", mods="lo hi", operands=(4, 4))
 def dot(e: Emitter, ins: Instruction) -> None:
     b = e.b
     kinds = [m for m in ins.mods if m in ("u32", "s32")]

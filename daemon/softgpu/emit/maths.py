@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..ir import Instruction
-from ..table import Effect, Result, instruction, lanewise
+from ..table import lanewise
 from .builder import Value, integer
 from .floats import arithmetic, constant, directed, direction, flush, narrow, widen
 from .ints import FLOAT_MODS, type_of
@@ -65,7 +65,7 @@ def sqrt(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, function)
 
 
-@instruction("rsqrt", mods=FLOAT_MODS, operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("rsqrt", mods=FLOAT_MODS, operands=(2, 2))
 def rsqrt(e: Emitter, ins: Instruction) -> None:
     def function(e: Emitter, x: Value) -> Value:
         return e.b.op("fdiv", constant(x.type, 1.0), e.b.intrinsic("sqrt", x.type, x))
@@ -175,7 +175,7 @@ def cos(e: Emitter, ins: Instruction) -> None:
 _TANH = [-17 / 315, 2 / 15, -1 / 3, 1.0]
 
 
-@instruction("tanh", mods=FLOAT_MODS, operands=(2, 2), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("tanh", mods=FLOAT_MODS, operands=(2, 2))
 def tanh(e: Emitter, ins: Instruction) -> None:
     def function(e: Emitter, x: Value) -> Value:
         b = e.b
@@ -190,7 +190,7 @@ def tanh(e: Emitter, ins: Instruction) -> None:
     _map(e, ins, function)
 
 
-@instruction("copysign", operands=(3, 3), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("copysign", operands=(3, 3))
 def copysign(e: Emitter, ins: Instruction) -> None:
     """The first source's sign on the second's magnitude."""
     b, type_ = e.b, type_of(e, ins)

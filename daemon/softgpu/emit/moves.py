@@ -62,7 +62,7 @@ def selp(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], e.b.select(e.read(ins.operands[3], "i1"), x, y))
 
 
-@instruction("slct", mods="ftz", operands=(4, 4), result=Result.FIRST, effect=Effect.NONE)
+@lanewise("slct", mods="ftz", operands=(4, 4))
 def slct(e: Emitter, ins: Instruction) -> None:
     b = e.b
     type_ = type_of(e, Instruction(ins.opcode, ins.mods[:-1], ins.operands, ins.line))
@@ -128,12 +128,10 @@ def setp(e: Emitter, ins: Instruction) -> None:
         e.write(where, value)
 
 
-@instruction(
+@lanewise(
     "set",
     mods=f"and or xor ftz {RELATIONS}",
     operands=(3, 4),
-    result=Result.FIRST,
-    effect=Effect.NONE,
 )
 def set_(e: Emitter, ins: Instruction) -> None:
     b = e.b
@@ -148,12 +146,10 @@ def set_(e: Emitter, ins: Instruction) -> None:
     e.write(ins.operands[0], results[0] if len(results) == 1 else join(e, *results))
 
 
-@instruction(
+@lanewise(
     "testp",
     mods="finite infinite number notanumber normal subnormal",
     operands=(2, 2),
-    result=Result.FIRST,
-    effect=Effect.NONE,
 )
 def testp(e: Emitter, ins: Instruction) -> None:
     b, type_ = e.b, type_of(e, ins)

@@ -6,8 +6,8 @@ All else that is unknown is taken for a mistake, and refuses the module, as ptxa
 from __future__ import annotations
 
 _OPCODES = """
-    tex tld4 txq suld sust sured suq istypep wgmma tcgen05 clusterlaunchcontrol multimem mapa
-    getctarank tensormap alloca stacksave stackrestore st_bulk vadd vsub vabsdiff vmin vmax vshl
+    tex tld4 txq suld sust sured suq istypep wgmma tcgen05 clusterlaunchcontrol multimem
+    tensormap alloca stacksave stackrestore st_bulk vadd vsub vabsdiff vmin vmax vshl
     vshr vmad vset vadd2 vsub2 vavrg2 vabsdiff2 vmin2 vmax2 vset2 vadd4 vsub4 vavrg4 vabsdiff4
     vmin4 vmax4 vset4 stmatrix movmatrix
 """
