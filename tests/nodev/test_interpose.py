@@ -13,6 +13,7 @@ from tally.interpose.handling import KINDS, Handlings
 from tally.interpose.table import TABLE_PATH, Table, TableError, from_json, load
 
 CHECKOUT = (command.ROOT / "native").is_dir()
+SHIM = command.ROOT / "native" / "shim"
 needs_checkout = pytest.mark.skipif(not CHECKOUT, reason="generated C lies in a checkout only")
 
 # What libcudart asks for and must get, as seen with NVIDIA's own driver.
@@ -129,3 +130,15 @@ def test_unnamed_functions_are_unsupported(table: Table, tmp_path: Path) -> None
     path = tmp_path / "handling.toml"
     path.write_text("")
     assert len(Handlings(table, path).by_kind("unsupported")) == len(table.stems())
+
+
+@needs_checkout
+def test_each_hand_written_function_is_in_the_file_that_is_named(table: Table) -> None:
+    handlings, wrong = Handlings(table), []
+    for kind in ("local", "custom"):
+        for function in handlings.by_kind(kind):
+            file = handlings.of(function).file
+            text = (SHIM / f"{file}.c").read_text()
+            if not re.search(rf"\bshim_{function.symbol}\([^;{{]*\)\s*{{", text):
+                wrong.append(f"{function.symbol} is not in {file}.c")
+    assert not wrong

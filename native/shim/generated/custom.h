@@ -161,7 +161,7 @@ CUresult shim_cuLaunchCooperativeKernel(bool per_thread, CUfunction f, unsigned 
 CUresult shim_cuLaunchKernel(bool per_thread, CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra);
 CUresult shim_cuLaunchKernelEx(bool per_thread, const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra);
 
-/* modules.c */
+/* modules_api.c */
 CUresult shim_cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib);
 CUresult shim_cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name);
 CUresult shim_cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name);
@@ -198,7 +198,7 @@ CUresult shim_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags);
 CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags);
 CUresult shim_cuMemHostUnregister(void *p);
 
-/* copy.c */
+/* copy_api.c */
 CUresult shim_cuMemcpy(bool per_thread, CUdeviceptr dst, CUdeviceptr src, size_t ByteCount);
 CUresult shim_cuMemcpy2DAsync_v2(bool per_thread, const CUDA_MEMCPY2D *pCopy, CUstream hStream);
 CUresult shim_cuMemcpy2DUnaligned_v2(bool per_thread, const CUDA_MEMCPY2D *pCopy);
@@ -216,6 +216,8 @@ CUresult shim_cuMemcpyHtoDAsync_v2(bool per_thread, CUdeviceptr dstDevice, const
 CUresult shim_cuMemcpyHtoD_v2(bool per_thread, CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount);
 CUresult shim_cuMemcpyPeer(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount);
 CUresult shim_cuMemcpyPeerAsync(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount, CUstream hStream);
+
+/* memset.c */
 CUresult shim_cuMemsetD16Async(bool per_thread, CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream);
 CUresult shim_cuMemsetD16_v2(bool per_thread, CUdeviceptr dstDevice, unsigned short us, size_t N);
 CUresult shim_cuMemsetD2D16Async(bool per_thread, CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width, size_t Height, CUstream hStream);
