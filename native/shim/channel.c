@@ -135,7 +135,7 @@ static SHIM_RARE void wait_for_room(struct shim_channel *channel, int *waited_ms
     }
 }
 
-CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *message)
+CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_message *message)
 {
     CUresult result = CUDA_SUCCESS;
     int waited_ms = 0;
@@ -162,7 +162,7 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
     struct tally_zmq_message message;
     if (tally_message_build(&message, op, op_bytes, tail, tail_bytes) != 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return shim_post(channel, &message);
+    return shim_channel_post(channel, &message);
 }
 
 CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes)

@@ -1,4 +1,4 @@
-/* Inside of a channel; for channel.c, calls.c and slots.c only. */
+/* Inside of a channel; for channel.c, calls.c, slots.c, texts.c and stream_work.c only. */
 #ifndef TALLY_SHIM_CHANNEL_H
 #define TALLY_SHIM_CHANNEL_H
 
@@ -70,6 +70,10 @@ bool shim_channel_close(struct shim_channel *channel);
 /* Sends whatever the channel's state; CUDA_SUCCESS or the fault that prevents it. */
 CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
                                size_t tail_bytes);
+
+/* The same for a message that the caller has built, header and all, after shim_channel_check. Takes the
+ * message over, also on failure. */
+CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_message *message);
 
 /* In the region of its device's addresses, if that is known. */
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);

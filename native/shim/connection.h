@@ -75,11 +75,6 @@ CUresult shim_channel_check(struct shim_channel *channel);
  * frame. Blocks while the executor's queue is full; program order is the order of these calls. */
 CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes);
 
-/* The same for a message that the caller has built, header and all, after shim_channel_check. Takes the
- * message over, also on failure. */
-struct tally_zmq_message;
-CUresult shim_post(struct shim_channel *channel, struct tally_zmq_message *message);
-
 /* ---- calls ------------------------------------------------------------------------------------ */
 
 /* One call under way, from shim_call_begin to shim_call_end; what the receiver of replies knows of it is `pending`. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "stream_work.h"
 
 #define FLIGHTS_MAX (TALLY_SLOTS_MAX / 2)
 
@@ -158,10 +159,11 @@ static CUresult copy_direct(const struct shim_stream_ref *ref, const struct shim
     struct tally_op_copy op = copy_op(ref, box);
     set_dst(&op, wire_place(dst_place), dst->address, dst->pitch, dst->slice);
     set_src(&op, wire_place(src_place), src->address, src->pitch, src->slice);
+    if (!wait)
+        return shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op)});
     struct tally_reply reply;
-    if (wait)
-        return shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
-    return shim_send(ref->channel, &op, sizeof op, NULL, 0);
+    struct shim_call call = {.reply = &reply, .reply_bytes = sizeof reply, .leavable = true};
+    return shim_stream_submit_sync(ref, &(struct shim_work){SHIM_WORK(op), .call = &call});
 }
 
 static CUresult upload_inline(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
@@ -179,12 +181,13 @@ static CUresult upload_inline(const struct shim_stream_ref *ref, const struct sh
     struct tally_op_copy op = copy_op(ref, box);
     set_dst(&op, wire_place(dst_place), dst->address, dst->pitch, dst->slice);
     set_src(&op, TALLY_PLACE_INLINE, 0, box->width, slice);
+    struct shim_work work = {SHIM_WORK(op), .tail = bytes, .tail_bytes = slice * box->depth};
     if (!wait)
-        return shim_send(ref->channel, &op, sizeof op, bytes, slice * box->depth);
+        return shim_stream_submit(ref, &work);
     struct tally_reply reply;
-    CUresult result = shim_call(ref->channel, &op, sizeof op, bytes, slice * box->depth, &reply, sizeof reply);
-    CUresult earlier = shim_take_async_error(ref->channel);
-    return earlier ? earlier : result;
+    struct shim_call call = {.reply = &reply, .reply_bytes = sizeof reply};
+    work.call = &call;
+    return shim_stream_submit_sync(ref, &work);
 }
 
 /* `last` pieces of synchronous copies are calls, so that what other streams do next finds the bytes there. */
@@ -205,10 +208,7 @@ static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shi
     op.slot_sequence = slot.sequence;
     struct tally_reply reply;
     struct shim_call under_way = {.reply = &reply, .reply_bytes = sizeof reply};
-    if (call)
-        result = shim_call_begin(ref->channel, &under_way, &op, sizeof op, NULL, 0);
-    else
-        result = shim_send(ref->channel, &op, sizeof op, NULL, 0);
+    result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = call ? &under_way : NULL});
     shim_slot_give(ref->channel, &slot, result == CUDA_SUCCESS);
     if (result || !call)
         return result;
@@ -258,7 +258,7 @@ static CUresult take_off(const struct shim_stream_ref *ref, const struct shim_si
     op.slot = flight->slot.index;
     op.slot_sequence = flight->slot.sequence;
     flight->call = (struct shim_call){.reply = &flight->reply, .reply_bytes = sizeof flight->reply};
-    result = shim_call_begin(ref->channel, &flight->call, &op, sizeof op, NULL, 0);
+    result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = &flight->call});
     if (result)
         shim_slot_give(ref->channel, &flight->slot, false);
     return result;

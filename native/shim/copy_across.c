@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "copy.h"
+#include "stream_work.h"
 
 #define STAGE_BYTES (4ull << 20)
 

@@ -3,7 +3,7 @@
 
 #include "generated/custom.h"
 #include "handles.h"
-#include "streams.h"
+#include "stream_work.h"
 
 #define EVENT_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
 
@@ -131,7 +131,7 @@ CUresult shim_cuEventRecordWithFlags(bool per_thread, CUevent hEvent, CUstream h
         return CUDA_ERROR_INVALID_VALUE;
     struct tally_op_event_record op = {
         .op.code = TALLY_OP_EVENT_RECORD, .event = event->handle, .stream = ref.wire, .flags = flags};
-    return shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
 CUresult shim_cuEventRecord(bool per_thread, CUevent hEvent, CUstream hStream)

@@ -6,7 +6,7 @@
 
 #include "generated/custom.h"
 #include "modules.h"
-#include "streams.h"
+#include "stream_work.h"
 #include "wire/zmq.h"
 
 /* What was asked for, as it will be sent, and what follows it there. */
@@ -145,7 +145,7 @@ static inline void pack(const struct shim_function *function, const struct param
 /* ---- launching ------------------------------------------------------------------------------------------------- */
 
 /* The message is put together where libzmq will send it from. */
-static inline CUresult submit(struct shim_channel *channel, const struct shim_function *function,
+static inline CUresult submit(const struct shim_stream_ref *ref, const struct shim_function *function,
                               const struct launch *launch, const struct params *params)
 {
     struct tally_zmq_message message;
@@ -160,7 +160,7 @@ static inline CUresult submit(struct shim_channel *channel, const struct shim_fu
         to += bytes;
     }
     pack(function, params, to);
-    return shim_post(channel, &message);
+    return shim_stream_submit(ref, &(struct shim_work){.message = &message});
 }
 
 /* CUDA_LAUNCH_BLOCKING, read when cuInit succeeds: programs set it for themselves as late as that. */
@@ -200,7 +200,7 @@ static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f
     op->function = function->handle;
     op->stream = ref.wire;
     op->param_bytes = params.bytes;
-    result = submit(ref.channel, function, launch, &params);
+    result = submit(&ref, function, launch, &params);
     if (!result && atomic_load_explicit(&launches_block, memory_order_relaxed))
         return shim_stream_wait(&ref);
     return result;

@@ -1,6 +1,6 @@
 #include "generated/custom.h"
 #include "memory.h"
-#include "streams.h"
+#include "stream_work.h"
 
 /* Rows of `width` elements. One row: the pitch does not matter. `sync`: one of the forms without Async. */
 static CUresult set(bool per_thread, CUstream stream, CUdeviceptr dst, size_t pitch, uint32_t value,
@@ -31,7 +31,7 @@ static CUresult set(bool per_thread, CUstream stream, CUdeviceptr dst, size_t pi
         .value = value,
         .element_bytes = element_bytes,
     };
-    result = shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    result = shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
     return !result && sync && shim_memory_waits(dst) ? shim_stream_wait(&ref) : result;
 }
 

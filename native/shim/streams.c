@@ -6,6 +6,7 @@
 #include "generated/custom.h"
 #include "handles.h"
 #include "memory.h"
+#include "stream_work.h"
 
 #define LEGACY_ID 1u /* cuStreamGetId of the default stream; others count from 2 */
 
@@ -233,18 +234,6 @@ CUresult shim_cuStreamDestroy_v2(CUstream hStream)
     return ready ? ready : destroy((uint64_t)(uintptr_t)hStream);
 }
 
-static CUresult stream_call(const struct shim_stream_ref *ref, uint16_t code)
-{
-    struct tally_op_stream op = {.op.code = code, .stream = ref->wire};
-    struct tally_reply reply;
-    return shim_call_sync(ref->channel, &op, sizeof op, &reply, sizeof reply);
-}
-
-SHIM_RARE CUresult shim_stream_wait(const struct shim_stream_ref *ref)
-{
-    return stream_call(ref, TALLY_OP_STREAM_SYNC);
-}
-
 CUresult shim_cuStreamSynchronize(bool per_thread, CUstream hStream)
 {
     struct shim_stream_ref ref;
@@ -256,7 +245,7 @@ CUresult shim_cuStreamQuery(bool per_thread, CUstream hStream)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, hStream, &ref);
-    return result ? result : stream_call(&ref, TALLY_OP_STREAM_QUERY);
+    return result ? result : shim_stream_query(&ref);
 }
 
 static CUresult synchronize(struct shim_channel *channel)
@@ -300,7 +289,7 @@ CUresult shim_cuStreamWaitEvent(bool per_thread, CUstream hStream, CUevent hEven
         return shim_cuEventSynchronize(hEvent);
     struct tally_op_stream_wait_event op = {
         .op.code = TALLY_OP_STREAM_WAIT_EVENT, .stream = ref.wire, .event = event->handle, .flags = Flags};
-    return shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
 static CUresult stream_value(bool per_thread, CUstream stream, CUdeviceptr address, uint64_t value,
@@ -322,7 +311,7 @@ static CUresult stream_value(bool per_thread, CUstream stream, CUdeviceptr addre
         .wait = wait,
         .wide = wide,
     };
-    return shim_send(ref.channel, &op, sizeof op, NULL, 0);
+    return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
 CUresult shim_cuStreamWaitValue32_v2(bool per_thread, CUstream stream, CUdeviceptr addr, cuuint32_t value,

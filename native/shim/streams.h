@@ -39,9 +39,6 @@ struct shim_stream_ref {
  * shim_channel_check says. */
 CUresult shim_stream_resolve(bool per_thread, CUstream stream, struct shim_stream_ref *ref);
 
-/* Waits for what the stream has been given so far; what cuStreamSynchronize says. */
-CUresult shim_stream_wait(const struct shim_stream_ref *ref);
-
 /* A number unique per stream: cuStreamGetId. */
 uint64_t shim_stream_id(const struct shim_stream_ref *ref);
 
