@@ -75,10 +75,11 @@ gpu-check: $(VENV)/stamp-test ## what needs an NVIDIA GPU
 compat: $(VENV)/stamp-workloads ## PyTorch's CUDA wheel over the shim (downloads some GB)
 	$(BIN)/python -m tally.workloads.compat
 
-lint: $(VENV)/stamp-dev ## style, format, types, and that generated files are fresh
+lint: $(VENV)/stamp-dev ## style, format, types, locks, and that generated files are fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/support/typecheck.py
+	$(BIN)/python tests/support/native_lint.py
 	$(BIN)/python -m tally.reference --check
 	$(BIN)/python -m tally.interpose check
 	$(BIN)/python tests/support/parity.py --check
@@ -86,6 +87,7 @@ lint: $(VENV)/stamp-dev ## style, format, types, and that generated files are fr
 format: $(VENV)/stamp-dev ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tests/support/native_lint.py --fix
 
 docs: $(VENV)/stamp-test ## write all generated files: pages of docs/, types, C
 	$(BIN)/python -m tally.interpose generate

@@ -16,6 +16,7 @@
 
 #include "channel.h"
 #include "shelter.h"
+#include "tally/assert.h"
 #include "texts.h"
 
 _Thread_local int shim_cancel_outside __attribute__((tls_model("initial-exec"))) = PTHREAD_CANCEL_ENABLE;
@@ -61,9 +62,9 @@ static void pending_free(struct shim_pending *pending)
     free(pending);
 }
 
-/* ---- under call_lock ------------------------------------------------------------------------------------ */
+/* ---- what is under way ----------------------------------------------------------------------------------- */
 
-static struct shim_pending *unlink_call(struct shim_channel *channel, uint64_t id)
+static struct shim_pending *unlink_call_locked(struct shim_channel *channel, uint64_t id) REQUIRES(channel->call_lock)
 {
     for (struct shim_pending **at = &channel->pending; *at; at = &(*at)->next)
         if ((*at)->id == id) {
@@ -76,6 +77,7 @@ static struct shim_pending *unlink_call(struct shim_channel *channel, uint64_t i
 
 static void complete(struct shim_pending *pending, CUresult result)
 {
+    TALLY_ASSERT(!is_done(pending));
     pending->result = result;
     if (pending->abandoned)
         pending_free(pending);
@@ -83,7 +85,7 @@ static void complete(struct shim_pending *pending, CUresult result)
         tell(pending, DONE);
 }
 
-static void fail_all(struct shim_channel *channel)
+static void fail_all_locked(struct shim_channel *channel) REQUIRES(channel->call_lock)
 {
     uint32_t fault = atomic_load(&channel->fault);
     if (!fault)
@@ -96,7 +98,7 @@ static void fail_all(struct shim_channel *channel)
 }
 
 /* One message that has come; it is taken over if it is kept. True: it is. */
-static bool dispatch(struct shim_channel *channel, struct tally_zmq_message *message)
+static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_message *message) REQUIRES(channel->call_lock)
 {
     const uint8_t *data = tally_zmq.msg_data(message);
     size_t size = tally_zmq.msg_size(message);
@@ -104,13 +106,14 @@ static bool dispatch(struct shim_channel *channel, struct tally_zmq_message *mes
     if (!tally_reply_read(data, size, &reply))
         return false;
     if (reply.kind != TALLY_REPLY_RESULT) {
-        shim_text_add(channel, reply.kind != TALLY_REPLY_STDOUT, data + sizeof reply, size - sizeof reply);
-        channel->told |= reply.kind == TALLY_REPLY_STDERR;
+        shim_text_add_locked(channel, reply.kind != TALLY_REPLY_STDOUT, data + sizeof reply, size - sizeof reply);
+        if (reply.kind == TALLY_REPLY_STDERR)
+            channel->told = true;
         return false;
     }
     if (reply.async_error)
         atomic_store(&channel->async_error, (uint32_t)reply.async_error);
-    struct shim_pending *pending = unlink_call(channel, reply.call_id);
+    struct shim_pending *pending = unlink_call_locked(channel, reply.call_id);
     if (!pending)
         return false;
     pending->reply = *message; /* zmq_msg_t moves by its bytes, as libzmq's own zmq_msg_move does */
@@ -122,7 +125,7 @@ static bool dispatch(struct shim_channel *channel, struct tally_zmq_message *mes
 /* ---- receiving, in a shelter ------------------------------------------------------------------------------ */
 
 /* Takes all that has come, so that replies_fd tells of what comes next. Then the errno. */
-static int receive_all(struct shim_channel *channel)
+static int receive_all_locked(struct shim_channel *channel) REQUIRES(channel->receive_lock)
 {
     for (;;) {
         struct tally_zmq_message message;
@@ -135,7 +138,7 @@ static int receive_all(struct shim_channel *channel)
             continue;
         }
         shim_lock_take(&channel->call_lock);
-        bool kept = dispatch(channel, &message);
+        bool kept = dispatch_locked(channel, &message);
         shim_lock_give(&channel->call_lock);
         if (!kept)
             tally_zmq.msg_close(&message);
@@ -144,12 +147,12 @@ static int receive_all(struct shim_channel *channel)
 
 static void receive(struct shim_channel *channel, bool silent)
 {
-    pthread_mutex_lock(&channel->receive_lock);
-    bool lost = receive_all(channel) != EAGAIN;
-    pthread_mutex_unlock(&channel->receive_lock);
+    tally_mutex_take(&channel->receive_lock);
+    bool lost = receive_all_locked(channel) != EAGAIN;
+    tally_mutex_give(&channel->receive_lock);
     if (lost || (silent && shim_channel_lost(channel))) {
         shim_lock_take(&channel->call_lock);
-        fail_all(channel);
+        fail_all_locked(channel);
         shim_lock_give(&channel->call_lock);
     }
 }
@@ -168,14 +171,14 @@ static void resign(struct shim_channel *channel)
 
 #define LAST_WORDS_MS 200
 
-void shim_drain_text(struct shim_channel *channel)
+void shim_drain_text_locked(struct shim_channel *channel)
 {
     bool failed = __atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE) != CUDA_SUCCESS;
     struct pollfd replies = {.fd = channel->replies_fd, .events = POLLIN};
-    receive_all(channel);
+    receive_all_locked(channel);
     for (int waited_ms = 0; failed && !channel->told && waited_ms < LAST_WORDS_MS; waited_ms += SHIM_ROOM_MS) {
         poll(&replies, 1, SHIM_ROOM_MS);
-        receive_all(channel);
+        receive_all_locked(channel);
     }
     shim_texts_write(channel);
 }
@@ -287,7 +290,7 @@ CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, v
     result = shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
     if (result) {
         shim_lock_take(&channel->call_lock);
-        unlink_call(channel, pending->id);
+        unlink_call_locked(channel, pending->id);
         shim_lock_give(&channel->call_lock);
         pending_free(pending);
     }
@@ -319,6 +322,7 @@ CUresult shim_call_end(struct shim_channel *channel, struct shim_call *call)
         wait_leavable(&wait);
     else
         wait_until_done(&wait);
+    TALLY_ASSERT(is_done(wait.pending) && !wait.pending->abandoned);
     CUresult result = wait.pending->result;
     fill(call, wait.pending);
     pending_free(wait.pending);

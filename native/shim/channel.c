@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tally/assert.h"
 #include "tell.h"
 
 int shim_channel_device(const struct shim_channel *channel)
@@ -71,7 +72,7 @@ static bool look_for_loss(struct shim_channel *channel, bool *closed)
     *closed = __atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE);
     if (atomic_load(&channel->fault))
         return true;
-    if (pthread_mutex_trylock(&channel->monitor_lock) == 0) {
+    if (tally_mutex_try(&channel->monitor_lock)) {
         uint8_t event[8];
         int size;
         while ((size = tally_zmq.recv(channel->monitor, event, sizeof event, TALLY_ZMQ_DONTWAIT)) >= 0) {
@@ -83,7 +84,7 @@ static bool look_for_loss(struct shim_channel *channel, bool *closed)
             if (kind == TALLY_ZMQ_EVENT_DISCONNECTED)
                 set_fault(channel, CUDA_ERROR_DEVICE_UNAVAILABLE);
         }
-        pthread_mutex_unlock(&channel->monitor_lock);
+        tally_mutex_give(&channel->monitor_lock);
     }
     *closed = __atomic_load_n(&channel->page->closed, __ATOMIC_ACQUIRE);
     if (*closed) {
@@ -157,6 +158,7 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
 {
     if (op_bytes + tail_bytes > TALLY_MESSAGE_BYTES_MAX)
         return CUDA_ERROR_INVALID_VALUE;
+    TALLY_ASSERT(op_bytes >= sizeof *op && op->code);
     op->flags = 0;
     op->bytes = (uint32_t)(op_bytes + tail_bytes);
     struct tally_zmq_message message;
@@ -171,7 +173,8 @@ CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, cons
     return result ? result : shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
 }
 
-/* ---- opening and closing ----------------------------------------------------------------------------- */
+/* ---- opening and closing -----------------------------------------------------------------------------
+ * Unchecked is what makes and frees a channel that no other thread has. */
 
 /* Maps the segment, which lives as long as one of the two processes maps it. */
 static CUresult map_segment(struct shim_channel *channel, const struct tally_open_reply *open_reply)
@@ -213,7 +216,7 @@ static bool find_socket(const char *folder, const char *name, char path[SHIM_SOC
            S_ISSOCK(status.st_mode);
 }
 
-static bool open_replies(struct shim_channel *channel, void *zmq, const char *path)
+static bool open_replies(struct shim_channel *channel, void *zmq, const char *path) LOCKS_UNCHECKED
 {
     char endpoint[SHIM_SOCKET_PATH_BYTES + 8];
     snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
@@ -242,7 +245,7 @@ static bool open_ops(struct shim_channel *channel, void *zmq, const char *path)
     return tally_zmq.connect(channel->ops, endpoint) == 0 && find_fd(channel->ops, &channel->ops_fd);
 }
 
-static void release(struct shim_channel *channel)
+static void release(struct shim_channel *channel) LOCKS_UNCHECKED
 {
     if (channel->ops)
         tally_zmq.close(channel->ops);
@@ -281,7 +284,7 @@ static CUresult connect_to(struct shim_channel *channel, void *zmq, const char *
 }
 
 CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const char *folder,
-                             const struct tally_open_reply *open_reply, struct shim_channel **out)
+                             const struct tally_open_reply *open_reply, struct shim_channel **out) LOCKS_UNCHECKED
 {
     *out = NULL;
     struct shim_channel *channel = calloc(1, sizeof *channel);
@@ -293,9 +296,9 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const c
     channel->region_base = open_reply->device_region_base;
     channel->region_bytes = open_reply->device_region_base ? open_reply->device_region_bytes : 0;
     channel->last_text = &channel->texts;
-    pthread_mutex_init(&channel->receive_lock, NULL);
-    pthread_mutex_init(&channel->monitor_lock, NULL);
-    pthread_mutex_init(&channel->slot_lock, NULL);
+    tally_mutex_init(&channel->receive_lock);
+    tally_mutex_init(&channel->monitor_lock);
+    tally_mutex_init(&channel->slot_lock);
     pthread_cond_init(&channel->slot_wake, NULL);
     CUresult result = connect_to(channel, zmq, folder, open_reply);
     if (result)
@@ -308,17 +311,18 @@ CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const c
 /* Exit must not hang on a thread that is stuck in a call; such a thread keeps its socket. */
 #define EXIT_WAIT_MS 50
 
-static bool lock_soon(pthread_mutex_t *mutex)
+static bool lock_soon(struct tally_mutex *mutex) ACQUIRES_IF(true, *mutex) LOCKS_UNCHECKED
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += EXIT_WAIT_MS * 1000000;
     if (until.tv_nsec >= 1000000000)
         until.tv_sec++, until.tv_nsec -= 1000000000;
-    return pthread_mutex_timedlock(mutex, &until) == 0;
+    return pthread_mutex_timedlock(&mutex->pthread, &until) == 0;
 }
 
-bool shim_channel_close(struct shim_channel *channel)
+/* Unchecked: receive_lock and monitor_lock stay taken where the sockets are gone. */
+bool shim_channel_close(struct shim_channel *channel) LOCKS_UNCHECKED
 {
     if (shim_channel_unplugged(channel))
         return false;
@@ -336,13 +340,13 @@ bool shim_channel_close(struct shim_channel *channel)
     }
     uintptr_t leader = atomic_load(&channel->leader);
     if ((!leader || leader == (uintptr_t)pthread_self()) && lock_soon(&channel->receive_lock)) {
-        shim_drain_text(channel);
+        shim_drain_text_locked(channel);
         /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
         tally_zmq.socket_monitor(channel->replies, NULL, 0);
         tally_zmq.close(channel->replies);
-        pthread_mutex_lock(&channel->monitor_lock);
+        tally_mutex_take(&channel->monitor_lock);
         tally_zmq.close(channel->monitor);
-        return all; /* receive_lock and monitor_lock stay taken: the sockets are gone */
+        return all;
     }
     return false;
 }

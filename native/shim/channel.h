@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "handover.h"
 #include "lock.h"
+#include "tally/locks.h"
 #include "wire/message.h"
 #include "wire/zmq.h"
 
@@ -32,32 +33,34 @@ struct shim_channel {
     _Atomic uint32_t fault;       /* CUresult that every call returns from now on; 0: alive */
     _Atomic uint32_t async_error; /* CUresult to be told by the next synchronizing call */
 
-    struct shim_lock send_lock; /* the ops socket */
-    void *ops;
-
+    struct shim_lock send_lock;
+    void *ops POINTEE_GUARDED_BY(send_lock); /* the ops socket */
     int ops_fd; /* readable when the ops socket may have room again */
 
-    struct shim_lock call_lock; /* the fields below; held for a moment */
-    struct shim_pending *pending;
-    struct shim_text *texts, **last_text; /* what kernels printed, until a thread of the program writes it */
-    bool told; /* text for standard error has come */
+    struct shim_lock call_lock; /* held for a moment */
+    struct shim_pending *pending GUARDED_BY(call_lock);
+    /* What kernels printed, until a thread of the program writes it. Looked at without the lock as well. */
+    struct shim_text *texts;
+    struct shim_text **last_text GUARDED_BY(call_lock);
+    _Atomic bool told; /* text for standard error has come */
     _Atomic uint64_t next_call;
 
-    pthread_mutex_t receive_lock; /* the replies socket; with signals blocked */
-    void *replies;
+    struct tally_mutex receive_lock; /* taken with signals blocked */
+    void *replies; /* the replies socket: made and closed alone, received from under receive_lock */
     int replies_fd;           /* readable when something has come */
     _Atomic uintptr_t leader; /* the thread that looks after replies_fd, a hint (calls.c); 0: none */
     _Atomic uint32_t beat;    /* grows while the leader is alive */
 
-    pthread_mutex_t monitor_lock;
-    void *monitor; /* PAIR: connection events of the replies socket */
+    struct tally_mutex monitor_lock;
+    void *monitor GUARDED_BY(monitor_lock); /* PAIR: connection events of the replies socket */
 
-    pthread_mutex_t slot_lock;
+    struct tally_mutex slot_lock;
     pthread_cond_t slot_wake;
-    bool slot_held[TALLY_SLOTS_MAX];
-    uint64_t slots_sent;
-    uint64_t slot_sent[TALLY_SLOTS_MAX];     /* slots_sent when it went */
-    uint32_t slot_sequence[TALLY_SLOTS_MAX]; /* last one sent */
+    bool slot_held[TALLY_SLOTS_MAX] GUARDED_BY(slot_lock);
+    uint64_t slots_sent GUARDED_BY(slot_lock);
+    uint64_t slot_sent[TALLY_SLOTS_MAX] GUARDED_BY(slot_lock); /* slots_sent when it went */
+    /* Last one sent. Read without the lock by the thread that holds the slot. */
+    uint32_t slot_sequence[TALLY_SLOTS_MAX];
 };
 
 /* Connects to what OPEN told of, in `folder`. On failure *out is NULL. */
@@ -79,8 +82,8 @@ CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_messag
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);
 
 /* Writes out the text that has come and that nobody has waited for; a failed program's last words are awaited for a
- * moment. For whoever holds receive_lock. */
-void shim_drain_text(struct shim_channel *channel);
+ * moment. */
+void shim_drain_text_locked(struct shim_channel *channel) REQUIRES(channel->receive_lock);
 
 /* Whether the program has closed the descriptors that libzmq works with, which aborts at the next use of one; if so
  * sets the fault. A system call: calls that wait for an answer ask, launches do not. */

@@ -27,41 +27,41 @@
 #define LOOK_MS 500 /* so often while there is no answer: is tallyd still there? */
 #define NOTE_S_MAX 2 /* for tallyd to confirm that it knows of an unsupported call */
 
-/* What one process knows of its session. Written under state_lock; `phase`, `generation` and
- * `channels` are read without it. */
+/* What one process knows of its session. Without the lock: `phase`, `generation` and `channels`, which are atomic,
+ * and what HELLO told, which does not change while the phase is PHASE_READY. */
 enum phase { PHASE_NEW, PHASE_READY, PHASE_EXITED };
+static struct tally_mutex state_lock = TALLY_MUTEX_INIT;
 static struct {
     _Atomic int phase;
     _Atomic uint32_t generation;
-    void *zmq;
-    void *control;
-    int control_fd;
-    char control_path[TALLY_PATH_BYTES_MAX + 32];
-    struct stat control_file;
-    uint32_t sequence;
+    void *zmq GUARDED_BY(state_lock);
+    void *control GUARDED_BY(state_lock);
+    int control_fd GUARDED_BY(state_lock);
+    char control_path[TALLY_PATH_BYTES_MAX + 32] GUARDED_BY(state_lock);
+    struct stat control_file GUARDED_BY(state_lock);
+    uint32_t sequence GUARDED_BY(state_lock);
     struct tally_hello_reply hello;
     struct tally_device_info devices[TALLY_DEVICES_MAX];
     uint32_t visible[TALLY_DEVICES_MAX]; /* tallyd's index of each device that the program sees */
     _Atomic uint32_t visible_count;
     struct shim_channel *_Atomic channels[TALLY_DEVICES_MAX];
 } state;
-static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
 static void (*fork_hooks[SHIM_FORK_HOOKS_MAX])(void);
 static atomic_int fork_hook_count;
 
 /* What happens under the lock talks to tallyd: no thread may be cancelled in the middle of it. */
-static struct shim_cancel lock_state(void)
+static struct shim_cancel lock_state(void) ACQUIRES(state_lock)
 {
     struct shim_cancel cancel = shim_cancel_hold();
-    pthread_mutex_lock(&state_lock);
+    tally_mutex_take(&state_lock);
     return cancel;
 }
 
-static void unlock_state(struct shim_cancel cancel)
+static void unlock_state(struct shim_cancel cancel) RELEASES(state_lock)
 {
-    pthread_mutex_unlock(&state_lock);
+    tally_mutex_give(&state_lock);
     shim_cancel_release(cancel);
 }
 
@@ -89,7 +89,7 @@ int shim_device_count(void)
 
 CUresult shim_devices_choose(void)
 {
-    pthread_mutex_lock(&state_lock);
+    tally_mutex_take(&state_lock);
     uint32_t chosen[TALLY_DEVICES_MAX];
     uint32_t count = shim_visible_devices(state.devices, state.hello.device_count, getenv("CUDA_VISIBLE_DEVICES"),
                                           getenv("CUDA_DEVICE_ORDER"), chosen);
@@ -97,7 +97,7 @@ CUresult shim_devices_choose(void)
         memcpy(state.visible, chosen, sizeof chosen);
         atomic_store_explicit(&state.visible_count, count, memory_order_release);
     }
-    pthread_mutex_unlock(&state_lock);
+    tally_mutex_give(&state_lock);
     return shim_device_count() ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
@@ -125,7 +125,7 @@ void shim_on_fork(void (*forget)(void))
 static void forked(void)
 {
     atomic_fetch_add(&state.generation, 1);
-    pthread_mutex_init(&state_lock, NULL);
+    tally_mutex_init(&state_lock);
     int phase = atomic_load(&state.phase);
     if (phase == PHASE_READY)
         atomic_store(&state.phase, PHASE_NEW);
@@ -140,7 +140,7 @@ static void forked(void)
 }
 
 /* Whether the program has closed libzmq's descriptors, of which the next use would abort. */
-static bool control_unplugged(void)
+static bool control_unplugged_locked(void) REQUIRES(state_lock)
 {
     return fcntl(state.control_fd, F_GETFD) < 0;
 }
@@ -148,10 +148,10 @@ static bool control_unplugged(void)
 /* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as CUDA does. */
 static void exiting(void)
 {
-    if (pthread_mutex_trylock(&state_lock) != 0)
+    if (!tally_mutex_try(&state_lock))
         return; /* another thread is in HELLO or OPEN; the kernel closes everything in a moment */
     bool all = atomic_exchange(&state.phase, PHASE_EXITED) == PHASE_READY;
-    if (all && !control_unplugged()) {
+    if (all && !control_unplugged_locked()) {
         for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
             if (state.channels[i])
                 all = shim_channel_close(state.channels[i]) && all;
@@ -159,7 +159,7 @@ static void exiting(void)
         if (all)
             tally_zmq.ctx_term(state.zmq); /* lets BYE out; at most the linger time */
     }
-    pthread_mutex_unlock(&state_lock);
+    tally_mutex_give(&state_lock);
 }
 
 /* atexit only now that libzmq is loaded: its own destructors must run after ours. */
@@ -204,7 +204,7 @@ static bool somebody_listens(const char *path)
 }
 
 /* A tallyd that has taken the place of the one that was asked will not answer in its stead. */
-static bool is_still_there(void)
+static bool is_still_there_locked(void) REQUIRES(state_lock)
 {
     struct stat file;
     return stat(state.control_path, &file) == 0 && file.st_ino == state.control_file.st_ino &&
@@ -212,7 +212,7 @@ static bool is_still_there(void)
            file.st_mtim.tv_nsec == state.control_file.st_mtim.tv_nsec && somebody_listens(state.control_path);
 }
 
-static CUresult connect_control(void)
+static CUresult connect_control_locked(void) REQUIRES(state_lock)
 {
     char endpoint[sizeof state.control_path + 8];
     find_control_path(state.control_path, sizeof state.control_path);
@@ -265,13 +265,13 @@ static void tell_refusal(const char *text, size_t bytes)
     shim_tell("%.*s", (int)bytes, text);
 }
 
-/* One request on the control socket. *size gets the reply's payload size. Under state_lock. */
-static CUresult request(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
-                        size_t *size, time_t seconds_max)
+/* One request on the control socket. *size gets the reply's payload size. */
+static CUresult request_locked(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
+                        size_t *size, time_t seconds_max) REQUIRES(state_lock)
 {
     uint32_t sequence = ++state.sequence;
     time_t until_s = now_s() + seconds_max;
-    if (control_unplugged()) {
+    if (control_unplugged_locked()) {
         shim_tell("this program has closed the descriptors that Tally uses");
         return CUDA_ERROR_OPERATING_SYSTEM;
     }
@@ -280,7 +280,7 @@ static CUresult request(uint16_t type, const void *payload, size_t bytes, void *
     for (;;) {
         struct tally_control_header header;
         long got = tally_control_receive(state.control, &header, reply, capacity);
-        if (got < 0 && (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there())))
+        if (got < 0 && (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there_locked())))
             continue;
         if (got < 0)
             return errno == EPROTO ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_SYSTEM_NOT_READY;
@@ -300,7 +300,7 @@ struct hello_message {
     struct tally_device_info devices[TALLY_DEVICES_MAX];
 };
 
-static CUresult read_hello(const struct hello_message *message, size_t size)
+static CUresult read_hello_locked(const struct hello_message *message, size_t size) REQUIRES(state_lock)
 {
     if (size < sizeof message->hello || message->hello.device_count > TALLY_DEVICES_MAX ||
         size != sizeof message->hello + message->hello.device_count * sizeof *message->devices)
@@ -312,7 +312,7 @@ static CUresult read_hello(const struct hello_message *message, size_t size)
     return CUDA_SUCCESS;
 }
 
-static CUresult say_hello(void)
+static CUresult say_hello_locked(void) REQUIRES(state_lock)
 {
     struct tally_hello hello = {.pid = (uint32_t)getpid(), .api_version = CUDA_VERSION};
     const char *job = getenv("TALLY_JOB");
@@ -322,15 +322,15 @@ static CUresult say_hello(void)
     if (!message)
         return CUDA_ERROR_OUT_OF_MEMORY;
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size,
+    CUresult result = request_locked(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size,
                               ANSWER_S_MAX);
     if (!result)
-        result = read_hello(message, size);
+        result = read_hello_locked(message, size);
     free(message);
     return result;
 }
 
-static void disconnect_control(void)
+static void disconnect_control_locked(void) REQUIRES(state_lock)
 {
     if (state.control)
         tally_zmq.close(state.control);
@@ -353,11 +353,11 @@ CUresult shim_init(void)
     struct shim_cancel cancel = lock_state();
     CUresult result = shim_ready();
     if (result == CUDA_ERROR_NOT_INITIALIZED) {
-        result = connect_control();
+        result = connect_control_locked();
         if (!result)
-            result = say_hello();
+            result = say_hello_locked();
         if (result)
-            disconnect_control();
+            disconnect_control_locked();
         else
             atomic_store_explicit(&state.phase, PHASE_READY, memory_order_release);
     }
@@ -365,14 +365,14 @@ CUresult shim_init(void)
     return result;
 }
 
-static CUresult open_device(int device, struct shim_channel **channel)
+static CUresult open_device_locked(int device, struct shim_channel **channel) REQUIRES(state_lock)
 {
     struct tally_open open = {.session = state.hello.session, .device = state.visible[device]};
     struct tally_open_reply reply;
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
     size_t size = 0;
-    CUresult result = request(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size, ANSWER_S_MAX);
+    CUresult result = request_locked(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size, ANSWER_S_MAX);
     if (result)
         return result;
     if (size != sizeof reply)
@@ -398,7 +398,7 @@ CUresult shim_channel_open(int device, struct shim_channel **channel)
     result = shim_ready();
     if (!result && !state.channels[device]) {
         struct shim_channel *opened = NULL;
-        result = open_device(device, &opened);
+        result = open_device_locked(device, &opened);
         atomic_store(&state.channels[device], opened);
     }
     if (!result)
@@ -418,14 +418,14 @@ bool shim_is_device_address(uint64_t address)
 }
 
 /* The first call waits for tallyd's word that it has been noted: the program may end at the next moment, and its
- * session with it. Under state_lock. */
-static void report_unsupported(const struct tally_unsupported *message)
+ * session with it. */
+static void report_unsupported_locked(const struct tally_unsupported *message) REQUIRES(state_lock)
 {
     char text[256];
     size_t size;
     if (message->count == 1)
-        request(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text, &size, NOTE_S_MAX);
-    else if (!control_unplugged())
+        request_locked(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text, &size, NOTE_S_MAX);
+    else if (!control_unplugged_locked())
         tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, 0, message, sizeof *message,
                            TALLY_ZMQ_DONTWAIT);
 }
@@ -438,7 +438,7 @@ CUresult shim_unsupported(const char *symbol, uint64_t *calls)
         snprintf(message.symbol, sizeof message.symbol, "%s", symbol);
         struct shim_cancel cancel = lock_state();
         if (shim_ready() == CUDA_SUCCESS)
-            report_unsupported(&message);
+            report_unsupported_locked(&message);
         unlock_state(cancel);
     }
     return CUDA_ERROR_NOT_SUPPORTED;

@@ -12,9 +12,9 @@
 
 /* Slots below TALLY_DEVICES_MAX are the devices' primary contexts, which never lose their slot. */
 static struct shim_context contexts[SHIM_CONTEXTS_MAX];
-pthread_mutex_t shim_contexts_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t next_id = 1;
-static uint32_t next_slot = TALLY_DEVICES_MAX; /* round robin, so that a stale handle stays stale for long */
+struct tally_mutex shim_contexts_lock = TALLY_MUTEX_INIT;
+static uint64_t next_id GUARDED_BY(shim_contexts_lock) = 1;
+static uint32_t next_slot GUARDED_BY(shim_contexts_lock) = TALLY_DEVICES_MAX; /* round robin, so that a stale handle stays stale for long */
 static shim_context_hook *hooks[SHIM_CONTEXT_HOOKS_MAX];
 static uint32_t hook_count;
 static _Atomic bool initialized;
@@ -73,14 +73,14 @@ static bool grow(void)
 
 /* A forked child has its parent's memory but none of its sessions: it starts as if freshly loaded. The
  * lock is taken over the fork so that the table is never copied half-written. */
-static void before_fork(void) { pthread_mutex_lock(&shim_contexts_lock); }
-static void after_fork_parent(void) { pthread_mutex_unlock(&shim_contexts_lock); }
-static void after_fork_child(void)
+static void before_fork(void) ACQUIRES(shim_contexts_lock) { tally_mutex_take(&shim_contexts_lock); }
+static void after_fork_parent(void) RELEASES(shim_contexts_lock) { tally_mutex_give(&shim_contexts_lock); }
+static void after_fork_child(void) RELEASES(shim_contexts_lock)
 {
     set_depth(0);
     memset(contexts, 0, sizeof contexts);
     atomic_store(&initialized, false);
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void)
@@ -111,8 +111,7 @@ struct shim_context *shim_context_lookup(CUcontext handle)
     return atomic_load_explicit(&context->id, memory_order_acquire) != 0 ? context : NULL;
 }
 
-/* Under shim_contexts_lock. */
-void shim_context_set_up(struct shim_context *context, uint32_t device, unsigned int flags)
+void shim_context_set_up_locked(struct shim_context *context, uint32_t device, unsigned int flags)
 {
     const struct tally_device_info *info = shim_device((int)device);
     context->device = device;
@@ -132,17 +131,17 @@ CUresult shim_context_primary(CUdevice device, CUcontext *out)
         return status;
     struct shim_context *context = &contexts[device];
     if (atomic_load_explicit(&context->id, memory_order_acquire) == 0) {
-        pthread_mutex_lock(&shim_contexts_lock);
+        tally_mutex_take(&shim_contexts_lock);
         if (atomic_load(&context->id) == 0)
-            shim_context_set_up(context, (uint32_t)device, 0);
-        pthread_mutex_unlock(&shim_contexts_lock);
+            shim_context_set_up_locked(context, (uint32_t)device, 0);
+        tally_mutex_give(&shim_contexts_lock);
     }
     *out = shim_context_handle(context);
     return CUDA_SUCCESS;
 }
 
-/* A free slot of its own for a new context, or NULL. Under contexts_lock. */
-struct shim_context *shim_context_free_slot(void)
+/* A free slot of its own for a new context, or NULL. */
+struct shim_context *shim_context_free_slot_locked(void)
 {
     const uint32_t count = SHIM_CONTEXTS_MAX - TALLY_DEVICES_MAX;
     for (uint32_t i = 0; i < count; i++) {

@@ -3,13 +3,13 @@
 #ifndef TALLY_SHIM_CONTEXT_H
 #define TALLY_SHIM_CONTEXT_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "connection.h"
 #include "storage.h"
+#include "tally/locks.h"
 
 #define SHIM_CONTEXTS_MAX 4096u
 #define SHIM_LIMITS 16u
@@ -58,15 +58,16 @@ void shim_launches_configure(void);
 /* ---- between context.c and lifecycle.c ------------------------------------------------------------ */
 
 /* Guards creation, destruction and retain counts; never held while a message is sent or a hook runs. */
-extern pthread_mutex_t shim_contexts_lock;
+extern struct tally_mutex shim_contexts_lock;
 
 /* The object behind a handle; NULL for anything that is not a slot in use. */
 struct shim_context *shim_context_lookup(CUcontext handle);
 bool shim_context_is_primary(const struct shim_context *context);
-/* Under shim_contexts_lock: a free slot for a program's own context, or NULL. */
-struct shim_context *shim_context_free_slot(void);
-/* Under shim_contexts_lock: default state and a new id. */
-void shim_context_set_up(struct shim_context *context, uint32_t device, unsigned int flags);
+/* A free slot for a program's own context, or NULL. */
+struct shim_context *shim_context_free_slot_locked(void) REQUIRES(shim_contexts_lock);
+/* Default state and a new id. */
+void shim_context_set_up_locked(struct shim_context *context, uint32_t device, unsigned int flags)
+    REQUIRES(shim_contexts_lock);
 /* Lets go of what belongs to a context that has just stopped being live. */
 void shim_context_close(struct shim_context *context);
 CUresult shim_stack_push(struct shim_context *context); /* CUDA_ERROR_OUT_OF_MEMORY when too deep */

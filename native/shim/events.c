@@ -1,4 +1,3 @@
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "generated/custom.h"
@@ -8,25 +7,25 @@
 #define EVENT_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
 
 /* Reused, never freed, like streams. */
-static pthread_mutex_t records_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct shim_event *free_records;
+static struct tally_mutex records_lock = TALLY_MUTEX_INIT;
+static struct shim_event *free_records GUARDED_BY(records_lock);
 
 static struct shim_event *record_new(void)
 {
-    pthread_mutex_lock(&records_lock);
+    tally_mutex_take(&records_lock);
     struct shim_event *event = free_records;
     if (event)
         free_records = event->next;
-    pthread_mutex_unlock(&records_lock);
+    tally_mutex_give(&records_lock);
     return event ? event : calloc(1, sizeof *event);
 }
 
 static void record_free(struct shim_event *event)
 {
-    pthread_mutex_lock(&records_lock);
+    tally_mutex_take(&records_lock);
     event->next = free_records;
     free_records = event;
-    pthread_mutex_unlock(&records_lock);
+    tally_mutex_give(&records_lock);
 }
 
 struct shim_event *shim_event_get(CUevent event)
@@ -68,7 +67,7 @@ void shim_events_close(struct shim_context *context)
 
 static void forget(void)
 {
-    pthread_mutex_init(&records_lock, NULL);
+    tally_mutex_init(&records_lock);
 }
 
 __attribute__((constructor)) static void register_hooks(void)

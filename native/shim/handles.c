@@ -1,9 +1,11 @@
 #include "handles.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
+#include "tally/assert.h"
+#include "tally/locks.h"
 #include "tell.h"
 
 /* Records hang in chunks that are never freed or moved, so that a reader needs no lock. */
@@ -15,15 +17,17 @@ struct chunk {
     _Atomic(void *) records[CHUNK_RECORDS];
 };
 
+static struct tally_mutex lock = TALLY_MUTEX_INIT;
+
 struct table {
     _Atomic(struct chunk *) chunks[CHUNKS_MAX];
-    uint32_t used;        /* indices ever handed out, under lock */
-    uint32_t *free_list;  /* stack of released indices */
-    uint32_t free_count, free_capacity;
+    uint32_t used GUARDED_BY(lock);       /* indices ever handed out */
+    uint32_t *free_list GUARDED_BY(lock); /* stack of released indices */
+    uint32_t free_count GUARDED_BY(lock), free_capacity GUARDED_BY(lock);
 };
 
 static struct table tables[KINDS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 
 static _Atomic(void *) *cell(enum tally_kind kind, uint64_t handle)
 {
@@ -36,8 +40,8 @@ static _Atomic(void *) *cell(enum tally_kind kind, uint64_t handle)
     return chunk ? &chunk->records[index % CHUNK_RECORDS] : NULL;
 }
 
-/* An index that no live handle has; UINT32_MAX if there is none. Under lock. */
-static uint32_t take_index(struct table *table)
+/* An index that no live handle has; UINT32_MAX if there is none. */
+static uint32_t take_index_locked(struct table *table) REQUIRES(lock)
 {
     if (table->free_count)
         return table->free_list[--table->free_count];
@@ -55,11 +59,12 @@ static uint32_t take_index(struct table *table)
 
 uint64_t shim_handle_add(enum tally_kind kind, void *record)
 {
-    pthread_mutex_lock(&lock);
-    uint32_t index = take_index(&tables[kind]);
-    pthread_mutex_unlock(&lock);
+    tally_mutex_take(&lock);
+    uint32_t index = take_index_locked(&tables[kind]);
+    bool full = tables[kind].used == TALLY_INDEX_MAX;
+    tally_mutex_give(&lock);
     if (index == UINT32_MAX) {
-        if (tables[kind].used == TALLY_INDEX_MAX)
+        if (full)
             shim_tell("a program can have %u streams, events, modules or functions of each kind, "
                       "and has them", TALLY_INDEX_MAX);
         return 0;
@@ -71,7 +76,9 @@ uint64_t shim_handle_add(enum tally_kind kind, void *record)
 
 void shim_handle_put(enum tally_kind kind, uint64_t handle, void *record)
 {
-    atomic_store_explicit(cell(kind, handle), record, memory_order_release);
+    _Atomic(void *) *at = cell(kind, handle);
+    TALLY_ASSERT(at); /* it was made here */
+    atomic_store_explicit(at, record, memory_order_release);
 }
 
 void *shim_handle_get(enum tally_kind kind, uint64_t handle)
@@ -89,7 +96,8 @@ void *shim_handle_remove(enum tally_kind kind, uint64_t handle)
 void shim_handle_release(enum tally_kind kind, uint64_t handle)
 {
     struct table *table = &tables[kind];
-    pthread_mutex_lock(&lock);
+    TALLY_ASSERT(TALLY_HANDLE_OK(handle, kind) && !shim_handle_get(kind, handle));
+    tally_mutex_take(&lock);
     if (table->free_count == table->free_capacity) {
         uint32_t capacity = table->free_capacity ? 2 * table->free_capacity : 64;
         uint32_t *grown = realloc(table->free_list, capacity * sizeof *grown);
@@ -100,14 +108,14 @@ void shim_handle_release(enum tally_kind kind, uint64_t handle)
     }
     if (table->free_count < table->free_capacity) /* else the index is lost, no more */
         table->free_list[table->free_count++] = TALLY_HANDLE_INDEX(handle);
-    pthread_mutex_unlock(&lock);
+    tally_mutex_give(&lock);
 }
 
 void shim_handle_each(enum tally_kind kind, void (*visit)(void *user, uint64_t handle, void *record), void *user)
 {
-    pthread_mutex_lock(&lock);
+    tally_mutex_take(&lock);
     uint32_t used = tables[kind].used;
-    pthread_mutex_unlock(&lock);
+    tally_mutex_give(&lock);
     for (uint32_t index = 0; index < used; index++) {
         uint64_t handle = TALLY_HANDLE(kind, index);
         void *record = shim_handle_get(kind, handle);
@@ -118,7 +126,7 @@ void shim_handle_each(enum tally_kind kind, void (*visit)(void *user, uint64_t h
 
 void shim_handle_forget(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    tally_mutex_init(&lock);
     for (uint32_t kind = 0; kind < KINDS; kind++) {
         struct table *table = &tables[kind];
         for (uint32_t i = 0; i < CHUNKS_MAX && atomic_load(&table->chunks[i]); i++)

@@ -17,7 +17,7 @@
 
 int shim_handover_connect(struct shim_handover *handover, const char *path)
 {
-    pthread_mutex_init(&handover->lock, NULL);
+    tally_mutex_init(&handover->lock);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     handover->socket = -1;
     if (strlen(path) >= sizeof address.sun_path)
@@ -81,9 +81,8 @@ static int receive(int socket, struct tally_handover *head)
     return -1;
 }
 
-/* Under the lock. Of a full table the oldest goes: a thread that has left its wait does not come
- * for it. */
-static void keep(struct shim_handover *handover, uint64_t number, int fd)
+/* Of a full table the oldest goes: a thread that has left its wait does not come for it. */
+static void keep_locked(struct shim_handover *handover, uint64_t number, int fd) REQUIRES(handover->lock)
 {
     int at = 0;
     while (at < SHIM_HANDED_MAX - 1 && handover->early[at].number)
@@ -97,8 +96,7 @@ static void keep(struct shim_handover *handover, uint64_t number, int fd)
     handover->early[at].fd = fd;
 }
 
-/* Under the lock. */
-static int take_early(struct shim_handover *handover, uint64_t number)
+static int take_early_locked(struct shim_handover *handover, uint64_t number) REQUIRES(handover->lock)
 {
     for (int i = 0; number && i < SHIM_HANDED_MAX; i++) {
         if (handover->early[i].number != number)
@@ -111,8 +109,8 @@ static int take_early(struct shim_handover *handover, uint64_t number)
 
 int shim_handover_take(struct shim_handover *handover, uint64_t number, uint64_t bytes)
 {
-    pthread_mutex_lock(&handover->lock);
-    int fd = take_early(handover, number);
+    tally_mutex_take(&handover->lock);
+    int fd = take_early_locked(handover, number);
     while (fd < 0 && is_ours(handover)) {
         struct tally_handover head;
         int got = receive(handover->socket, &head);
@@ -121,9 +119,9 @@ int shim_handover_take(struct shim_handover *handover, uint64_t number, uint64_t
         if (head.number == number)
             fd = got;
         else
-            keep(handover, head.number, got);
+            keep_locked(handover, head.number, got);
     }
-    pthread_mutex_unlock(&handover->lock);
+    tally_mutex_give(&handover->lock);
     struct stat status;
     if (fd >= 0 && (fstat(fd, &status) != 0 || (uint64_t)status.st_size < bytes)) {
         close(fd);

@@ -3,20 +3,21 @@
 #ifndef TALLY_SHIM_HANDOVER_H
 #define TALLY_SHIM_HANDOVER_H
 
-#include <pthread.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "tally/locks.h"
 
 #define SHIM_HANDED_MAX 16
 
 struct shim_handover {
-    pthread_mutex_t lock;
+    struct tally_mutex lock; /* also held by whoever receives */
     int socket; /* -1: none */
     ino_t inode; /* the program may have closed it, and opened another one of its number */
     struct {
         uint64_t number; /* 0: free */
         int fd;
-    } early[SHIM_HANDED_MAX]; /* came while another thread waited for its own */
+    } early[SHIM_HANDED_MAX] GUARDED_BY(lock); /* came while another thread waited for its own */
 };
 
 /* 0 or -1. */

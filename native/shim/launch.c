@@ -7,6 +7,7 @@
 #include "generated/custom.h"
 #include "modules.h"
 #include "stream_work.h"
+#include "tally/assert.h"
 #include "wire/zmq.h"
 
 /* What was asked for, as it will be sent, and what follows it there. */
@@ -151,7 +152,7 @@ static inline CUresult submit(const struct shim_stream_ref *ref, const struct sh
     struct tally_zmq_message message;
     if (tally_zmq.msg_init_size(&message, launch->op.op.bytes) != 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    uint8_t *to = tally_zmq.msg_data(&message);
+    uint8_t *to = tally_zmq.msg_data(&message), *end = to + launch->op.op.bytes;
     memcpy(to, &launch->op, sizeof launch->op);
     to += sizeof launch->op;
     if (launch->op.attribute_count) {
@@ -159,6 +160,7 @@ static inline CUresult submit(const struct shim_stream_ref *ref, const struct sh
         memcpy(to, launch->attributes, bytes);
         to += bytes;
     }
+    TALLY_ASSERT(to + params->bytes == end); /* what the executor asks of the message */
     pack(function, params, to);
     return shim_stream_submit(ref, &(struct shim_work){.message = &message});
 }

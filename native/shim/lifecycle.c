@@ -16,10 +16,10 @@ CUresult shim_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
     if (status != CUDA_SUCCESS)
         return status;
     struct shim_context *context = shim_context_lookup(handle);
-    pthread_mutex_lock(&shim_contexts_lock);
+    tally_mutex_take(&shim_contexts_lock);
     context->references++;
     atomic_store_explicit(&context->live, true, memory_order_release);
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     *pctx = handle;
     return CUDA_SUCCESS;
 }
@@ -34,7 +34,7 @@ static CUresult let_go_of_primary(CUdevice dev, bool all)
     struct shim_context *context = shim_context_lookup(handle);
     if (context == NULL) /* a primary context never loses its slot; the compiler cannot know */
         return CUDA_ERROR_INVALID_CONTEXT;
-    pthread_mutex_lock(&shim_contexts_lock);
+    tally_mutex_take(&shim_contexts_lock);
     bool was_live = atomic_load(&context->live);
     if (context->references > 0)
         context->references--;
@@ -42,9 +42,9 @@ static CUresult let_go_of_primary(CUdevice dev, bool all)
     if (ends) {
         atomic_store_explicit(&context->live, false, memory_order_release);
         context->references = 0;
-        shim_context_set_up(context, context->device, context->flags);
+        shim_context_set_up_locked(context, context->device, context->flags);
     }
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     if (ends)
         shim_context_close(context);
     return was_live || all ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
@@ -108,16 +108,16 @@ static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32
         return status;
     if (pctx == NULL || !flags_valid(flags))
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&shim_contexts_lock);
-    struct shim_context *context = shim_context_free_slot();
+    tally_mutex_take(&shim_contexts_lock);
+    struct shim_context *context = shim_context_free_slot_locked();
     if (context != NULL) {
-        shim_context_set_up(context, (uint32_t)dev, flags);
+        shim_context_set_up_locked(context, (uint32_t)dev, flags);
         context->api_version = api_version;
         context->references = 1;
         atomic_store(&context->channel, NULL);
         atomic_store_explicit(&context->live, true, memory_order_release);
     }
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     if (context == NULL)
         return CUDA_ERROR_OUT_OF_MEMORY;
     status = shim_stack_push(context);
@@ -162,9 +162,9 @@ CUresult shim_cuCtxDestroy_v2(CUcontext ctx)
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     shim_context_close(context);
     shim_stack_drop(context);
-    pthread_mutex_lock(&shim_contexts_lock);
+    tally_mutex_take(&shim_contexts_lock);
     atomic_store_explicit(&context->id, 0, memory_order_release);
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     return CUDA_SUCCESS;
 }
 
@@ -176,9 +176,9 @@ CUresult shim_cuCtxAttach(CUcontext *pctx, unsigned int flags)
     CUresult status = shim_current(&context, NULL);
     if (status != CUDA_SUCCESS)
         return status;
-    pthread_mutex_lock(&shim_contexts_lock);
+    tally_mutex_take(&shim_contexts_lock);
     context->references++;
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     *pctx = shim_context_handle(context);
     return CUDA_SUCCESS;
 }
@@ -193,8 +193,8 @@ CUresult shim_cuCtxDetach(CUcontext ctx)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (context->primary) /* attaching retained it */
         return let_go_of_primary((CUdevice)context->device, false);
-    pthread_mutex_lock(&shim_contexts_lock);
+    tally_mutex_take(&shim_contexts_lock);
     bool last = --context->references == 0;
-    pthread_mutex_unlock(&shim_contexts_lock);
+    tally_mutex_give(&shim_contexts_lock);
     return last ? shim_cuCtxDestroy_v2(ctx) : CUDA_SUCCESS;
 }

@@ -2,7 +2,6 @@
  * linker, links it when the result is loaded, and only then tells of symbols that nobody or two
  * define. */
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +12,7 @@
 #include "generated/custom.h"
 #include "jit_options.h"
 #include "link_inputs.h"
+#include "tally/locks.h"
 
 /* The first handle, so that small numbers are none. Handles are not used again. */
 #define FIRST_HANDLE 0x4b4e000000000001u
@@ -29,14 +29,14 @@ struct link {
     bool image_owned;
 };
 
-/* Guards the list. A link itself is its callers' to guard. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct link *links;
-static uint64_t next_handle = FIRST_HANDLE;
+/* A link itself is its callers' to guard. */
+static struct tally_mutex lock = TALLY_MUTEX_INIT;
+static struct link *links GUARDED_BY(lock);
+static uint64_t next_handle GUARDED_BY(lock) = FIRST_HANDLE;
 
 static void forget(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    tally_mutex_init(&lock);
     links = NULL;
 }
 
@@ -54,14 +54,14 @@ static void link_free(struct link *link)
 /* The link of this handle, which leaves the list if `take`. */
 static struct link *find(CUlinkState state, bool take)
 {
-    pthread_mutex_lock(&lock);
+    tally_mutex_take(&lock);
     struct link **at = &links;
     while (*at && (*at)->handle != (uintptr_t)state)
         at = &(*at)->next;
     struct link *link = *at;
     if (link && take)
         *at = link->next;
-    pthread_mutex_unlock(&lock);
+    tally_mutex_give(&lock);
     return link;
 }
 
@@ -111,11 +111,11 @@ CUresult shim_cuLinkCreate_v2(unsigned int numOptions, CUjit_option *options, vo
     if (!link)
         return CUDA_ERROR_OUT_OF_MEMORY;
     link->architecture = architecture;
-    pthread_mutex_lock(&lock);
+    tally_mutex_take(&lock);
     link->handle = next_handle++;
     link->next = links;
     links = link;
-    pthread_mutex_unlock(&lock);
+    tally_mutex_give(&lock);
     *stateOut = (CUlinkState)(uintptr_t)link->handle;
     return CUDA_SUCCESS;
 }

@@ -31,7 +31,7 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-bool shim_lock_soon(struct shim_lock *lock, int timeout_ms)
+bool shim_lock_soon(struct shim_lock *lock, int timeout_ms) LOCKS_UNCHECKED
 {
     int64_t until = now_ms() + timeout_ms;
     if (shim_lock_try(lock))

@@ -51,7 +51,8 @@ static bool keep_image(struct shim_module *module, const struct shim_image *imag
     return copy != NULL;
 }
 
-static void module_free(struct shim_module *module)
+/* Nobody else has the module any more. */
+static void module_free(struct shim_module *module) LOCKS_UNCHECKED
 {
     if (!module->image.lasting)
         free((void *)module->image.data);
@@ -73,12 +74,12 @@ CUresult shim_module_load(const struct shim_image *image, const struct shim_imag
     module->channel = channel;
     module->context = context;
     module->library = library;
+    tally_mutex_init(&module->lock);
     module->devices = device_bit(channel);
     if (library && shim_device_count() > 1 && !keep_image(module, image)) {
         free(module);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    pthread_mutex_init(&module->lock, NULL);
     module->handle = shim_handle_add(TALLY_KIND_MODULE, module);
     result = module->handle ? shim_module_send(channel, module->handle, image, file, log) : CUDA_ERROR_OUT_OF_MEMORY;
     if (!result) {
@@ -98,8 +99,8 @@ static void function_free(struct shim_function *function)
     free(function);
 }
 
-/* What hangs on a module that is gone. */
-static void release(struct shim_module *module)
+/* What hangs on a module that is gone, and that nobody else has any more. */
+static void release(struct shim_module *module) LOCKS_UNCHECKED
 {
     for (uint32_t i = 0; i < SHIM_MODULE_BUCKETS; i++)
         for (struct shim_function *function = module->buckets[i], *next; function; function = next) {
@@ -115,7 +116,8 @@ static void release(struct shim_module *module)
     module_free(module);
 }
 
-CUresult shim_module_unload(struct shim_module *module)
+/* Unchecked: a module that has been taken out of the table is this thread's alone. */
+CUresult shim_module_unload(struct shim_module *module) LOCKS_UNCHECKED
 {
     uint64_t handle = module->handle;
     if (!shim_handle_remove(TALLY_KIND_MODULE, handle)) /* another thread was faster */
@@ -151,8 +153,8 @@ __attribute__((constructor)) static void register_hook(void)
     shim_context_on_close(close_context);
 }
 
-/* Under the module's lock: sends a library to a device that does not have it. */
-static CUresult module_on(struct shim_module *module, struct shim_channel *channel)
+/* Sends a library to a device that does not have it. */
+static CUresult module_on_locked(struct shim_module *module, struct shim_channel *channel) REQUIRES(module->lock)
 {
     if (module->devices & device_bit(channel))
         return CUDA_SUCCESS;
@@ -247,7 +249,7 @@ static CUresult ask_function(const struct shim_module *module, struct shim_chann
 }
 
 /* Asks the executor. The handle is minted without a record at first: nobody can use it before it is whole. */
-static CUresult fetch_function(struct shim_module *module, const char *name, struct shim_function **out)
+static CUresult fetch_function_locked(struct shim_module *module, const char *name, struct shim_function **out) REQUIRES(module->lock)
 {
     uint64_t handle = shim_handle_add(TALLY_KIND_FUNCTION, NULL);
     if (!handle)
@@ -281,19 +283,19 @@ CUresult shim_module_function(struct shim_module *module, const char *name, stru
     if (!name_is_sound(name))
         return CUDA_ERROR_NOT_FOUND;
     uint32_t bucket = bucket_of(name);
-    pthread_mutex_lock(&module->lock);
+    tally_mutex_take(&module->lock);
     struct shim_function *function = module->buckets[bucket];
     while (function && strcmp(function->name, name) != 0)
         function = function->next;
     CUresult result = CUDA_SUCCESS;
     if (!function) {
-        result = fetch_function(module, name, &function);
+        result = fetch_function_locked(module, name, &function);
         if (!result) {
             function->next = module->buckets[bucket];
             module->buckets[bucket] = function;
         }
     }
-    pthread_mutex_unlock(&module->lock);
+    tally_mutex_give(&module->lock);
     if (!result)
         *out = function;
     return result;
@@ -304,8 +306,8 @@ SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_
     if (atomic_load_explicit(&function->devices, memory_order_acquire) & device_bit(channel))
         return CUDA_SUCCESS;
     struct shim_module *module = function->module;
-    pthread_mutex_lock(&module->lock);
-    CUresult result = module_on(module, channel);
+    tally_mutex_take(&module->lock);
+    CUresult result = module_on_locked(module, channel);
     if (!result && !(atomic_load(&function->devices) & device_bit(channel))) {
         struct tally_reply_get_function reply;
         void *params;
@@ -315,17 +317,17 @@ SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_
         if (!result)
             atomic_fetch_or(&function->devices, device_bit(channel));
     }
-    pthread_mutex_unlock(&module->lock);
+    tally_mutex_give(&module->lock);
     return result;
 }
 
 /* ---- globals and names ------------------------------------------------------------------------------------------- */
 
-/* Known to the table of ranges from now on, so that copies to and from it pass. Under the module's lock.
+/* Known to the table of ranges from now on, so that copies to and from it pass.
  * CUDA_ERROR_NOT_SUPPORTED where the address also means memory of another device: the drivers of two
  * executors do not know of each other, and a copy could not tell what is meant. */
-static CUresult remember_global(struct shim_module *module, struct shim_channel *channel, uint64_t address,
-                                uint64_t bytes)
+static CUresult remember_global_locked(struct shim_module *module, struct shim_channel *channel, uint64_t address,
+                                uint64_t bytes) REQUIRES(module->lock)
 {
     if (module->global_count == module->global_capacity) {
         uint32_t capacity = module->global_capacity ? 2 * module->global_capacity : 16;
@@ -361,9 +363,9 @@ CUresult shim_module_global(struct shim_module *module, const char *name, uint64
     CUresult result = CUDA_SUCCESS;
     if (module->library && shim_current(NULL, &current) == CUDA_SUCCESS && current != channel) {
         channel = current;
-        pthread_mutex_lock(&module->lock);
-        result = module_on(module, channel);
-        pthread_mutex_unlock(&module->lock);
+        tally_mutex_take(&module->lock);
+        result = module_on_locked(module, channel);
+        tally_mutex_give(&module->lock);
         if (result)
             return result;
     }
@@ -374,9 +376,9 @@ CUresult shim_module_global(struct shim_module *module, const char *name, uint64
     if (result)
         return result;
     if (reply.address && reply.bytes) {
-        pthread_mutex_lock(&module->lock);
-        result = remember_global(module, channel, reply.address, reply.bytes);
-        pthread_mutex_unlock(&module->lock);
+        tally_mutex_take(&module->lock);
+        result = remember_global_locked(module, channel, reply.address, reply.bytes);
+        tally_mutex_give(&module->lock);
     }
     if (result)
         return result;

@@ -5,13 +5,13 @@
 #ifndef TALLY_SHIM_MODULES_H
 #define TALLY_SHIM_MODULES_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "connection.h"
 #include "context.h"
 #include "image.h"
+#include "tally/locks.h"
 
 #define SHIM_MODULE_BUCKETS 64u
 
@@ -35,11 +35,11 @@ struct shim_module {
     struct shim_context *context; /* NULL: a library, which outlives contexts */
     bool library;
     struct shim_image image;       /* a library's, while there are several devices; else empty */
-    pthread_mutex_t lock;          /* the fields below */
-    uint32_t devices;              /* a bit for each that has it */
-    struct shim_function *buckets[SHIM_MODULE_BUCKETS];
-    uint64_t *globals; /* addresses that the table of ranges knows because of this module */
-    uint32_t global_count, global_capacity;
+    struct tally_mutex lock;
+    uint32_t devices GUARDED_BY(lock); /* a bit for each that has it */
+    struct shim_function *buckets[SHIM_MODULE_BUCKETS] GUARDED_BY(lock);
+    uint64_t *globals GUARDED_BY(lock); /* addresses that the table of ranges knows because of this module */
+    uint32_t global_count GUARDED_BY(lock), global_capacity GUARDED_BY(lock);
 };
 
 /* NULL: not a live function or kernel. Lock-free. */

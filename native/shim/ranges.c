@@ -1,19 +1,21 @@
 #include "ranges.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tally/assert.h"
+#include "tally/locks.h"
+
 /* Sorted by base, never overlapping. An insertion moves what lies behind it, which for the thousands of
  * allocations that programs have costs less than the message that went before. */
-static struct shim_range *ranges;
-static size_t range_count, range_capacity;
-static uint64_t next_id = 1;
-static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static struct tally_rwlock lock = TALLY_RWLOCK_INIT;
+static struct shim_range *ranges GUARDED_BY(lock);
+static size_t range_count GUARDED_BY(lock), range_capacity GUARDED_BY(lock);
+static uint64_t next_id GUARDED_BY(lock) = 1;
 
 static void forget(void)
 {
-    pthread_rwlock_init(&lock, NULL);
+    tally_rwlock_init(&lock);
     range_count = 0;
 }
 
@@ -22,8 +24,8 @@ __attribute__((constructor)) static void register_hook(void)
     shim_on_fork(forget);
 }
 
-/* Index of the first range that ends behind `address`. Under lock. */
-static size_t lower(uint64_t address)
+/* Index of the first range that ends behind `address`. */
+static size_t lower_locked(uint64_t address) REQUIRES_SHARED(lock)
 {
     size_t low = 0, high = range_count;
     while (low < high) {
@@ -36,12 +38,12 @@ static size_t lower(uint64_t address)
     return low;
 }
 
-static bool holds(size_t index, uint64_t address)
+static bool holds_locked(size_t index, uint64_t address) REQUIRES_SHARED(lock)
 {
     return index < range_count && ranges[index].base <= address;
 }
 
-static bool make_room(void)
+static bool make_room_locked(void) REQUIRES(lock)
 {
     if (range_count < range_capacity)
         return true;
@@ -57,11 +59,11 @@ static bool make_room(void)
 CUresult shim_range_add(struct shim_range range)
 {
     CUresult result = CUDA_SUCCESS;
-    pthread_rwlock_wrlock(&lock);
-    size_t at = lower(range.base);
+    tally_rwlock_write(&lock);
+    size_t at = lower_locked(range.base);
     if (range.base + range.bytes < range.base || (at < range_count && ranges[at].base < range.base + range.bytes)) {
         result = CUDA_ERROR_ALREADY_MAPPED;
-    } else if (!make_room()) {
+    } else if (!make_room_locked()) {
         result = CUDA_ERROR_OUT_OF_MEMORY;
     } else {
         memmove(ranges + at + 1, ranges + at, (range_count - at) * sizeof *ranges);
@@ -69,23 +71,24 @@ CUresult shim_range_add(struct shim_range range)
         ranges[at] = range;
         range_count++;
     }
-    pthread_rwlock_unlock(&lock);
+    tally_rwlock_give(&lock);
     return result;
 }
 
 bool shim_range_find(uint64_t address, struct shim_range *out)
 {
-    pthread_rwlock_rdlock(&lock);
-    size_t at = lower(address);
-    bool found = holds(at, address);
+    tally_rwlock_read(&lock);
+    size_t at = lower_locked(address);
+    bool found = holds_locked(at, address);
     if (found)
         *out = ranges[at];
-    pthread_rwlock_unlock(&lock);
+    tally_rwlock_give(&lock);
     return found;
 }
 
-static void remove_at(size_t at, struct shim_range *out)
+static void remove_at_locked(size_t at, struct shim_range *out) REQUIRES(lock)
 {
+    TALLY_ASSERT(at < range_count);
     *out = ranges[at];
     range_count--;
     memmove(ranges + at, ranges + at + 1, (range_count - at) * sizeof *ranges);
@@ -93,35 +96,35 @@ static void remove_at(size_t at, struct shim_range *out)
 
 bool shim_range_remove(uint64_t base, enum shim_range_kind kind, struct shim_range *out)
 {
-    pthread_rwlock_wrlock(&lock);
-    size_t at = lower(base);
+    tally_rwlock_write(&lock);
+    size_t at = lower_locked(base);
     bool found = at < range_count && ranges[at].base == base && ranges[at].kind == kind;
     if (found)
-        remove_at(at, out);
-    pthread_rwlock_unlock(&lock);
+        remove_at_locked(at, out);
+    tally_rwlock_give(&lock);
     return found;
 }
 
 bool shim_range_remove_any(const struct shim_context *context, struct shim_range *out)
 {
     bool found = false;
-    pthread_rwlock_wrlock(&lock);
+    tally_rwlock_write(&lock);
     for (size_t at = range_count; at-- > 0 && !found;) {
         found = ranges[at].context == context && ranges[at].kind != SHIM_RANGE_GLOBAL;
         if (found)
-            remove_at(at, out);
+            remove_at_locked(at, out);
     }
-    pthread_rwlock_unlock(&lock);
+    tally_rwlock_give(&lock);
     return found;
 }
 
 bool shim_range_set_sync(uint64_t address, uint32_t sync_memops)
 {
-    pthread_rwlock_wrlock(&lock);
-    size_t at = lower(address);
-    bool found = holds(at, address);
+    tally_rwlock_write(&lock);
+    size_t at = lower_locked(address);
+    bool found = holds_locked(at, address);
     if (found)
         ranges[at].sync_memops = sync_memops;
-    pthread_rwlock_unlock(&lock);
+    tally_rwlock_give(&lock);
     return found;
 }

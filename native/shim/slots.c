@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "channel.h"
+#include "tally/assert.h"
 
 uint32_t shim_slot_bytes(const struct shim_channel *channel)
 {
@@ -46,7 +47,7 @@ static CUresult wait_done(struct shim_channel *channel, uint32_t index)
 
 /* The lowest slot that the executor is done with: the same few are used over and over, and stay in the
  * caches of both sides. Else the one that was sent longest ago. */
-static uint32_t find_free(const struct shim_channel *channel)
+static uint32_t find_free_locked(const struct shim_channel *channel) REQUIRES(channel->slot_lock)
 {
     for (uint32_t index = 0; index < channel->slot_count; index++)
         if (!channel->slot_held[index] && slot_done(channel, index))
@@ -61,16 +62,17 @@ static uint32_t find_free(const struct shim_channel *channel)
 
 CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot)
 {
-    pthread_mutex_lock(&channel->slot_lock);
+    tally_mutex_take(&channel->slot_lock);
     uint32_t index;
-    while ((index = find_free(channel)) == UINT32_MAX && wait)
-        pthread_cond_wait(&channel->slot_wake, &channel->slot_lock);
+    while ((index = find_free_locked(channel)) == UINT32_MAX && wait)
+        tally_mutex_wait(&channel->slot_lock, &channel->slot_wake);
     if (index == UINT32_MAX) {
-        pthread_mutex_unlock(&channel->slot_lock);
+        tally_mutex_give(&channel->slot_lock);
         return CUDA_ERROR_NOT_READY;
     }
+    TALLY_ASSERT(index < channel->slot_count && !channel->slot_held[index]);
     channel->slot_held[index] = true;
-    pthread_mutex_unlock(&channel->slot_lock);
+    tally_mutex_give(&channel->slot_lock);
 
     uint32_t sequence = channel->slot_sequence[index] + 1;
     *slot = (struct shim_slot){
@@ -87,12 +89,13 @@ CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slo
 
 void shim_slot_give(struct shim_channel *channel, const struct shim_slot *slot, bool sent)
 {
-    pthread_mutex_lock(&channel->slot_lock);
+    tally_mutex_take(&channel->slot_lock);
+    TALLY_ASSERT(slot->index < channel->slot_count && channel->slot_held[slot->index]);
     if (sent) {
         channel->slot_sequence[slot->index] = slot->sequence;
         channel->slot_sent[slot->index] = ++channel->slots_sent;
     }
     channel->slot_held[slot->index] = false;
     pthread_cond_signal(&channel->slot_wake);
-    pthread_mutex_unlock(&channel->slot_lock);
+    tally_mutex_give(&channel->slot_lock);
 }

@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
-static pthread_mutex_t writers = PTHREAD_MUTEX_INITIALIZER;
+#include "tally/locks.h"
+
+static struct tally_mutex writers = TALLY_MUTEX_INIT;
 
 /* The entry with this key, or NULL. Lock-free; `key` may be NULL to find a free entry. */
 static struct shim_storage_entry *find(struct shim_storage *storage, const void *key)
@@ -17,8 +19,8 @@ static struct shim_storage_entry *find(struct shim_storage *storage, const void 
     return NULL;
 }
 
-/* A free entry, in a new chunk where all are taken; NULL without memory. Under `writers`. */
-static struct shim_storage_entry *find_free(struct shim_storage *storage)
+/* A free entry, in a new chunk where all are taken; NULL without memory. */
+static struct shim_storage_entry *find_free_locked(struct shim_storage *storage) REQUIRES(writers)
 {
     struct shim_storage_entry *entry = find(storage, NULL);
     if (entry != NULL)
@@ -38,16 +40,16 @@ CUresult shim_storage_put(struct shim_storage *storage, void *key, void *value,
 {
     if (key == NULL)
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&writers);
+    tally_mutex_take(&writers);
     struct shim_storage_entry *entry = find(storage, key);
     if (entry == NULL)
-        entry = find_free(storage);
+        entry = find_free_locked(storage);
     if (entry != NULL) {
         entry->destructor = destructor;
         atomic_store_explicit(&entry->value, value, memory_order_relaxed);
         atomic_store_explicit(&entry->key, key, memory_order_release);
     }
-    pthread_mutex_unlock(&writers);
+    tally_mutex_give(&writers);
     return entry != NULL ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -55,11 +57,11 @@ CUresult shim_storage_delete(struct shim_storage *storage, void *key)
 {
     if (key == NULL)
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&writers);
+    tally_mutex_take(&writers);
     struct shim_storage_entry *entry = find(storage, key);
     if (entry != NULL)
         atomic_store_explicit(&entry->key, NULL, memory_order_release);
-    pthread_mutex_unlock(&writers);
+    tally_mutex_give(&writers);
     return entry != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
@@ -85,12 +87,12 @@ void shim_storage_clear(struct shim_storage *storage, CUcontext context)
          chunk = atomic_load(&chunk->next)) {
         for (uint32_t i = 0; i < SHIM_STORAGE_ENTRIES; i++) {
             struct shim_storage_entry *entry = &chunk->entries[i];
-            pthread_mutex_lock(&writers);
+            tally_mutex_take(&writers);
             void *key = atomic_load(&entry->key);
             void *value = atomic_load(&entry->value);
             shim_storage_destructor *destructor = entry->destructor;
             atomic_store_explicit(&entry->key, NULL, memory_order_release);
-            pthread_mutex_unlock(&writers);
+            tally_mutex_give(&writers);
             if (key != NULL && destructor != NULL)
                 destructor(context, key, value);
         }

@@ -3,7 +3,6 @@
 #ifndef TALLY_SHIM_STORAGE_H
 #define TALLY_SHIM_STORAGE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "tally/cuda.h"

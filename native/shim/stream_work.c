@@ -1,9 +1,12 @@
 #include "stream_work.h"
 
 #include "channel.h"
+#include "tally/assert.h"
 
 CUresult shim_stream_submit(const struct shim_stream_ref *ref, const struct shim_work *work)
 {
+    TALLY_ASSERT(ref->channel && ref->wire); /* resolved */
+    TALLY_ASSERT(!work->message == !!work->op && !(work->message && work->call));
     if (work->message)
         return shim_channel_post(ref->channel, work->message);
     if (work->call)

@@ -11,26 +11,26 @@
 #define LEGACY_ID 1u /* cuStreamGetId of the default stream; others count from 2 */
 
 /* Records are reused, never freed: a look-up that races with a destruction reads a stale record at worst. */
-static pthread_mutex_t records_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct shim_stream *free_records;
+static struct tally_mutex records_lock = TALLY_MUTEX_INIT;
+static struct shim_stream *free_records GUARDED_BY(records_lock);
 static _Atomic uint64_t next_id = LEGACY_ID + 1;
 
 static struct shim_stream *record_new(void)
 {
-    pthread_mutex_lock(&records_lock);
+    tally_mutex_take(&records_lock);
     struct shim_stream *stream = free_records;
     if (stream)
         free_records = stream->next;
-    pthread_mutex_unlock(&records_lock);
+    tally_mutex_give(&records_lock);
     return stream ? stream : calloc(1, sizeof *stream);
 }
 
 static void record_free(struct shim_stream *stream)
 {
-    pthread_mutex_lock(&records_lock);
+    tally_mutex_take(&records_lock);
     stream->next = free_records;
     free_records = stream;
-    pthread_mutex_unlock(&records_lock);
+    tally_mutex_give(&records_lock);
 }
 
 static CUresult create(struct shim_context *context, struct shim_channel *channel, uint32_t flags, int priority,
@@ -190,7 +190,7 @@ void shim_streams_close(struct shim_context *context)
 
 static void forget(void)
 {
-    pthread_mutex_init(&records_lock, NULL);
+    tally_mutex_init(&records_lock);
 }
 
 __attribute__((constructor)) static void register_hooks(void)

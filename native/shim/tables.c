@@ -1,7 +1,7 @@
 /* cuGetExportTable. Every slot of every table is a function: callers do not look before they call. */
 #include "tables.h"
+#include "tally/locks.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,16 +121,16 @@ static const struct {
     {{0xd7, 0xbd, 0x8a, 0xf8}, 4}, /* CUPTI */
 };
 
-/* What is handed out: the known tables first, then one for each unknown UUID in the order of asking. */
+/* What is handed out: the known tables first, then one for each unknown UUID in the order of asking. A table
+ * that was handed out does not change. */
+static struct tally_mutex tables_lock = TALLY_MUTEX_INIT;
 static struct {
     uint8_t uuid[UUID_BYTES];
     shim_slot_function slots[SHIM_STUB_SLOTS + 1];
 } tables[SHIM_STUB_TABLES];
-static uint32_t table_count;
-static pthread_mutex_t tables_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t table_count GUARDED_BY(tables_lock);
 
-/* Under tables_lock. */
-static void add_table(const uint8_t *uuid, uint32_t slots, bool bare, const struct shim_table_slot *own)
+static void add_table_locked(const uint8_t *uuid, uint32_t slots, bool bare, const struct shim_table_slot *own) REQUIRES(tables_lock)
 {
     uint32_t index = table_count++;
     memcpy(tables[index].uuid, uuid, UUID_BYTES);
@@ -152,7 +152,7 @@ CUresult shim_stub_called(unsigned int table, unsigned int slot)
     return shim_unsupported(name, &calls[table][slot]);
 }
 
-static const void *find_table(const uint8_t *uuid)
+static const void *find_table_locked(const uint8_t *uuid) REQUIRES(tables_lock)
 {
     for (uint32_t i = 0; i < table_count; i++) {
         if (memcmp(tables[i].uuid, uuid, UUID_BYTES) == 0)
@@ -178,18 +178,18 @@ CUresult shim_cuGetExportTable(const void **ppExportTable, const CUuuid *pExport
     *ppExportTable = NULL;
     if (is_refused(uuid))
         return CUDA_ERROR_NOT_FOUND;
-    pthread_mutex_lock(&tables_lock);
+    tally_mutex_take(&tables_lock);
     if (table_count == 0) {
         for (uint32_t i = 0; i < KNOWN; i++)
-            add_table(known[i].uuid, known[i].slots, known[i].bare, known[i].own);
+            add_table_locked(known[i].uuid, known[i].slots, known[i].bare, known[i].own);
         shim_integrity_tables(tables[0].slots, tables[1].slots);
     }
-    const void *table = find_table(uuid);
+    const void *table = find_table_locked(uuid);
     if (table == NULL && table_count < SHIM_STUB_TABLES) {
-        add_table(uuid, SHIM_STUB_SLOTS, false, NULL);
-        table = find_table(uuid);
+        add_table_locked(uuid, SHIM_STUB_SLOTS, false, NULL);
+        table = find_table_locked(uuid);
     }
-    pthread_mutex_unlock(&tables_lock);
+    tally_mutex_give(&tables_lock);
     *ppExportTable = table;
     return table != NULL ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }

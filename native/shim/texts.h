@@ -10,7 +10,7 @@
 #include "connection.h"
 
 /* Under the channel's call_lock. Text that finds no memory is lost. */
-void shim_text_add(struct shim_channel *channel, bool to_stderr, const uint8_t *bytes, size_t count);
+void shim_text_add_locked(struct shim_channel *channel, bool to_stderr, const uint8_t *bytes, size_t count);
 
 /* Writes what has come. */
 void shim_texts_write(struct shim_channel *channel);

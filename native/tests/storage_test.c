@@ -1,4 +1,5 @@
 /* Context-local storage: readers take no lock, and never see one key's value under another. */
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 

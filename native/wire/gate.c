@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tally/locks.h"
+
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
@@ -27,20 +28,23 @@
 #define COUNTED_MAX 65536
 #define BREATH_NS 1000000 /* before libzmq looks again at a connection that cannot be taken */
 
+static struct tally_mutex gate_lock = TALLY_MUTEX_INIT;
 static struct {
-    pthread_mutex_t lock; /* all below but the atomics */
-    uint32_t reserve, per_process_max;
-    int spare;   /* given up for a moment, to take and end what there is no descriptor for */
-    int highest; /* descriptor that was given to a connection */
-    uint64_t owners[COUNTED_MAX]; /* of connections, by descriptor; may be of one that has ended */
+    uint32_t reserve GUARDED_BY(gate_lock), per_process_max GUARDED_BY(gate_lock);
+    /* Given up for a moment, to take and end what there is no descriptor for. */
+    _Atomic int spare;
+    /* The highest descriptor that was given to a connection. */
+    int highest GUARDED_BY(gate_lock);
+    /* Of connections, by descriptor; may be of one that has ended. */
+    uint64_t owners[COUNTED_MAX] GUARDED_BY(gate_lock);
     struct {
         struct tally_gate_peer peer;
         bool only, taken;
-    } listeners[COUNTED_MAX];
-    int event_fd;
+    } listeners[COUNTED_MAX] GUARDED_BY(gate_lock);
+    _Atomic int event_fd;
     _Atomic uint64_t refused;
-    bool installed;
-} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .spare = -1, .event_fd = -1};
+    bool installed GUARDED_BY(gate_lock);
+} gate = {.spare = -1, .event_fd = -1};
 
 /* ---- peers ---- */
 
@@ -106,9 +110,8 @@ static uint32_t soft_limit(void)
     return (uint32_t)limit.rlim_cur;
 }
 
-/* Under the lock. What is counted may have ended meanwhile, so that is asked before anybody is
- * refused. */
-static bool too_many_of(uint64_t owner)
+/* What is counted may have ended meanwhile, so that is asked before anybody is refused. */
+static bool too_many_of_locked(uint64_t owner) REQUIRES(gate_lock)
 {
     if (!owner || !gate.per_process_max)
         return false;
@@ -129,8 +132,7 @@ static bool too_many_of(uint64_t owner)
     return count >= gate.per_process_max;
 }
 
-/* Under the lock. */
-static bool admits(int listener, int fd)
+static bool admits_locked(int listener, int fd) REQUIRES(gate_lock)
 {
     /* The kernel gives the lowest free number: all below it are in use. */
     if ((uint32_t)fd + gate.reserve >= soft_limit())
@@ -147,7 +149,7 @@ static bool admits(int listener, int fd)
         return true;
     uint64_t owner = owner_of(fd);
     gate.owners[fd] = 0;
-    if (too_many_of(owner))
+    if (too_many_of_locked(owner))
         return false;
     gate.owners[fd] = owner;
     gate.highest = fd > gate.highest ? fd : gate.highest;
@@ -160,9 +162,9 @@ static void note_refusal(void)
         eventfd_write(gate.event_fd, 1);
 }
 
-/* Under the lock: ends the connection that no descriptor is left for. libzmq would be called for
- * it again and again, without an end. */
-static void turn_away(int listener)
+/* Ends the connection that no descriptor is left for. libzmq would be called for it again and
+ * again, without an end. */
+static void turn_away_locked(int listener) REQUIRES(gate_lock)
 {
     if (gate.spare >= 0)
         close(gate.spare);
@@ -181,11 +183,11 @@ static int gate_accept4(int listener, struct sockaddr *address, socklen_t *bytes
     int fd = accept4(listener, address, bytes, flags);
     if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
         return -1;
-    pthread_mutex_lock(&gate.lock);
-    bool admitted = fd >= 0 && admits(listener, fd);
+    tally_mutex_take(&gate_lock);
+    bool admitted = fd >= 0 && admits_locked(listener, fd);
     if (fd < 0)
-        turn_away(listener);
-    pthread_mutex_unlock(&gate.lock);
+        turn_away_locked(listener);
+    tally_mutex_give(&gate_lock);
     if (admitted)
         return fd;
     if (fd >= 0) {
@@ -205,11 +207,11 @@ void tally_gate_reserve(int listener, const struct tally_gate_peer *peer)
 {
     if (listener < 0 || listener >= COUNTED_MAX)
         return;
-    pthread_mutex_lock(&gate.lock);
+    tally_mutex_take(&gate_lock);
     gate.listeners[listener].peer = *peer;
     gate.listeners[listener].only = true;
     gate.listeners[listener].taken = false;
-    pthread_mutex_unlock(&gate.lock);
+    tally_mutex_give(&gate_lock);
 }
 
 /* ---- libzmq's references ---- */
@@ -286,16 +288,17 @@ static int look_at(struct dl_phdr_info *info, size_t bytes, void *found)
 
 int tally_gate_install(uint32_t reserve, uint32_t per_process_max)
 {
-    pthread_mutex_lock(&gate.lock);
+    tally_mutex_take(&gate_lock);
     gate.reserve = reserve;
     gate.per_process_max = per_process_max;
     if (gate.spare < 0)
         gate.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (gate.event_fd < 0)
         gate.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    dl_iterate_phdr(look_at, &gate.installed);
     bool installed = gate.installed;
-    pthread_mutex_unlock(&gate.lock);
+    dl_iterate_phdr(look_at, &installed);
+    gate.installed = installed;
+    tally_mutex_give(&gate_lock);
     return installed ? 0 : -1;
 }
 

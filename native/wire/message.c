@@ -2,9 +2,12 @@
 
 #include <errno.h>
 
+#include "tally/assert.h"
+
 int tally_message_build(struct tally_zmq_message *message, const void *head, size_t head_bytes, const void *tail,
                         size_t tail_bytes)
 {
+    TALLY_ASSERT(head_bytes + tail_bytes <= TALLY_MESSAGE_BYTES_MAX && (tail || !tail_bytes));
     if (tally_zmq.msg_init_size(message, head_bytes + tail_bytes) != 0)
         return -1;
     uint8_t *data = tally_zmq.msg_data(message);

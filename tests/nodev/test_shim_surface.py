@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from tally.client import paths, protocol
 from tally.interpose.table import load
 
 HERE = Path(__file__).parent
+NATIVE_SHIM = HERE.parents[1] / "native" / "shim"
 SHIM = paths.shim()
 pytestmark = pytest.mark.skipif(SHIM is None, reason="the shim is not built: pip install .")
 
@@ -345,6 +347,15 @@ def test_null_arguments_never_crash(no_daemon: dict[str, str], hellos: Hellos) -
         "cuMemFreeHost",
         "cuMemFree_v2",
     }
+
+
+@pytest.mark.skipif(not NATIVE_SHIM.is_dir(), reason="the shim's sources lie in a checkout only")
+def test_stream_work_goes_through_one_door() -> None:
+    """What a stream is given to do is submitted to it, not sent on its channel."""
+    senders = "send|call|call_begin|call_sync|channel_post|channel_transmit"
+    past = re.compile(rf"shim_(?:{senders})\(ref(?:->|\.)channel")
+    files = {path.name for path in NATIVE_SHIM.glob("*.c") if past.search(path.read_text())}
+    assert files == {"stream_work.c"}
 
 
 def test_unsupported_calls_are_told(no_daemon: dict[str, str], hellos: Hellos) -> None:
