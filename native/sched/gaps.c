@@ -10,22 +10,22 @@
  * whose gaps are all short, however long its stops take, unless the share is 0. */
 #include "state.h"
 
-#define FLOOR_SHIFT 10u   /* gaps below 1 us are alike */
+#define FINEST_SHIFT 10u   /* gaps below 1 us are alike */
 #define KNOWN 16u         /* gaps before their lengths say anything */
 #define FORGET 4096u      /* gaps after which the old ones count half */
 #define PERMIL 1000u
 
 /* Four buckets per power of two. */
 static uint32_t bucket_of(uint64_t gap_ns) {
-    if (gap_ns >> FLOOR_SHIFT == 0) return 0;
+    if (gap_ns >> FINEST_SHIFT == 0) return 0;
     uint32_t exponent = 63u - (uint32_t)__builtin_clzll(gap_ns);
-    uint32_t bucket = 1 + (exponent - FLOOR_SHIFT) * 4 + (uint32_t)((gap_ns >> (exponent - 2)) & 3);
+    uint32_t bucket = 1 + (exponent - FINEST_SHIFT) * 4 + (uint32_t)((gap_ns >> (exponent - 2)) & 3);
     return bucket < GAP_BUCKETS ? bucket : GAP_BUCKETS - 1;
 }
 
-static uint64_t floor_of(uint32_t bucket) {
+static uint64_t least_ns_of(uint32_t bucket) {
     if (bucket == 0) return 0;
-    uint32_t exponent = (bucket - 1) / 4 + FLOOR_SHIFT;
+    uint32_t exponent = (bucket - 1) / 4 + FINEST_SHIFT;
     return (UINT64_C(4) + (bucket - 1) % 4) << (exponent - 2);
 }
 
@@ -63,22 +63,22 @@ uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns) {
     if (stop_ns < longest_ns * permil / PERMIL) longest_ns = stop_ns * PERMIL / permil; /* pays for itself */
     uint32_t bucket = bucket_of(longest_ns);
     uint64_t short_ns = 0, long_ns = 0, cost_ns = 0;
-    for (uint32_t i = 0; i < bucket; i++) short_ns += gaps->counts[i] * floor_of(i);
+    for (uint32_t i = 0; i < bucket; i++) short_ns += gaps->counts[i] * least_ns_of(i);
     for (uint32_t i = bucket; i < GAP_BUCKETS; i++) {
-        long_ns += gaps->counts[i] * floor_of(i);
+        long_ns += gaps->counts[i] * least_ns_of(i);
         cost_ns += gaps->counts[i] * stop_ns;
     }
     uint64_t left_ns = (gaps->busy_ns + short_ns) / PERMIL * permil;
     left_ns = left_ns > cost_ns ? left_ns - cost_ns : 0;
     for (; bucket > 0; bucket--) {
-        uint64_t these = gaps->counts[bucket - 1], gap_ns = floor_of(bucket - 1);
+        uint64_t these = gaps->counts[bucket - 1], gap_ns = least_ns_of(bucket - 1);
         if (these * stop_ns > left_ns && (!gives_more(long_ns, left_ns, gap_ns, stop_ns) ||
                                           !has_turn(gaps, left_ns, these * stop_ns)))
             break;
         left_ns -= these * stop_ns < left_ns ? these * stop_ns : left_ns;
         long_ns += these * gap_ns;
     }
-    return floor_of(bucket);
+    return least_ns_of(bucket);
 }
 
 uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns) {

@@ -1,6 +1,5 @@
 /* The life of a launch: submitted, started in one or more parts, stopped, finished, retired.
  * Counters of a session and of its class move together here and nowhere else. */
-#include <assert.h>
 #include <string.h>
 
 #include "state.h"
@@ -13,10 +12,10 @@ static struct class_sums *sums_of(struct tally_sched *s, uint32_t session) {
  * hold up is these, or the longest of those: what has not begun when its flag goes up does not begin. */
 static void recharge_queue(struct tally_sched *s, struct queue *queue) {
     uint64_t largest = queue->unguarded_ns;
-    uint32_t left = queue->flagged;
+    uint32_t left = queue->guarded;
     for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
         const struct launch *launch = &s->launches[at];
-        if (!launch->flagged) continue;
+        if (!launch->guarded) continue;
         if (launch->charge_ns > largest) largest = launch->charge_ns;
         left--;
     }
@@ -63,7 +62,7 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
 void tally_sched_retire(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
     struct session *session = &s->sessions[launch->session];
-    assert(launch->starts == 0);
+    TALLY_ASSERT(launch->starts == 0);
     if (launch->waiting) tally_sched_waiting_remove(s, index);
     tally_sched_queue_remove(s, index);
     session->outstanding--;
@@ -74,7 +73,7 @@ void tally_sched_retire(struct tally_sched *s, uint32_t index) {
 }
 
 struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type) {
-    assert(s->out_count < s->out_max);
+    TALLY_ASSERT(s->out_count < s->out_max);
     struct tally_sched_instruction *out = &s->out[s->out_count++];
     *out = (struct tally_sched_instruction){.type = type};
     return out;
@@ -82,11 +81,11 @@ struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t
 
 /* ---- starting ---------------------------------------------------------------------------------- */
 
-bool tally_sched_is_guarded(const struct tally_sched *s, const struct launch *launch, enum form form) {
+bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch, enum form form) {
     if (form != FORM_PLAN) return false;
     const struct tally_sched_plan *plan = &launch->plan;
     if (plan->kind != TALLY_SCHED_WHOLE) return plan->kind == TALLY_SCHED_PREEMPTIBLE;
-    return plan->guardable && s->queues[launch->queue].flagged > 0;
+    return plan->guardable && s->queues[launch->queue].guarded > 0;
 }
 
 /* What may still run of a guarded launch once its flag is up. */
@@ -105,7 +104,7 @@ static uint32_t end_of(const struct launch *launch, enum form form) {
 }
 
 uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    if (tally_sched_is_guarded(s, launch, form)) return stop_of(s, launch);
+    if (tally_sched_would_be_guarded(s, launch, form)) return stop_of(s, launch);
     if (launch->plan.whole_ns == 0) return tally_sched_bound(s); /* whatever it takes: nothing else beside it */
     uint32_t hi = end_of(launch, form), count = hi - launch->issued;
     if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED) return launch->plan.slice_ns;
@@ -115,7 +114,7 @@ uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct la
 
 uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
     uint64_t charge = tally_sched_unstoppable_of(s, launch, form), held = s->queues[launch->queue].charge_ns;
-    if (!tally_sched_is_guarded(s, launch, form)) return charge;
+    if (!tally_sched_would_be_guarded(s, launch, form)) return charge;
     return charge > held ? charge - held : 0;
 }
 
@@ -124,8 +123,8 @@ bool tally_sched_startable(const struct tally_sched *s, const struct queue *queu
     if (queue->starts == 0) return true;
     const struct launch *launch = &s->launches[queue->cursor];
     /* Behind a guarded start only another guarded one: the flag that stops the first stops it too. */
-    if (queue->flagged > 0)
-        return tally_sched_is_guarded(s, launch, form) && launch->starts == 0 && queue->flagged < s->limits.preemptible_depth;
+    if (queue->guarded > 0)
+        return tally_sched_would_be_guarded(s, launch, form) && launch->starts == 0 && queue->guarded < s->limits.preemptible_depth;
     /* Behind whole launches and slices the stream's own order is enough. */
     return launch->starts < SLICES_MAX;
 }
@@ -148,7 +147,7 @@ uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session 
 }
 
 /* Takes blocks [issued, hi) as started, in the books only. */
-static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns, bool flagged) {
+static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns, bool guarded) {
     struct launch *launch = &s->launches[index];
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
@@ -164,7 +163,7 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     sums->starts++;
     queue->starts++;
     launch->charge_ns += charge_ns;
-    if (flagged) tally_sched_flagged_add(s, index);
+    if (guarded) tally_sched_guarded_add(s, index);
     else queue->unguarded_ns += charge_ns;
     recharge_queue(s, queue);
     if (launch->issued == launch->blocks) {
@@ -176,7 +175,7 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
 
 void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level) {
     struct launch *launch = &s->launches[index];
-    bool flag = tally_sched_is_guarded(s, launch, form);
+    bool flag = tally_sched_would_be_guarded(s, launch, form);
     uint64_t charge_ns = tally_sched_unstoppable_of(s, launch, form);
     uint32_t hi = end_of(launch, form);
     struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_START);
@@ -212,7 +211,7 @@ bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_)
 
 void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
-    assert(launch->flagged && !launch->preempting);
+    TALLY_ASSERT(launch->guarded && !launch->preempting);
     launch->preempting = true;
     s->queues[launch->queue].preempting++;
     struct tally_sched_instruction *out = tally_sched_emit(s, TALLY_SCHED_PREEMPT);
@@ -222,7 +221,7 @@ void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
 
 /* The list of guarded starts has the youngest at its head. */
 bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue) {
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         if (s->launches[at].queue != queue || s->launches[at].preempting) continue;
         if (tally_sched_out_full(s)) return false;
         tally_sched_preempt(s, at);
@@ -260,7 +259,7 @@ static void book_end(struct tally_sched *s, uint32_t index, const struct tally_s
     queue->starts -= ended;
     session->starts -= ended;
     sums->starts -= ended;
-    if (launch->flagged) tally_sched_flagged_remove(s, index);
+    if (launch->guarded) tally_sched_guarded_remove(s, index);
     else queue->unguarded_ns -= charge_ns;
     recharge_queue(s, queue);
     if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) s->allowance_ns = 0;
@@ -346,7 +345,7 @@ int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *ev
     uint32_t kept = 0, lo = launch->lo;
     bool overtaken = launch->next != NONE && s->launches[launch->next].starts > 0;
     while (kept < launch->starts && lo != event->lo) lo = launch->ends[kept++];
-    if (kept == launch->starts || launch->flagged || overtaken) return TALLY_SCHED_INVALID;
+    if (kept == launch->starts || launch->guarded || overtaken) return TALLY_SCHED_INVALID;
     if (event->lo == 0 && !launch->preempted)
         s->sessions[launch->session].stats.waited_ns -= launch->started_ns - launch->submitted_ns;
     unbook_starts(s, event->launch, launch->starts - kept);

@@ -71,23 +71,23 @@ void tally_sched_waiting_remove(struct tally_sched *s, uint32_t index) {
 
 /* ---- guarded starts in flight ------------------------------------------------------------------ */
 
-void tally_sched_flagged_add(struct tally_sched *s, uint32_t index) {
+void tally_sched_guarded_add(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
-    launch->flagged = true;
-    launch->flagged_prev = NONE;
-    launch->flagged_next = s->flagged;
-    if (s->flagged != NONE) s->launches[s->flagged].flagged_prev = index;
-    s->flagged = index;
-    s->queues[launch->queue].flagged++;
+    launch->guarded = true;
+    launch->guarded_prev = NONE;
+    launch->guarded_next = s->guarded;
+    if (s->guarded != NONE) s->launches[s->guarded].guarded_prev = index;
+    s->guarded = index;
+    s->queues[launch->queue].guarded++;
 }
 
-void tally_sched_flagged_remove(struct tally_sched *s, uint32_t index) {
+void tally_sched_guarded_remove(struct tally_sched *s, uint32_t index) {
     struct launch *launch = &s->launches[index];
-    uint32_t next = launch->flagged_next, prev = launch->flagged_prev;
-    if (next != NONE) s->launches[next].flagged_prev = prev;
-    if (prev == NONE) s->flagged = next; else s->launches[prev].flagged_next = next;
-    launch->flagged = false;
-    s->queues[launch->queue].flagged--;
+    uint32_t next = launch->guarded_next, prev = launch->guarded_prev;
+    if (next != NONE) s->launches[next].guarded_prev = prev;
+    if (prev == NONE) s->guarded = next; else s->launches[prev].guarded_next = next;
+    launch->guarded = false;
+    s->queues[launch->queue].guarded--;
     if (launch->preempting) s->queues[launch->queue].preempting--;
     launch->preempting = launch->watched = launch->rescued = false;
 }

@@ -1,9 +1,10 @@
 /* Measurements per signature, and the choice of a plan from them. */
 #include "tally/plan.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tally/assert.h"
 
 #define MEASURED 2u            /* runs of a kind before its time counts as known */
 #define FIRST_RUNS 3u
@@ -99,7 +100,7 @@ static struct slot *evict(struct tally_plans *plans) {
     }
     struct slot *slot = &plans->slots[plans->hand];
     plans->hand = (plans->hand + 1) % plans->count_max;
-    assert(slot->used);
+    TALLY_ASSERT(slot->used);
     unindex(plans, place_of(plans, slot->record.signature));
     plans->evicted++;
     return slot;
@@ -117,7 +118,7 @@ static void note_change(struct tally_plans *plans, struct slot *slot) {
     slot->changed = true;
     if (slot->noted) return;
     slot->noted = true;
-    assert(plans->changed_count < plans->count_max);
+    TALLY_ASSERT(plans->changed_count < plans->count_max);
     plans->changed[plans->changed_count++] = (uint32_t)(slot - plans->slots);
 }
 

@@ -161,11 +161,11 @@ static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32
 /* A guarded start runs for as long as it likes, until another session that could go has a better claim. */
 static void share_among_best_effort(struct tally_sched *s, enum form form) {
     int32_t priority = 0;
-    if (s->flagged == NONE || candidates(s, form, &priority) == 0) return;
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    if (s->guarded == NONE || candidates(s, form, &priority) == 0) return;
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         const struct launch *launch = &s->launches[at];
         const struct queue *queue = &s->queues[launch->queue];
-        if (s->sessions[launch->session].class_ == TALLY_SCHED_HIGH || queue->preempting == queue->flagged)
+        if (s->sessions[launch->session].class_ == TALLY_SCHED_HIGH || queue->preempting == queue->guarded)
             continue;
         bool stopping = queue->preempting > 0; /* the room ended half-way */
         if (!stopping && (launch->prev != NONE || !time_is_up(s, launch, priority))) continue;
@@ -175,7 +175,7 @@ static void share_among_best_effort(struct tally_sched *s, enum form form) {
 
 /* All queues' guarded starts, in the same order as one queue's. */
 static bool stop_all(struct tally_sched *s) {
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         const struct launch *launch = &s->launches[at];
         if (launch->preempting || s->sessions[launch->session].class_ == TALLY_SCHED_HIGH) continue;
         if (tally_sched_out_full(s)) return false;
@@ -187,8 +187,8 @@ static bool stop_all(struct tally_sched *s) {
 /* The launch to start next, or NONE. A queue with guarded work in flight has the device until its time is
  * up: nobody else is chosen meanwhile, and so nobody is given time that it cannot use. */
 static uint32_t choose_launch(struct tally_sched *s, enum form form) {
-    if (s->flagged != NONE) {
-        const struct queue *queue = &s->queues[s->launches[s->flagged].queue];
+    if (s->guarded != NONE) {
+        const struct queue *queue = &s->queues[s->launches[s->guarded].queue];
         bool ours = s->sessions[queue->session].class_ == TALLY_SCHED_BEST_EFFORT;
         return ours && tally_sched_startable(s, queue, form) ? queue->cursor : NONE;
     }
@@ -208,8 +208,8 @@ static bool fits(struct tally_sched *s, const struct launch *launch, enum form f
     if (sums->starts == 0 || charge == 0 || total <= bound) return true;
     if (queue->starts != sums->starts) return false;
     /* Nor does what is ahead of it in its own queue make a guarded launch over the bound any longer. */
-    if (tally_sched_is_guarded(s, launch, form)) return queue->unguarded_ns <= bound;
-    if (queue->flagged > 0) return false;
+    if (tally_sched_would_be_guarded(s, launch, form)) return queue->unguarded_ns <= bound;
+    if (queue->guarded > 0) return false;
     const struct launch *oldest = &s->launches[queue->head];
     uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
     uint64_t begun = oldest->started_ns > last ? oldest->started_ns : last;
@@ -230,22 +230,22 @@ static void fill_gap(struct tally_sched *s, enum form form) {
 }
 
 /* A launch that its own session's others may be waiting for, or NONE; wishes for the time when there may be one. */
-static uint32_t next_beside(struct tally_sched *s, enum form form) {
+static uint32_t next_bypassing(struct tally_sched *s, enum form form) {
     uint32_t at = s->ready;
     if (at == NONE || s->sums[TALLY_SCHED_BEST_EFFORT].starts == 0) return NONE;
     do {
         uint32_t launch = NONE;
-        if (s->sessions[at].class_ == TALLY_SCHED_BEST_EFFORT) launch = tally_sched_beside_of(s, at, form);
+        if (s->sessions[at].class_ == TALLY_SCHED_BEST_EFFORT) launch = tally_sched_bypassing(s, at, form);
         if (launch != NONE && gap_suits(s, &s->launches[launch], form)) return launch;
         at = s->sessions[at].next;
     } while (at != s->ready);
     return NONE;
 }
 
-static void fill_beside(struct tally_sched *s, enum form form) {
+static void fill_bypassing(struct tally_sched *s, enum form form) {
     uint32_t launch;
-    while (!tally_sched_out_full(s) && (launch = next_beside(s, form)) != NONE)
-        tally_sched_start_beside(s, launch, form);
+    while (!tally_sched_out_full(s) && (launch = next_bypassing(s, form)) != NONE)
+        tally_sched_start_bypassing(s, launch, form);
 }
 
 static void decide(struct tally_sched *s, enum form form) {
@@ -258,7 +258,7 @@ static void decide(struct tally_sched *s, enum form form) {
     s->held = false;
     if (s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0) return;
     fill_gap(s, form);
-    fill_beside(s, form);
+    fill_bypassing(s, form);
     share_among_best_effort(s, form);
 }
 

@@ -23,7 +23,7 @@ static bool others_wait(const struct tally_sched *s) {
 }
 
 static bool stop_turn(struct tally_sched *s) {
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         if (s->launches[at].preempting) continue;
         if (tally_sched_out_full(s)) return false;
         tally_sched_preempt(s, at);
@@ -48,8 +48,8 @@ static bool end_turn(struct tally_sched *s) {
     const struct turn *turn = turn_of(s);
     stop_turn(s);
     if (s->sessions[turn->session].starts > 0) {
-        uint32_t launch = tally_sched_beside_of(s, turn->session, FORM_PLAN);
-        if (launch != NONE && !tally_sched_out_full(s)) tally_sched_start_beside(s, launch, FORM_PLAN);
+        uint32_t launch = tally_sched_bypassing(s, turn->session, FORM_PLAN);
+        if (launch != NONE && !tally_sched_out_full(s)) tally_sched_start_bypassing(s, launch, FORM_PLAN);
         return false;
     }
     begin_turn(s);

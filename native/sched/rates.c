@@ -1,6 +1,7 @@
 #include "tally/rates.h"
 
-#include <assert.h>
+#include "tally/assert.h"
+
 
 /* Before anything is known: a slow bus, a slow memory. */
 #define HOST_PS_PER_BYTE 100u  /* 10 GB/s */
@@ -18,7 +19,7 @@ void tally_rates_init(struct tally_rates *rates) {
 
 void tally_rates_measure(struct tally_rates *rates, enum tally_transfer_kind kind, uint64_t bytes,
                          uint64_t ns) {
-    assert((uint32_t)kind < TALLY_TRANSFER_KINDS);
+    TALLY_ASSERT((uint32_t)kind < TALLY_TRANSFER_KINDS);
     if (bytes < MEASURED_BYTES_MIN || ns == 0 || ns >= TIME_TOP) return;
     uint64_t old = rates->ps_per_byte[kind];
     uint64_t now = (uint64_t)((unsigned __int128)ns * PS_PER_NS / bytes);
@@ -30,7 +31,7 @@ void tally_rates_measure(struct tally_rates *rates, enum tally_transfer_kind kin
 
 uint64_t tally_rates_estimate(const struct tally_rates *rates, enum tally_transfer_kind kind,
                               uint64_t bytes) {
-    assert((uint32_t)kind < TALLY_TRANSFER_KINDS);
+    TALLY_ASSERT((uint32_t)kind < TALLY_TRANSFER_KINDS);
     unsigned __int128 ns = (unsigned __int128)bytes * rates->ps_per_byte[kind] / PS_PER_NS;
     return ns < 1 ? 1 : ns < TIME_TOP ? (uint64_t)ns : TIME_TOP - 1;
 }
@@ -38,7 +39,7 @@ uint64_t tally_rates_estimate(const struct tally_rates *rates, enum tally_transf
 void tally_rates_plan(const struct tally_rates *rates, enum tally_transfer_kind kind,
                       uint64_t bytes, uint32_t blocks, uint64_t bound_ns,
                       struct tally_sched_plan *plan) {
-    assert(blocks > 0);
+    TALLY_ASSERT(blocks > 0);
     uint64_t whole_ns = tally_rates_estimate(rates, kind, bytes);
     *plan = (struct tally_sched_plan){.kind = TALLY_SCHED_WHOLE, .whole_ns = whole_ns};
     if (whole_ns <= bound_ns || blocks == 1) return;

@@ -1,5 +1,4 @@
 /* The scheduler's outside: configuration, events in, instructions out. */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +57,7 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config) 
     s->config = *config;
     s->limits = config->limits;
     s->policy = config->policy;
-    s->ready = s->round = s->flagged = NONE;
+    s->ready = s->round = s->guarded = NONE;
     s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
     s->timer_ns = TALLY_SCHED_NEVER;
     for (uint32_t i = 0; i < config->queues_max; i++)
@@ -227,7 +226,7 @@ static int submit(struct tally_sched *s, const struct tally_sched_event *event) 
     if (session->outstanding >= s->config.session_launches_max) return TALLY_SCHED_FULL;
     /* Started before it was told: only where no rule and nothing ahead of it in its queue says wait. */
     if (event->started && (session->class_ != TALLY_SCHED_HIGH || !tally_sched_high_at_once(s) ||
-                           queue->cursor != NONE || queue->flagged > 0))
+                           queue->cursor != NONE || queue->guarded > 0))
         return TALLY_SCHED_INVALID;
     tally_sched_submit(s, event);
     if (event->started) tally_sched_adopt(s, event->launch);
@@ -315,6 +314,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
     s->out_count = 0;
     s->out_max = max;
     int error = apply(s, event);
+    TALLY_ASSERT(!error || s->out_count == 0); /* what is refused has had no effect */
     if (error || event->type == TALLY_SCHED_COMING || event->type == TALLY_SCHED_CAME) return error;
     allow_in_flight(s, event->type);
     s->wish_ns = TALLY_SCHED_NEVER;
@@ -323,6 +323,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
         if (!tally_sched_out_full(s)) tally_sched_watch(s);
         if (!tally_sched_out_full(s)) arm_timer(s);
     }
+    TALLY_ASSERT(s->out_count <= max);
     return (int)s->out_count;
 }
 

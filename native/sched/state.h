@@ -2,23 +2,24 @@
 #ifndef TALLY_SCHED_STATE_H
 #define TALLY_SCHED_STATE_H
 
+#include "tally/assert.h"
 #include "tally/sched.h"
 
 #define NONE UINT32_MAX
 #define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
 #define WEIGHT_MAX 1024u
 #define GAP_BUCKETS 64u /* of high's gaps, up to 2^26 ns */
-#define BESIDE_NS 50000000u /* see beside.c */
+#define BYPASS_NS 50000000u /* see bypass.c */
 #define ARRIVALS_MAX 64u /* of high, until the first of what they met has ended */
 
 struct launch {
-    bool used, preempting, preempted, dropped, waiting, flagged;
+    bool used, preempting, preempted, dropped, waiting, guarded;
     bool watched, rescued;               /* preempting: see watchdog.c */
     bool transfer; /* not a kernel's: others' figures */
     uint32_t session, queue;
     uint32_t next, prev;                 /* in its queue, program order */
     uint32_t waiting_next, waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */
-    uint32_t flagged_next, flagged_prev; /* in sched.flagged: guarded starts in flight */
+    uint32_t guarded_next, guarded_prev; /* in sched.guarded: guarded starts in flight */
     uint32_t blocks, done;               /* done: blocks that have run */
     uint32_t lo;                         /* every block below has run */
     uint32_t issued;                     /* every block below has run or is in flight */
@@ -28,7 +29,7 @@ struct launch {
     uint64_t submitted_ns, sequence;
     uint64_t started_ns; /* of the oldest start in flight */
     uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for, by themselves */
-    uint64_t told_ns;    /* watched: sched.clear_ns when it was told to stop */
+    uint64_t stopping_ns;    /* watched: sched.clear_ns when it was told to stop */
 };
 
 struct queue {
@@ -39,7 +40,7 @@ struct queue {
     uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for together */
     uint64_t unguarded_ns; /* the same of those that are not guarded */
     uint32_t starts;     /* in flight */
-    uint32_t flagged;    /* of those, guarded */
+    uint32_t guarded;    /* of those, behind the guard */
     uint32_t preempting; /* of those, told to stop */
 };
 
@@ -113,7 +114,7 @@ struct tally_sched {
     uint32_t closing;  /* sessions being closed */
     uint32_t sessions_open;
     struct waiting_list waiting[2]; /* by class */
-    uint32_t flagged;               /* head of the list of guarded starts in flight */
+    uint32_t guarded;               /* head of the list of guarded starts in flight */
     struct class_sums sums[2];
     uint64_t sequence;
     uint64_t now_ns, high_idle_ns;  /* when the last high launch went; 0: none so far */
@@ -167,7 +168,7 @@ bool tally_sched_startable(const struct tally_sched *s, const struct queue *queu
 /* The next startable launch of a session, over its queues in turn; NONE. */
 uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form);
 /* Whether it would go through the guard if it started now in this form. */
-bool tally_sched_is_guarded(const struct tally_sched *s, const struct launch *launch, enum form form);
+bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch, enum form form);
 /* Unstoppable work that starting it in this form stands for by itself, and what it adds. */
 uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form);
 uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form);
@@ -202,9 +203,9 @@ static inline bool tally_sched_is_idle(const struct session *session) {
     return session->outstanding == 0 && session->counted == 0;
 }
 
-/* beside.c: a launch of the session that has waited for its own other queues for too long, or NONE; starts it. */
-uint32_t tally_sched_beside_of(struct tally_sched *s, uint32_t session, enum form form);
-void tally_sched_start_beside(struct tally_sched *s, uint32_t launch, enum form form);
+/* bypass.c: a launch of the session that may bypass the bound, or NONE; starts it. */
+uint32_t tally_sched_bypassing(struct tally_sched *s, uint32_t session, enum form form);
+void tally_sched_start_bypassing(struct tally_sched *s, uint32_t launch, enum form form);
 
 /* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a failure);
  * a session in flight has changed its class. */
@@ -236,8 +237,8 @@ int tally_sched_came(struct tally_sched *s, const struct tally_sched_event *even
 /* lists.c */
 void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);
 void tally_sched_waiting_remove(struct tally_sched *s, uint32_t launch);
-void tally_sched_flagged_add(struct tally_sched *s, uint32_t launch);
-void tally_sched_flagged_remove(struct tally_sched *s, uint32_t launch);
+void tally_sched_guarded_add(struct tally_sched *s, uint32_t launch);
+void tally_sched_guarded_remove(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_add(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_remove(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_rewind(struct tally_sched *s, uint32_t queue);

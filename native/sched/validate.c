@@ -10,7 +10,7 @@
 
 struct tally { /* what the walk counts, to hold against the counters */
     struct class_sums sums[2];
-    uint32_t flagged, waiting[2], closing;
+    uint32_t guarded, waiting[2], closing;
     uint64_t counted;
 };
 
@@ -31,19 +31,19 @@ static const char *check_launch(const struct tally_sched *s, uint32_t index) {
         lo = launch->ends[i];
     }
     CHECK(launch->starts == 0 || lo == launch->issued, "starts in flight do not add up to what is issued");
-    CHECK(!launch->flagged || launch->starts == 1, "a guarded start is not alone");
-    CHECK(!launch->preempting || launch->flagged, "told to stop, but not guarded");
+    CHECK(!launch->guarded || launch->starts == 1, "a guarded start is not alone");
+    CHECK(!launch->preempting || launch->guarded, "told to stop, but not guarded");
     CHECK(launch->preempting || !(launch->watched || launch->rescued), "watched, but not told to stop");
     CHECK(!launch->rescued || launch->prev == NONE, "rescued while another one is ahead of it");
-    CHECK(!launch->watched || launch->told_ns <= s->clear_ns, "told to stop in the future");
+    CHECK(!launch->watched || launch->stopping_ns <= s->clear_ns, "told to stop in the future");
     return NULL;
 }
 
 static const char *check_queue(const struct tally_sched *s, uint32_t index, struct session *count) {
     const struct queue *queue = &s->queues[index];
-    uint32_t starts = 0, flagged = 0, preempting = 0, prev = NONE;
+    uint32_t starts = 0, guarded = 0, preempting = 0, prev = NONE;
     uint64_t largest = 0, unguarded = 0;
-    bool before = true, behind_unstarted = false, behind_flagged = false;
+    bool before = true, behind_unstarted = false, behind_guarded = false;
     CHECK(queue->head != NONE, "an empty queue is in its session's ring");
     for (uint32_t at = queue->head; at != NONE; at = s->launches[at].next) {
         const struct launch *launch = &s->launches[at];
@@ -59,24 +59,24 @@ static const char *check_queue(const struct tally_sched *s, uint32_t index, stru
          * the same flag would not stop. */
         CHECK(launch->starts == 0 || !behind_unstarted || queue->preempting > 0,
               "a launch overtook one that has not started");
-        CHECK(launch->starts == 0 || !behind_flagged || launch->flagged,
+        CHECK(launch->starts == 0 || !behind_guarded || launch->guarded,
               "an unguarded launch is behind a guarded one");
         if (launch->starts == 0 || launch->issued < launch->blocks) behind_unstarted = true;
-        if (launch->flagged) behind_flagged = true;
+        if (launch->guarded) behind_guarded = true;
         starts += launch->starts;
-        flagged += launch->flagged;
+        guarded += launch->guarded;
         preempting += launch->preempting;
-        if (launch->flagged && launch->charge_ns > largest) largest = launch->charge_ns;
-        if (!launch->flagged) unguarded += launch->charge_ns;
+        if (launch->guarded && launch->charge_ns > largest) largest = launch->charge_ns;
+        if (!launch->guarded) unguarded += launch->charge_ns;
         count->outstanding++;
         count->waiting += launch->waiting;
         prev = at;
     }
     CHECK(queue->tail == prev, "a queue's tail is wrong");
     CHECK(!before || queue->cursor == NONE, "a queue's cursor is not in it");
-    CHECK(queue->starts == starts && queue->flagged == flagged && queue->preempting == preempting,
+    CHECK(queue->starts == starts && queue->guarded == guarded && queue->preempting == preempting,
           "a queue's counters are wrong");
-    CHECK(preempting == 0 || preempting == flagged || tally_sched_out_full(s),
+    CHECK(preempting == 0 || preempting == guarded || tally_sched_out_full(s),
           "some of a queue's guarded starts were told to stop and others not");
     if (unguarded > largest) largest = unguarded;
     CHECK(queue->charge_ns == largest && queue->unguarded_ns == unguarded, "a queue's charge is wrong");
@@ -95,7 +95,7 @@ static const char *check_session(const struct tally_sched *s, uint32_t index, st
             CHECK(s->queues[s->queues[at].next].prev == at, "a session's ring is broken");
             const char *wrong = check_queue(s, at, &count);
             if (wrong) return wrong;
-            tally->flagged += s->queues[at].flagged;
+            tally->guarded += s->queues[at].guarded;
             at = s->queues[at].next;
         } while (at != session->ring);
     }
@@ -157,8 +157,8 @@ static const char *check_bound(const struct tally_sched *s) {
         const struct queue *queue = &s->queues[i];
         if (queue->starts != best_effort->starts || s->sessions[queue->session].class_ == TALLY_SCHED_HIGH) continue;
         const struct launch *oldest = &s->launches[queue->head];
-        uint64_t ran = oldest->flagged || oldest->starts == 0 ? 0 : oldest->charge_ns / oldest->starts;
-        one_queue = queue->flagged == queue->starts || queue->unguarded_ns - ran <= bound;
+        uint64_t ran = oldest->guarded || oldest->starts == 0 ? 0 : oldest->charge_ns / oldest->starts;
+        one_queue = queue->guarded == queue->starts || queue->unguarded_ns - ran <= bound;
     }
     CHECK(best_effort->charge_ns <= bound || best_effort->starts == 1 || one_queue,
           "best-effort work in flight is over the turnaround bound");
@@ -223,12 +223,12 @@ const char *tally_sched_validate(const struct tally_sched *s) {
     for (uint32_t i = 0; i < s->config.launches_max; i++) used += s->launches[i].used;
     CHECK(used + tally.counted == tally.sums[0].outstanding + tally.sums[1].outstanding,
           "a launch is in use but in no queue");
-    uint32_t flagged = 0;
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
-        CHECK(s->launches[at].flagged, "the list of guarded starts holds one that is not");
-        flagged++;
+    uint32_t guarded = 0;
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
+        CHECK(s->launches[at].guarded, "the list of guarded starts holds one that is not");
+        guarded++;
     }
-    CHECK(flagged == tally.flagged, "the list of guarded starts is incomplete");
+    CHECK(guarded == tally.guarded, "the list of guarded starts is incomplete");
     CHECK(s->closing == tally.closing, "the count of closing sessions is wrong");
     if ((wrong = check_jobs(s)) || (wrong = check_arrivals(s)) || (wrong = check_gaps(s)) ||
         (wrong = check_waits(s)))

@@ -12,9 +12,9 @@
 
 /* Launches of sessions that have become high since these were told to stop: what they wait for is
  * the watchdog itself. */
-static uint32_t told_of_high(const struct tally_sched *s) {
+static uint32_t stopping_of_high(const struct tally_sched *s) {
     uint32_t count = 0;
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         const struct launch *launch = &s->launches[at];
         count += launch->preempting && s->sessions[launch->session].class_ == TALLY_SCHED_HIGH;
     }
@@ -25,7 +25,7 @@ static bool device_is_clear(const struct tally_sched *s) {
     const struct class_sums *high = &s->sums[TALLY_SCHED_HIGH];
     /* Where high goes at once, what is outstanding is with the device. */
     uint64_t busy = tally_sched_high_at_once(s) ? high->outstanding : high->starts;
-    return busy == 0 || busy == told_of_high(s);
+    return busy == 0 || busy == stopping_of_high(s);
 }
 
 void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns) {
@@ -57,13 +57,13 @@ static void rescue(struct tally_sched *s, uint32_t index) {
 
 void tally_sched_watch(struct tally_sched *s) {
     if (s->limits.watchdog_times == 0) return;
-    for (uint32_t at = s->flagged; at != NONE; at = s->launches[at].flagged_next) {
+    for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
         struct launch *launch = &s->launches[at];
         if (!launch->preempting || launch->rescued || !may_wait(launch)) continue;
-        if (!launch->watched || launch->prev != NONE) launch->told_ns = s->clear_ns;
+        if (!launch->watched || launch->prev != NONE) launch->stopping_ns = s->clear_ns;
         launch->watched = true;
         if (launch->prev != NONE) continue; /* it has not begun */
-        uint64_t took_ns = s->clear_ns - launch->told_ns, patience_ns = patience(s, launch);
+        uint64_t took_ns = s->clear_ns - launch->stopping_ns, patience_ns = patience(s, launch);
         if (took_ns >= patience_ns) {
             if (tally_sched_out_full(s)) return;
             rescue(s, at);

@@ -2,7 +2,6 @@
  * books, such as its copies, and launches beyond what the books hold. It needs no decision and
  * cannot be stopped; all that matters of it is that high is busy for as long as some of it is
  * left. A counter has no end, so high is never taken to be idle because a table is full. */
-#include <assert.h>
 
 #include "state.h"
 
@@ -38,7 +37,7 @@ int tally_sched_work_ended(struct tally_sched *s, const struct tally_sched_event
 void tally_sched_uncount(struct tally_sched *s, uint32_t index, uint64_t count) {
     struct session *session = &s->sessions[index];
     struct class_sums *sums = &s->sums[session->class_];
-    assert(count <= session->counted && count <= sums->outstanding);
+    TALLY_ASSERT(count <= session->counted && count <= sums->outstanding);
     if (count == 0) return;
     session->counted -= count;
     sums->outstanding -= count;

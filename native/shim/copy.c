@@ -12,7 +12,7 @@
 #include "memory.h"
 #include "stream_work.h"
 
-#define FLIGHTS_MAX (TALLY_SLOTS_MAX / 2)
+#define DOWNLOADS_MAX (TALLY_SLOTS_MAX / 2)
 
 enum place { PLACE_DEVICE, PLACE_PINNED, PLACE_PAGEABLE };
 
@@ -237,63 +237,64 @@ static CUresult upload(const struct shim_stream_ref *ref, const struct shim_side
 
 /* ---- device to pageable ------------------------------------------------------------------------------------------ */
 
-struct flight {
+struct download {
     struct shim_call call;
     struct tally_reply reply;
     struct shim_slot slot;
     struct piece piece;
 };
 
-static CUresult take_off(const struct shim_stream_ref *ref, const struct shim_side *src, enum place src_place,
-                         struct flight *flight, bool wait)
+static CUresult begin_download(const struct shim_stream_ref *ref, const struct shim_side *src, enum place src_place,
+                         struct download *download, bool wait)
 {
-    CUresult result = shim_slot_take(ref->channel, wait, &flight->slot);
+    CUresult result = shim_slot_take(ref->channel, wait, &download->slot);
     if (result)
         return result;
-    const struct piece *piece = &flight->piece;
+    const struct piece *piece = &download->piece;
     struct shim_box box = {piece->width, piece->rows, 1};
     struct tally_op_copy op = copy_op(ref, &box);
-    set_dst(&op, TALLY_PLACE_SLOT, flight->slot.offset, piece->width, piece->width * piece->rows);
+    set_dst(&op, TALLY_PLACE_SLOT, download->slot.offset, piece->width, piece->width * piece->rows);
     set_src(&op, wire_place(src_place), piece_address(src, piece), src->pitch, src->slice);
-    op.slot = flight->slot.index;
-    op.slot_sequence = flight->slot.sequence;
-    flight->call = (struct shim_call){.reply = &flight->reply, .reply_bytes = sizeof flight->reply};
-    result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = &flight->call});
+    op.slot = download->slot.index;
+    op.slot_sequence = download->slot.sequence;
+    download->call = (struct shim_call){.reply = &download->reply, .reply_bytes = sizeof download->reply};
+    result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = &download->call});
     if (result)
-        shim_slot_give(ref->channel, &flight->slot, false);
+        shim_slot_give(ref->channel, &download->slot, false);
     return result;
 }
 
-static CUresult land(const struct shim_stream_ref *ref, const struct shim_side *dst, struct flight *flight)
+static CUresult end_download(const struct shim_stream_ref *ref, const struct shim_side *dst, struct download *download)
 {
-    CUresult result = shim_call_end(ref->channel, &flight->call);
-    const struct piece *piece = &flight->piece;
+    CUresult result = shim_call_end(ref->channel, &download->call);
+    const struct piece *piece = &download->piece;
     if (!result)
-        copy_rows((void *)(uintptr_t)piece_address(dst, piece), dst->pitch, flight->slot.bytes, piece->width,
+        copy_rows((void *)(uintptr_t)piece_address(dst, piece), dst->pitch, download->slot.bytes, piece->width,
                   piece->width, piece->rows);
-    shim_slot_give(ref->channel, &flight->slot, true);
+    shim_slot_give(ref->channel, &download->slot, true);
     return result;
 }
 
-/* Flights land in the order in which they took off. After an error no more take off. A thread waits for a
- * slot only while it holds none: two such threads could otherwise wait for each other. */
+/* Several pieces are under way at once; they end in the order in which they began. After an error no more begin.
+ * A thread waits for a slot only while it holds none: two threads that each hold some could otherwise wait for each
+ * other. */
 static CUresult download(const struct shim_stream_ref *ref, const struct shim_side *dst, const struct shim_side *src,
                          enum place src_place, const struct shim_box *box)
 {
-    struct flight flights[FLIGHTS_MAX];
+    struct download under_way[DOWNLOADS_MAX];
     uint32_t window = shim_slot_count(ref->channel) / 2;
     window = window ? window : 1;
-    uint64_t first = 0, next = 0; /* flights [first, next) are in the air */
+    uint64_t first = 0, next = 0; /* under way: [first, next) */
     struct piece cursor = {0};
     CUresult result = CUDA_SUCCESS;
     bool more = true;
     while (more || first < next) {
         bool blocked = false;
         if (more && next - first < window) {
-            struct flight *flight = &flights[next % window];
+            struct download *download = &under_way[next % window];
             struct piece ahead = cursor;
-            flight->piece = next_piece(&ahead, box, shim_slot_bytes(ref->channel));
-            CUresult started = take_off(ref, src, src_place, flight, first == next);
+            download->piece = next_piece(&ahead, box, shim_slot_bytes(ref->channel));
+            CUresult started = begin_download(ref, src, src_place, download, first == next);
             blocked = started == CUDA_ERROR_NOT_READY;
             if (!started) {
                 next++;
@@ -306,9 +307,9 @@ static CUresult download(const struct shim_stream_ref *ref, const struct shim_si
                 continue;
         }
         if (first < next) {
-            CUresult landed = land(ref, dst, &flights[first++ % window]);
-            if (landed && !result)
-                result = landed;
+            CUresult ended = end_download(ref, dst, &under_way[first++ % window]);
+            if (ended && !result)
+                result = ended;
             more = more && !result;
         }
     }

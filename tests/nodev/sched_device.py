@@ -29,7 +29,7 @@ from tally.scheduler.core import (
 )
 from tally.scheduler.limits import Limits
 
-BESIDE_NS = 50_000_000  # sched/state.h
+BYPASS_NS = 50_000_000  # sched/state.h
 
 
 @dataclass
@@ -235,7 +235,7 @@ class Device:
         """One that its own session's launches in other queues may wait for, for long."""
         queues = {self.jobs[f.launch].queue for f in self._flights()}
         others = {q for q in queues if q in self.owned[job.session] and q != job.queue}
-        due_ns = job.submitted_ns + BESIDE_NS
+        due_ns = job.submitted_ns + BYPASS_NS
         return bool(others) and job.queue not in queues and self.now_ns >= due_ns
 
     def _check_best_effort(self, start: Start, job: Job, guarded: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sched_device import BESIDE_NS, Device
+from sched_device import BYPASS_NS, Device
 
 from tally.scheduler.core import JobClass, Plan, PlanKind
 from tally.scheduler.limits import Limits
@@ -64,9 +64,9 @@ def test_a_launch_that_another_one_of_its_session_waits_for_goes_in_the_end(poli
     assert device.busy_queues() == [1]
     if policy != "timeslice":
         device.work(0)
-        device.advance(10 * BESIDE_NS)
+        device.advance(10 * BYPASS_NS)
         assert device.busy_queues() == [1], "high is busy"
         device.end_work(0, 1)
-    device.advance(BESIDE_NS + LIMITS.gap_wait_ns_max)
+    device.advance(BYPASS_NS + LIMITS.gap_wait_ns_max)
     assert device.busy_queues() == [1, 2], "and nothing of another session"
     device.drain()
