@@ -1,7 +1,7 @@
-/* Starts that are taken back. Between a decision and the device lies a thread of the owner's, which
- * may be late: high may have come meanwhile. A guarded start then finds its flag up; any other one
- * must not be made. Each time that high's coming ends the time in which best-effort work may start,
- * an epoch ends with it, and the starts of earlier ones are stale. */
+/* Starts that are recalled. Between a decision and the device stands a thread of the owner's, and
+ * it may be late: high may have come meanwhile. A guarded start then finds its flag up; any other
+ * start must not be issued. So decisions have epochs. An epoch ends when high comes and best-effort
+ * work may no longer start; unguarded starts of an earlier epoch are stale. */
 #include "state.h"
 
 void tally_sched_hold(struct tally_sched *s) {

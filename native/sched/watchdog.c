@@ -1,13 +1,12 @@
-/* The watchdog over launches that were told to stop.
+/* The watchdog over preempted launches.
  *
- * Blocks that wait for one another can wait for one that read the flag and left: such a launch
- * never ends by itself. The detector (scheduler/ptx/spin.py) keeps most of these kernels from
- * being stopped; one that it does not see is told by the time it takes. The owner then runs the
- * blocks that have not begun beside those that wait, and never stops the kernel again.
+ * A block may wait for another block that has read the flag and left: such a launch never ends by
+ * itself. The detector (scheduler/ptx/spin.py) keeps most of these kernels from being preempted.
+ * One that it misses is recognised by the time that it takes. The owner then runs the blocks that
+ * have not begun, beside those that wait, and never preempts the kernel again.
  *
- * What is told to stop and has begun does not need the device for more than its estimate; but
- * blocks that only have to read the flag wait behind high's. So time counts only while the device
- * has no high work. */
+ * A preempted launch that has begun needs the device for no longer than its estimate. But blocks
+ * that only have to read the flag wait behind high's blocks. So only time without high work counts. */
 #include "state.h"
 
 /* Launches of sessions that have become high since these were told to stop: what they wait for is

@@ -1,8 +1,7 @@
-/* Work that is counted, not listed: what high has with the device beside the launches in the
- * books, such as its copies, and launches beyond what the books hold. It needs no decision and
- * cannot be stopped; all that matters of it is that high is busy for as long as some of it is
- * left. A counter has no end, so high is never taken to be idle because a table is full. */
-
+/* High work that is counted, not listed: copies, and launches that the table of launches has no
+ * room for. It needs no decision and cannot be stopped. All that matters is that high is busy while
+ * some of it is left. A counter does not fill up, so high is never taken to be idle because a table
+ * is full. */
 #include "state.h"
 
 int tally_sched_work(struct tally_sched *s, const struct tally_sched_event *event) {

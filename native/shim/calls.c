@@ -23,7 +23,7 @@ _Thread_local int shim_cancel_outside __attribute__((tls_model("initial-exec")))
 
 #define DONE 1u
 #define NEWS 2u
-#define SILENT_MAX 3 /* so many of SHIM_WATCH_MS a leader may be without a beat */
+#define SILENT_MAX 3 /* how many times SHIM_WATCH_MS a leader may go without a beat */
 
 /* All but `word` under call_lock, until it is done; then the waiting thread's. */
 struct shim_pending {
@@ -44,7 +44,7 @@ static bool futex_wait(_Atomic uint32_t *word, uint32_t value)
            errno != ETIMEDOUT;
 }
 
-static void tell(struct shim_pending *pending, uint32_t news)
+static void wake(struct shim_pending *pending, uint32_t news)
 {
     atomic_fetch_add(&pending->word, news);
     syscall(SYS_futex, &pending->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
@@ -82,7 +82,7 @@ static void complete(struct shim_pending *pending, CUresult result)
     if (pending->abandoned)
         pending_free(pending);
     else
-        tell(pending, DONE);
+        wake(pending, DONE);
 }
 
 static void fail_all_locked(struct shim_channel *channel) REQUIRES(channel->call_lock)
@@ -165,7 +165,7 @@ static void resign(struct shim_channel *channel)
         return;
     shim_lock_take(&channel->call_lock);
     for (struct shim_pending *pending = channel->pending; pending; pending = pending->next)
-        tell(pending, NEWS);
+        wake(pending, NEWS);
     shim_lock_give(&channel->call_lock);
 }
 

@@ -64,7 +64,7 @@ struct params {
     void **pointers;
     const void *buffer;
     uint32_t bytes; /* to be sent */
-    uint32_t given; /* so many of them are in the buffer */
+    uint32_t given; /* how many of them the buffer has */
 };
 
 static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)

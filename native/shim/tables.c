@@ -107,7 +107,7 @@ static const struct known_table {
      8, false, {{0}}},
 };
 #define KNOWN (sizeof known / sizeof known[0])
-_Static_assert(KNOWN < SHIM_STUB_TABLES, "room for tables nobody has met yet");
+_Static_assert(KNOWN < SHIM_STUB_TABLES, "room for tables that are not known yet");
 
 /* Refused outright. Slots that answer upset libnvrtc 13, and the profiler's tables would promise what
  * is not there; all their callers take NOT_FOUND for an answer. Compared over `bytes`. */

@@ -60,11 +60,11 @@ struct tally_sched_limits {
                                    not begin, and program order holds. */
     uint32_t stops_permil_max;  /* what stops of work that starts in short gaps may cost high, in thousandths
                                    of its time: busy, and these gaps. Longer gaps are always used */
-    uint32_t best_effort_permil_min; /* tally, kernel: of the time, best-effort work has this share with the device,
-                                        in thousandths, also while high is busy without a pause; 0: none */
-    uint32_t watchdog_times;         /* a launch that was told to stop is rescued after so many times its estimate,
-                                        in time without high work; 0: never */
-    uint64_t watchdog_ns_min;        /* and not before that long */
+    uint32_t best_effort_permil_min; /* tally, kernel: the floor. Best-effort work is with the device for this
+                                        share of the time, in thousandths, however busy high is; 0: none */
+    uint32_t watchdog_times;         /* a preempted launch is rescued when it has taken this multiple of its
+                                        estimate, in time without high work; 0: never */
+    uint64_t watchdog_ns_min;        /* and at least this long */
 };
 
 struct tally_sched_config {
@@ -91,13 +91,14 @@ enum tally_sched_event_type {
     TALLY_SCHED_SET_LIMITS = 11,   /* limits */
     TALLY_SCHED_WORK = 12,         /* session: high work that is counted only, `blocks` pieces of it, is about to
                                       go to the device; started: 1: launches that the books do not hold */
-    TALLY_SCHED_WORK_ENDED = 13,   /* session, blocks, started, gpu_ns: so many pieces of it have ended */
-    TALLY_SCHED_RECALLED = 14,     /* launch, lo: its starts from block lo on, its last, were not made; they are
-                                      not guarded. What is waiting is decided on again */
-    TALLY_SCHED_COMING = 15,       /* blocks: so many launches of high are about to go to the device, and will be
-                                      told when they are there (LAUNCH with started): until CAME, best-effort
+    TALLY_SCHED_WORK_ENDED = 13,   /* session, blocks, started, gpu_ns: `blocks` pieces of it have ended */
+    TALLY_SCHED_RECALLED = 14,     /* launch, lo: the launch's last starts, from block lo on, were not issued.
+                                      None of them is guarded. What waits is decided on anew */
+    TALLY_SCHED_COMING = 15,       /* blocks: the number of high launches that are about to be issued and will
+                                      be submitted afterwards (LAUNCH with started). Until CAME, best-effort
                                       work does not start. Decides nothing by itself */
-    TALLY_SCHED_CAME = 16,         /* blocks: so many of them are told next, or did not go. Decides nothing */
+    TALLY_SCHED_CAME = 16,         /* blocks: how many of these are submitted next, or were not issued after
+                                      all. Decides nothing by itself */
 };
 
 struct tally_sched_event {
@@ -121,15 +122,15 @@ struct tally_sched_event {
 
 enum tally_sched_instruction_type {
     TALLY_SCHED_START = 1,     /* launch, lo, hi, level, flags */
-    TALLY_SCHED_PREEMPT = 2,   /* launch: set its flag; PREEMPTED or FINISHED must follow. All guarded
-                                  starts of a queue are told together */
+    TALLY_SCHED_PREEMPT = 2,   /* launch: raise its flag; PREEMPTED or FINISHED must follow. All guarded
+                                  starts of a queue are preempted together */
     TALLY_SCHED_COMPLETE = 3,  /* launch: every block has run; what waits behind it may go */
     TALLY_SCHED_DROPPED = 4,   /* launch: gone with its session or by FAILED */
     TALLY_SCHED_CLOSED = 5,    /* session: nothing of it is left */
     TALLY_SCHED_SET_TIMER = 6, /* time_ns, earlier than the one armed before, if any: replaces it */
-    TALLY_SCHED_RESCUE = 7,    /* launch, told to stop by PREEMPT: its blocks wait for such as have not begun.
-                                  Start those beside it at once, unstoppable; FINISHED follows when all have run,
-                                  or PREEMPTED, had it ended by then */
+    TALLY_SCHED_RESCUE = 7,    /* launch, preempted: its blocks wait for blocks that have not begun. Start
+                                  these at once, beside it and unguarded. FINISHED follows when all have
+                                  run; or PREEMPTED, if the launch had ended before */
 };
 
 enum tally_sched_start_flag {
@@ -191,12 +192,12 @@ const char *tally_sched_validate(const struct tally_sched *sched);
 bool tally_sched_has_room(const struct tally_sched *sched, uint32_t session);
 /* A launch of the session that is not complete; UINT32_MAX: there is none. */
 uint32_t tally_sched_launch_of(const struct tally_sched *sched, uint32_t session);
-/* Whether the policy lets a high launch go to the device before it is told (LAUNCH with started). */
+/* Whether the policy lets a high launch be issued before it is submitted (LAUNCH with started). */
 bool tally_sched_high_at_once(const struct tally_sched *sched);
-/* Whether it has the device prefer high's streams: what START's level says, for work that is not scheduled. */
+/* Whether the policy gives high streams the device's high priority: START's level, for work without a START. */
 bool tally_sched_uses_levels(const struct tally_sched *sched);
-/* Whether high has come since this START was decided, which cannot be stopped once it is made and would be in
- * high's way. The owner asks before it makes the start, and tells RECALLED instead of making it. */
+/* Whether high has come since this START was decided. The start could not be stopped once it is issued, and
+ * would be in high's way: the owner asks before it issues the start, and recalls it if so (RECALLED). */
 bool tally_sched_is_stale(const struct tally_sched *sched, const struct tally_sched_instruction *start);
 /* How much best-effort work that cannot be stopped may be in flight now: what plans are chosen for. */
 uint64_t tally_sched_bound(const struct tally_sched *sched);
