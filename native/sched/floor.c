@@ -1,11 +1,10 @@
-/* A floor under best-effort work: its least share of the time, also beside high work that never
- * pauses.
+/* The floor: the share of the time that best-effort work gets at least, also beside high work
+ * that never pauses.
  *
- * Best-effort work is given credit, a share of the time in which it has something to do, and
- * spends the time in which it has something with the device. While high is busy it may start once
- * it has saved a quantum, and is stopped when nothing is left. What it gets in high's gaps it
- * spends too, but no debt from these keeps it waiting for long: the share is meant for the times
- * without gaps. */
+ * Best-effort work earns credit while it has something to do, and spends credit while some of it
+ * is with the device. While high is busy it may start once it has saved a quantum, and is
+ * stopped when no credit is left. What it gets in high's gaps it spends too, but debt from gaps
+ * is bounded: the share is meant for times without gaps. */
 #include "state.h"
 
 #define PERMIL 1000u
@@ -35,7 +34,7 @@ void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns) {
     if (floor->credit_ns > quantum_ns) floor->credit_ns = quantum_ns;
 }
 
-/* Until so much credit has come, or gone, at so many thousandths of the time. */
+/* The time in which this credit is earned, or spent, at this many thousandths of it. */
 static uint64_t steps(uint64_t credit_ns, uint64_t permil) {
     return (uint64_t)(((unsigned __int128)credit_ns * PERMIL + permil - 1) / permil);
 }

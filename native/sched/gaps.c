@@ -1,13 +1,16 @@
-/* High's gaps, and how long best-effort work does well to wait in one.
+/* High's gaps, and how long best-effort work should wait in one before it starts.
  *
- * What starts in a gap holds high up at the gap's end, by as much as it takes to stop. A service that computes
- * on the CPU between its launches has many short gaps and a few long ones: to start in each of the short ones
- * would cost it dearly and harvest little. So the lengths of past gaps are kept. Stops may cost a share of
- * high's time, in which short gaps count too: they are a part of its requests. That pays for all gaps that
- * are long in comparison with a stop, and for the longest of the others; the wait is what it takes to tell
- * these from shorter ones. Of gaps that are as long as one another, as many are used as the share pays for,
- * if they hold more than all longer ones do. So best-effort work does not wait for ever beside a service
- * whose gaps are all short, however long its stops take, unless the share is 0. */
+ * What starts in a gap delays high at the gap's end, by the time that it takes to stop. A
+ * service that computes on the CPU between its launches has many short gaps and a few long ones.
+ * Starting in each short gap would cost the service much and give best-effort work little. So
+ * the lengths of past gaps are kept.
+ *
+ * Stops may cost a share of high's time. Short gaps count as high's time: they are a part of its
+ * requests. The share pays for all gaps that are long in comparison with a stop, and for the
+ * longest of the others. The wait is what tells these from shorter ones. Among gaps of one
+ * length, as many are used as the share pays for, if together they are longer than all longer
+ * gaps. So best-effort work does not wait for ever beside a service whose gaps are all short,
+ * unless the share is 0. */
 #include "state.h"
 
 #define FINEST_SHIFT 10u   /* gaps below 1 us are alike */
@@ -35,8 +38,9 @@ static void forget_half(struct gaps *gaps) {
     gaps->busy_ns /= 2;
 }
 
-/* Without much history: the time that is set, and what is over the bound waits for a gap that has lasted for
- * as long as it takes to stop. Gaps are heavy-tailed: the longer one is, the longer it will be. */
+/* The wait without much history: the configured time. What is over the bound waits until the gap
+ * has lasted as long as its stop takes. Gaps are heavy-tailed: a gap that has been long will be
+ * longer. */
 static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns) {
     uint64_t wait_ns = s->limits.hysteresis_ns;
     if (stop_ns <= tally_sched_bound(s)) return wait_ns;
@@ -44,14 +48,16 @@ static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns) {
     return stop_ns > wait_ns ? stop_ns : wait_ns;
 }
 
-/* Whether this gap is one of the `some` in `all` that are used, which multiples of the golden ratio spread
- * evenly, however the two change from gap to gap. However few they are, one of the next gaps is one. */
+/* Whether this gap is used, if `some` of `all` are to be. Multiples of the golden ratio spread
+ * the used ones evenly, also where the two numbers change from gap to gap. However few are used,
+ * one of the next gaps is. */
 static bool has_turn(const struct gaps *gaps, uint64_t some, uint64_t all) {
     uint64_t point = (gaps->number * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
     return (unsigned __int128)point * all < (unsigned __int128)some << 32;
 }
 
-/* Whether gaps of this length, as many as the time that is left pays for, hold more than all longer ones. */
+/* Whether as many gaps of this length as the remaining time pays for are together longer than
+ * all longer gaps. */
 static bool gives_more(uint64_t long_ns, uint64_t left_ns, uint64_t gap_ns, uint64_t stop_ns) {
     return (unsigned __int128)left_ns * gap_ns >= (unsigned __int128)long_ns * stop_ns;
 }

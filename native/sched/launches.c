@@ -8,8 +8,9 @@ static struct class_sums *sums_of(struct tally_sched *s, uint32_t session) {
     return &s->sums[s->sessions[session].class_];
 }
 
-/* The queue's guarded starts run one after the other, and behind those that are not, so what all of them can
- * hold up is these, or the longest of those: what has not begun when its flag goes up does not begin. */
+/* A queue's guarded starts run one after the other, behind its unguarded ones. A guarded start
+ * that has not begun when its flag goes up does not begin. So together they delay high by the
+ * unguarded ones, or by the longest guarded one, whichever is more. */
 static void recharge_queue(struct tally_sched *s, struct queue *queue) {
     uint64_t largest = queue->unguarded_ns;
     uint32_t left = queue->guarded;
@@ -330,7 +331,8 @@ static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count)
     queue->unguarded_ns -= charge_ns;
     recharge_queue(s, queue);
     if (session->class_ != TALLY_SCHED_BEST_EFFORT) return;
-    /* For arrivals they come first for once, as what has ended does; they were in nobody's way. */
+    /* Arrivals look at a launch's oldest starts, as if they had ended; these go there for the
+     * call. They were in nobody's way. */
     memcpy(numbers, launch->numbers, sizeof numbers);
     memcpy(launch->numbers, numbers + left, count * sizeof *numbers);
     memcpy(launch->numbers + count, numbers, left * sizeof *numbers);

@@ -91,8 +91,8 @@ static void unindex(struct tally_plans *plans, uint32_t at) {
     }
 }
 
-/* A record that was not declared a second time in the hand's last round goes: so a flood of
- * kernels that run once does not drive out those that are in use. */
+/* Drops a record that was not declared again since the clock's hand last passed it. So a flood
+ * of kernels that run once does not drive out those in use. */
 static struct slot *evict(struct tally_plans *plans) {
     while (plans->slots[plans->hand].wanted) {
         plans->slots[plans->hand].wanted = false;

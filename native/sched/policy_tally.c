@@ -91,9 +91,9 @@ static void give_time(struct tally_sched *s, uint64_t rounds, int32_t priority) 
     }
 }
 
-/* When nobody who could go has time left, a new round begins: as many as it takes, computed and not walked,
- * as debts may be long. Who is between two launches gets its share too, or every wait of a program would
- * cost it a turn; it saves up two rounds at most. */
+/* When no job that could start has time left, a new round begins; as many rounds as needed,
+ * computed at once because debts may be long. A job between two launches gets its share too, or
+ * every wait of a program would cost it a turn. It saves up two rounds at most. */
 static void give_rounds(struct tally_sched *s, enum form form, int32_t priority) {
     uint64_t rounds = UINT64_MAX;
     uint32_t at = s->ready;
@@ -145,8 +145,8 @@ static uint32_t choose_session(struct tally_sched *s, enum form form) {
     return at;
 }
 
-/* Whether what runs at the head of a queue has used up its session's time, or somebody more important
- * waits. Wishes for the time when it will have, if not. */
+/* Whether the session of what runs has used up its time, or one of greater priority waits. If
+ * not, asks for a timer at the time when it will have. */
 static bool time_is_up(struct tally_sched *s, const struct launch *launch, int32_t priority) {
     const struct session *session = &s->sessions[launch->session];
     uint64_t last = s->last_finish_ns[TALLY_SCHED_BEST_EFFORT];
@@ -196,10 +196,11 @@ static uint32_t choose_launch(struct tally_sched *s, enum form form) {
     return chosen == NONE ? NONE : next_of(s, &s->sessions[chosen], form);
 }
 
-/* Whether a launch may join what is in flight. What the oldest start has run already is no longer in the
- * way: behind it, in its own queue, the next one may start so much earlier, and the device need not wait
- * for news of the first one's end. Never more than the oldest start's estimate is taken off, so what comes
- * behind it is under the bound by itself, however wrong that estimate was. */
+/* Whether a launch may join what is in flight. The part of the oldest start that has run delays
+ * nobody any more. So behind it, in its own queue, the next start may come that much earlier,
+ * and the device does not wait for news of the first one's end. At most the oldest start's
+ * estimate is taken off: what comes behind it is under the bound by itself, however wrong the
+ * estimate was. */
 static bool fits(struct tally_sched *s, const struct launch *launch, enum form form, uint64_t charge) {
     const struct class_sums *sums = &s->sums[TALLY_SCHED_BEST_EFFORT];
     const struct queue *queue = &s->queues[launch->queue];
@@ -207,7 +208,8 @@ static bool fits(struct tally_sched *s, const struct launch *launch, enum form f
     /* What adds nothing may always go: a guarded launch right behind its like. */
     if (sums->starts == 0 || charge == 0 || total <= bound) return true;
     if (queue->starts != sums->starts) return false;
-    /* Nor does what is ahead of it in its own queue make a guarded launch over the bound any longer. */
+    /* A guarded launch does not add to what is ahead of it in its own queue, even where that is
+     * over the bound. */
     if (tally_sched_would_be_guarded(s, launch, form)) return queue->unguarded_ns <= bound;
     if (queue->guarded > 0) return false;
     const struct launch *oldest = &s->launches[queue->head];

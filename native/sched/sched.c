@@ -183,7 +183,7 @@ static bool close_queue(struct tally_sched *s, uint32_t index) {
     return true;
 }
 
-/* Carries the closing of sessions on as far as the room goes; false: out of room. */
+/* Goes on closing sessions as long as there is room for instructions; false: there is none. */
 static bool close_sessions(struct tally_sched *s) {
     for (uint32_t i = 0; s->closing > 0 && i < s->config.sessions_max; i++) {
         struct session *session = &s->sessions[i];
@@ -224,7 +224,8 @@ static int submit(struct tally_sched *s, const struct tally_sched_event *event) 
         !plan_ok(&event->plan) || (queue->session != NONE && queue->session != event->session))
         return TALLY_SCHED_INVALID;
     if (session->outstanding >= s->config.session_launches_max) return TALLY_SCHED_FULL;
-    /* Started before it was told: only where no rule and nothing ahead of it in its queue says wait. */
+    /* Issued before it was submitted: only where neither the policy nor anything ahead of it in
+     * its queue makes it wait. */
     if (event->started && (session->class_ != TALLY_SCHED_HIGH || !tally_sched_high_at_once(s) ||
                            queue->cursor != NONE || queue->guarded > 0))
         return TALLY_SCHED_INVALID;
@@ -288,7 +289,8 @@ static int apply(struct tally_sched *s, const struct tally_sched_event *event) {
     }
 }
 
-/* What an event other than a start lets stand in flight is not the policy's doing. */
+/* A change of the rules may leave more in flight than they allow now. That is not the policy's
+ * fault. */
 static void allow_in_flight(struct tally_sched *s, uint32_t type) {
     bool rules_changed = type == TALLY_SCHED_SET_POLICY || type == TALLY_SCHED_SET_LIMITS ||
                          type == TALLY_SCHED_SESSION_SET || type == TALLY_SCHED_SESSION_OPEN;

@@ -76,8 +76,8 @@ struct class_sums {
     uint64_t charge_ns;
 };
 
-/* High has come: the best-effort starts that were in flight then, all numbered below `number`, how many of
- * them are left, and until when those that have gone were in the way. */
+/* High has come. Of the best-effort starts that were in flight then, which all have numbers
+ * below `number`: how many are left, and until when the others were in the way. */
 struct arrival {
     uint64_t came_ns, cleared_ns, estimate_ns, number;
     uint32_t starts, session; /* session: who came; NONE: gone since */
@@ -174,8 +174,8 @@ uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct la
 uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form);
 void tally_sched_start(struct tally_sched *s, uint32_t launch, enum form form, uint32_t level);
 void tally_sched_preempt(struct tally_sched *s, uint32_t launch);
-/* Stops a queue's guarded starts together, the youngest first: were one left running, or told later than one
- * ahead of it, it would overtake that one. false: out of room. */
+/* Preempts a queue's guarded starts together, the youngest first: one that is preempted later
+ * than the one ahead of it, or not at all, would overtake it. false: out of room. */
 bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue);
 uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session);
 /* Starts all launches of a class in order of arrival, whole; false: out of room. */
@@ -219,8 +219,8 @@ void tally_sched_forget_arrivals_of(struct tally_sched *s, uint32_t session);
 void tally_sched_high_came(struct tally_sched *s);
 void tally_sched_high_went(struct tally_sched *s);
 void tally_sched_forget_gaps(struct tally_sched *s);
-/* How long after high's last launch work that takes so long to stop should wait: at most the longest wait.
- * What stops within the bound is taken to fill it. */
+/* How long work that takes stop_ns to stop should wait after high's last launch: at most the
+ * longest wait. What stops within the bound counts as if it took all of it. */
 uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns);
 /* The same, computed anew, for the time itself. */
 uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns);
@@ -249,7 +249,8 @@ void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns);
 void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns);
 /* Rescues what was told to stop and does not end. */
 void tally_sched_watch(struct tally_sched *s);
-/* Whether best-effort work may be with the device though high is busy; wishes for the time when that changes. */
+/* Whether best-effort work may be with the device although high is busy; asks for a timer at the
+ * time when that changes. */
 bool tally_sched_floor_open(struct tally_sched *s);
 
 void tally_sched_histogram_add(struct tally_sched_histogram *histogram, uint64_t value);

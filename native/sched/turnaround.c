@@ -58,7 +58,7 @@ static void clear(struct tally_sched *s, struct arrival *arrival, const struct l
     struct session *session = &s->sessions[launch->session];
     if (cleared_ns > session->cleared_ns) session->cleared_ns = cleared_ns;
     if (holds(s, arrival, launch, ended)) return;
-    /* What ends last need not have been the last in the way: it may not even have begun. */
+    /* What ends last need not have been in the way last: it may not have begun at all. */
     uint64_t took_ns = session->cleared_ns > arrival->came_ns ? session->cleared_ns - arrival->came_ns : 0;
     tally_sched_histogram_add(&s->turnarounds[launch->session], took_ns);
 }

@@ -150,8 +150,9 @@ static const char *check_bound(const struct tally_sched *s) {
     if (!tally_sched_policy_is(s, TALLY_SCHED_BOUNDED)) return NULL;
     uint64_t bound = tally_sched_bound(s);
     if (s->allowance_ns > bound) bound = s->allowance_ns;
-    /* Over it: one launch, or one queue's, which run one after the other: guarded ones, behind others under the
-     * bound, of which the oldest start may have run in part. */
+    /* What may be over the bound: one launch; or those of one queue, which run one after the
+     * other: guarded ones behind unguarded ones under the bound, the oldest of which may have
+     * run in part. */
     bool one_queue = false;
     for (uint32_t i = 0; i < s->config.queues_max && best_effort->starts > 0; i++) {
         const struct queue *queue = &s->queues[i];
@@ -195,7 +196,7 @@ static const char *check_gaps(const struct tally_sched *s) {
     return NULL;
 }
 
-/* Best-effort work that only waits for high's gap to go on is called again in time, whatever else happens. */
+/* Where best-effort work waits only for high's gap to last, a timer is armed. */
 static const char *check_waits(const struct tally_sched *s) {
     if (!tally_sched_policy_is(s, TALLY_SCHED_GIVES_WAY) || s->sums[TALLY_SCHED_HIGH].outstanding > 0 ||
         s->sums[TALLY_SCHED_BEST_EFFORT].starts > 0 || s->sums[TALLY_SCHED_BEST_EFFORT].waiting == 0 ||

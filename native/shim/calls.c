@@ -97,7 +97,7 @@ static void fail_all_locked(struct shim_channel *channel) REQUIRES(channel->call
     }
 }
 
-/* One message that has come; it is taken over if it is kept. True: it is. */
+/* Handles one message that has come. True: the message is kept, and no longer the caller's. */
 static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_message *message) REQUIRES(channel->call_lock)
 {
     const uint8_t *data = tally_zmq.msg_data(message);
@@ -124,7 +124,8 @@ static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_messa
 
 /* ---- receiving, in a shelter ------------------------------------------------------------------------------ */
 
-/* Takes all that has come, so that replies_fd tells of what comes next. Then the errno. */
+/* Receives until nothing is left, so that replies_fd tells of what comes next. Returns the errno
+ * that ended it, EAGAIN where all is well. */
 static int receive_all_locked(struct shim_channel *channel) REQUIRES(channel->receive_lock)
 {
     for (;;) {
@@ -192,7 +193,8 @@ struct wait {
     int silent;    /* how often it was the same */
 };
 
-/* Whether this thread is the leader now. One that has left its wait by a jump still is. */
+/* Whether this thread is the leader now. A thread that has left its wait by a jump is still the
+ * leader. */
 static bool lead(struct wait *wait)
 {
     struct shim_channel *channel = wait->channel;

@@ -124,9 +124,9 @@ static inline int try_send(struct shim_channel *channel, struct tally_zmq_messag
     return error;
 }
 
-/* The queue is full. That is flow control, unless nobody is there. A thread waits outside of libzmq and without a
- * lock, so that a signal handler may jump out of it; and not for long at once, for another thread's attempt may
- * have taken the sign of new room. */
+/* The queue is full: flow control, unless the executor is gone. A thread waits outside of libzmq
+ * and without a lock, so that a signal handler may jump out of the wait. It looks again soon,
+ * because another thread may have consumed the sign that there is room. */
 static SHIM_RARE void wait_for_room(struct shim_channel *channel, int *waited_ms)
 {
     struct pollfd room = {.fd = channel->ops_fd, .events = POLLIN};
@@ -206,8 +206,8 @@ static bool find_fd(void *socket, int *fd)
     return tally_zmq.getsockopt(socket, TALLY_ZMQ_FD, fd, &bytes) == 0;
 }
 
-/* The path of a socket that the reply to OPEN names. What is not there is told at once: libzmq would go on
- * trying, and a call that waits for its reply with it. */
+/* The path of a socket that the reply to OPEN names. A missing one is an error at once: libzmq
+ * would go on trying to connect, and a call would wait for ever. */
 static bool find_socket(const char *folder, const char *name, char path[SHIM_SOCKET_PATH_BYTES])
 {
     struct stat status;

@@ -81,12 +81,13 @@ CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_messag
 /* In the region of its device's addresses, if that is known. */
 bool shim_channel_is_device_address(const struct shim_channel *channel, uint64_t address);
 
-/* Writes out the text that has come and that nobody has waited for; a failed program's last words are awaited for a
- * moment. */
+/* Writes out the text that has come while no thread waited. If the session has failed, waits a
+ * moment for its last line. */
 void shim_drain_text_locked(struct shim_channel *channel) REQUIRES(channel->receive_lock);
 
-/* Whether the program has closed the descriptors that libzmq works with, which aborts at the next use of one; if so
- * sets the fault. A system call: calls that wait for an answer ask, launches do not. */
+/* Whether the program has closed libzmq's descriptors; if so sets the fault, for libzmq would
+ * abort at their next use. Costs a system call: calls that wait for a reply ask, launches do
+ * not. */
 bool shim_channel_unplugged(struct shim_channel *channel);
 
 /* Looks for signs that the executor is gone, and if so sets the fault. True if it is set. */

@@ -22,7 +22,8 @@
 #include "wire/zmq.h"
 
 #define SEND_TIMEOUT_MS 2000
-/* An executor may be starting: tallyd says when it gives that up, by default before we do. */
+/* An executor may still be starting. tallyd answers when it gives that up, by default before
+ * this time is over. */
 #define ANSWER_S_MAX 90
 #define LOOK_MS 500 /* so often while there is no answer: is tallyd still there? */
 #define NOTE_S_MAX 2 /* for tallyd to confirm that it knows of an unsupported call */
@@ -187,8 +188,8 @@ static void find_control_path(char *out, size_t bytes)
         snprintf(out, bytes, "/tmp/tally-%u/control.sock", (unsigned)getuid());
 }
 
-/* libzmq connects in the background for ever, so a missing daemon would cost the whole wait for an answer in
- * every program that merely looks whether there is a GPU. */
+/* libzmq tries to connect for ever, in the background. Without this look, every program that
+ * only asks whether there is a GPU would wait for the whole time-out where no daemon runs. */
 static bool somebody_listens(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -203,7 +204,8 @@ static bool somebody_listens(const char *path)
     return listens;
 }
 
-/* A tallyd that has taken the place of the one that was asked will not answer in its stead. */
+/* Another tallyd may have taken the place of the one that was asked; it will not answer for the
+ * first. */
 static bool is_still_there_locked(void) REQUIRES(state_lock)
 {
     struct stat file;
@@ -417,7 +419,7 @@ bool shim_is_device_address(uint64_t address)
     return false;
 }
 
-/* The first call waits for tallyd's word that it has been noted: the program may end at the next moment, and its
+/* The first call waits until tallyd has noted it: the program may end right afterwards, and its
  * session with it. */
 static void report_unsupported_locked(const struct tally_unsupported *message) REQUIRES(state_lock)
 {

@@ -18,8 +18,8 @@
 
 struct shim_channel;
 
-/* What is seldom needed: kept out of line, so that the functions a launch passes through stay small enough
- * to become one. */
+/* What is seldom needed. It stays out of line, so that the functions which a launch passes
+ * through are small enough to be compiled into one. */
 #define SHIM_RARE __attribute__((noinline, cold))
 
 /* ---- process ---------------------------------------------------------------------------------- */
@@ -37,13 +37,14 @@ CUresult shim_ready(void);
 /* Grows by one in every forked child; what was made under another generation is void there. */
 uint32_t shim_generation(void);
 
-/* `forget` runs in every forked child, before anything else there: drop what was inherited, touch no lock
- * that another thread of the parent may have held other than to make it anew. Register before shim_init. */
+/* `forget` runs in every forked child, before anything else there. It drops what was inherited.
+ * A lock may be held by a thread that does not exist in the child: it may be made anew, not
+ * taken. Register before shim_init. */
 #define SHIM_FORK_HOOKS_MAX 16
 void shim_on_fork(void (*forget)(void));
 
-/* Settles which of tallyd's devices the program sees (visible.h), by its environment as it is now: part of cuInit.
- * CUDA_ERROR_NO_DEVICE if none. */
+/* Decides which of tallyd's devices the program sees (visible.h), by its environment at the time
+ * of cuInit. CUDA_ERROR_NO_DEVICE if none. */
 CUresult shim_devices_choose(void);
 
 /* What HELLO told; ordinals count what the program sees. None before shim_devices_choose. NULL where `ordinal` is out of range or before shim_init. */
@@ -117,10 +118,11 @@ struct shim_slot {
 uint32_t shim_slot_bytes(const struct shim_channel *channel);
 uint32_t shim_slot_count(const struct shim_channel *channel);
 
-/* Takes a slot that the executor is done with. Without `wait`, CUDA_ERROR_NOT_READY when other threads
- * hold all of them (one who holds slots must not wait for more). */
-/* The file of a piece of shared memory, from the reply that gives its number; -1. */
+/* The file of a piece of shared memory, from the reply that names it; -1: it did not come. */
 int shim_channel_memory(struct shim_channel *channel, uint64_t number, uint64_t bytes);
+
+/* Takes a slot that the executor is done with. Without `wait`, CUDA_ERROR_NOT_READY when other threads
+ * hold all of them (a thread that holds slots must not wait for more). */
 CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot);
 
 /* Gives the slot back: `sent` says that an op with its sequence is on its way. */

@@ -190,7 +190,8 @@ static CUresult upload_inline(const struct shim_stream_ref *ref, const struct sh
     return shim_stream_submit_sync(ref, &work);
 }
 
-/* `last` pieces of synchronous copies are calls, so that what other streams do next finds the bytes there. */
+/* The last piece of a synchronous copy is a call: on return the bytes are there for other
+ * streams too. */
 static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
                              const struct shim_side *src, const struct piece *piece, bool call)
 {

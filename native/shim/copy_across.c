@@ -1,5 +1,6 @@
-/* Copies that touch a device other than the stream's. An executor sees the memory of its own device only, so
- * the bytes come through this process. In the order of the stream, and done on return. */
+/* Copies that touch another device than the stream's. An executor sees only its own device's
+ * memory, so the bytes pass through this process. They are copied in the stream's order, and are
+ * there on return. */
 #include <stdlib.h>
 
 #include "copy.h"

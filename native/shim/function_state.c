@@ -28,8 +28,8 @@ static CUresult get_attribute(int *value, CUfunction_attribute attribute, const 
     return result;
 }
 
-/* Programs set the same again before every launch. Only where one device knows the function: what is remembered may
- * be another's value. */
+/* Programs set the same value again before every launch. Skipped only where one device alone
+ * knows the function: with several, the value that is remembered may be another device's. */
 static bool is_set(const struct shim_function *function, CUfunction_attribute attribute, int value)
 {
     uint32_t devices = atomic_load_explicit(&function->devices, memory_order_relaxed);

@@ -11,8 +11,8 @@
 
 #include "tally/protocol.h"
 
-/* The segment is sent when the executor has seen us; other files before the reply that tells of
- * them. */
+/* The executor sends the segment when it has seen the connection, and any other file before the
+ * reply that names it. */
 #define WAIT_MS 10000
 
 int shim_handover_connect(struct shim_handover *handover, const char *path)
@@ -81,7 +81,7 @@ static int receive(int socket, struct tally_handover *head)
     return -1;
 }
 
-/* Of a full table the oldest goes: a thread that has left its wait does not come for it. */
+/* A full table loses its oldest file: the thread that it was for has left its wait. */
 static void keep_locked(struct shim_handover *handover, uint64_t number, int fd) REQUIRES(handover->lock)
 {
     int at = 0;

@@ -42,7 +42,8 @@ static inline CUresult check(const struct shim_function *function, const struct 
     return op->dynamic_shared_bytes <= (uint32_t)shared_max ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* An attribute that holds an event names one of ours, which the executor cannot look into. */
+/* An attribute may hold an event, which is a handle of the shim's; the executor does not look
+ * into attributes. */
 static SHIM_RARE CUresult check_attributes(const struct launch *launch)
 {
     if (launch->op.attribute_count > TALLY_ATTRIBUTES_MAX || !launch->attributes)
@@ -84,9 +85,10 @@ static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)
     return *buffer && sized ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-/* A buffer may be longer than the parameters (C pads structs), or shorter: kernels that declare a large buffer
- * as their parameter (NCCL: 4096 bytes) are given what they look at, and the rest is zero. A kernel whose layout
- * the executor could not tell takes the buffer as it is. */
+/* A buffer may be longer than the parameters, because C pads structs. It may be shorter: a
+ * kernel with one large buffer as its parameter (NCCL: 4096 bytes) is often given only the part
+ * that it reads, and the rest is sent as zeros. A kernel whose layout the executor does not know
+ * takes the buffer as it is. */
 static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void **extra, struct params *params)
 {
     size_t bytes;
@@ -174,8 +176,9 @@ void shim_launches_configure(void)
     atomic_store(&launches_block, value && atoi(value) != 0);
 }
 
-/* What a launch costs its program. Flattened: it passes through a dozen small functions of as many files,
- * which as calls would cost half as much again; what is rare says so (SHIM_RARE) and stays outside. */
+/* What a launch costs its program. Flattened into one function: it passes through a dozen small
+ * functions of as many files, and calling them would cost half as much again. What is rare stays
+ * outside (SHIM_RARE). */
 static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f, CUstream stream, struct launch *launch, void **kernel_params,
                           void **extra)
 {

@@ -57,8 +57,9 @@ static CUresult allocate_once(struct shim_context *context, struct shim_channel 
     return result;
 }
 
-/* An address means one device, but the drivers of two executors do not know of each other's: an allocation at
- * an address of another device is put aside until there is one elsewhere. */
+/* An address must mean one device, but the drivers of two executors do not know each other's
+ * addresses. An allocation at an address of another device is kept aside until the executor has
+ * given one elsewhere. */
 static CUresult allocate(struct shim_context *context, struct shim_channel *channel, size_t bytes, CUdeviceptr *dptr)
 {
     uint64_t aside[ASIDE_MAX], address;

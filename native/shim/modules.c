@@ -21,7 +21,8 @@ struct shim_function *shim_function_get(uint64_t handle)
 
 /* ---- loading and unloading ------------------------------------------------------------------------------ */
 
-/* A library needs no context; CUDA loads it into each as needed. Errors in it are told now all the same. */
+/* A library needs no context: CUDA loads it into each context when it is needed. Its errors are
+ * told now all the same. */
 static CUresult find_channel(bool library, struct shim_context **context, struct shim_channel **channel)
 {
     CUresult result = shim_current(context, channel);
@@ -38,7 +39,8 @@ static uint32_t device_bit(const struct shim_channel *channel)
     return 1u << shim_channel_device(channel);
 }
 
-/* For other devices later. The program may overwrite an image once it is loaded, unless it said otherwise. */
+/* Keeps the image for other devices. The program may overwrite it once it is loaded, unless it
+ * promised not to. */
 static bool keep_image(struct shim_module *module, const struct shim_image *image)
 {
     module->image = *image;
@@ -323,9 +325,9 @@ SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_
 
 /* ---- globals and names ------------------------------------------------------------------------------------------- */
 
-/* Known to the table of ranges from now on, so that copies to and from it pass.
- * CUDA_ERROR_NOT_SUPPORTED where the address also means memory of another device: the drivers of two
- * executors do not know of each other, and a copy could not tell what is meant. */
+/* Adds the variable to the table of ranges, so that copies to and from it pass.
+ * CUDA_ERROR_NOT_SUPPORTED where the address also means memory of another device: a copy could
+ * not tell which is meant. */
 static CUresult remember_global_locked(struct shim_module *module, struct shim_channel *channel, uint64_t address,
                                 uint64_t bytes) REQUIRES(module->lock)
 {

@@ -1,5 +1,6 @@
-/* Where a thread must not be pulled out: neither by cancellation nor by a signal handler that jumps. In between,
- * where it waits, it may be; so a wait holds no lock and leaves nothing on its stack that others look at. */
+/* Sections that a thread must not leave half-way, neither by cancellation nor by a jump out of a
+ * signal handler. Between such sections, where it waits, it may; so a waiting thread holds no
+ * lock, and others look at nothing on its stack. */
 #ifndef TALLY_SHIM_SHELTER_H
 #define TALLY_SHIM_SHELTER_H
 
@@ -11,7 +12,8 @@ struct shim_shelter {
     int cancel;
 };
 
-/* Short sections only: signals wait meanwhile. Those that a fault of the section itself raises do not. */
+/* For short sections only: signals wait meanwhile, except those that a fault inside the section
+ * raises. */
 static inline void shim_shelter_enter(struct shim_shelter *shelter)
 {
     sigset_t blocked;
@@ -33,8 +35,8 @@ static inline void shim_shelter_leave(const struct shim_shelter *shelter)
     pthread_setcancelstate(shelter->cancel, &ignored);
 }
 
-/* Functions that exchange messages are no cancellation points but where they wait and hold nothing: the generated
- * exports hold cancellation off around them. How it was before is told here. */
+/* A function that exchanges messages may be cancelled only where it waits and holds nothing. So
+ * the generated exports hold cancellation off around it; this is how it was set outside. */
 extern _Thread_local int shim_cancel_outside __attribute__((tls_model("initial-exec")));
 
 struct shim_cancel {

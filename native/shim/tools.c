@@ -15,7 +15,7 @@ CUresult shim_tools_context_id(CUcontext context, uint64_t *id)
     return status;
 }
 
-/* The object stands for the stream that is meant here and now; its own handle serves. */
+/* The object for the stream that the parameter means at present: the stream's own handle. */
 CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **object, uint8_t per_thread)
 {
     struct shim_stream_ref ref;

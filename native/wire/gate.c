@@ -48,8 +48,8 @@ static struct {
 
 /* ---- peers ---- */
 
-/* A number that is the process's alone while it lives: the inode of its pidfd, where the kernel
- * has pidfs. */
+/* A number that no other process has while this one lives: the inode of its pidfd. 0 where the
+ * kernel has no pidfs. */
 static uint64_t process_number(int socket)
 {
     int pidfd = -1;
@@ -85,7 +85,8 @@ int tally_gate_peer(int fd, struct tally_gate_peer *peer)
 
 bool tally_gate_same(const struct tally_gate_peer *one, const struct tally_gate_peer *other)
 {
-    /* A pid may have gone to another process, and 0 is that of many. A process may change its uid. */
+    /* A pid may belong to another process by now, and pid 0 stands for every process of a
+     * foreign namespace. The uid does not count: a process may change it. */
     if (one->process && other->process)
         return one->process == other->process;
     return one->pid && one->pid == other->pid;
@@ -177,7 +178,7 @@ static void turn_away_locked(int listener) REQUIRES(gate_lock)
     note_refusal();
 }
 
-/* In the place of accept4, for libzmq: it fails in ways that libzmq expects, and in no other. */
+/* What libzmq calls for accept4. It fails only in ways that libzmq expects. */
 static int gate_accept4(int listener, struct sockaddr *address, socklen_t *bytes, int flags)
 {
     int fd = accept4(listener, address, bytes, flags);

@@ -1,8 +1,7 @@
-/* Who comes in: libzmq accepts connections by itself, on its own thread, and aborts the process
- * when no file descriptor is left for one. So its accept goes through here, where a connection
- * is refused long before that, by closing it: one beyond the reserve, one too many of a process,
- * or one of a process that has no business at this socket. A refused client sees a connection
- * that ends, and libzmq one that did not come. */
+/* The gate decides which connections are accepted. libzmq accepts on its own thread, and aborts
+ * the process when no file descriptor is left. So its accept is ours, and closes a connection
+ * long before that: one beyond the reserve, one too many of a process, or one of a process that
+ * this socket is not for. The client sees a connection that ends; libzmq sees none. */
 #ifndef TALLY_WIRE_GATE_H
 #define TALLY_WIRE_GATE_H
 
@@ -17,9 +16,10 @@ struct tally_gate_peer {
     uint64_t process; /* names it while it lives, in any namespace; 0: the kernel cannot */
 };
 
-/* Puts the gate into the libzmq of this process, once it is loaded. 0, or -1: no libzmq was
- * found. Connections are refused that would leave fewer than `reserve` descriptors, or that are
- * a process's per_process_max + 1st (0: no limit). A second call changes the numbers. */
+/* Puts the gate into this process's libzmq, which must be loaded. 0, or -1: no libzmq was found.
+ * A connection is refused if it would leave fewer than `reserve` free descriptors, or if its
+ * process has per_process_max connections already (0: no limit). A second call changes the
+ * numbers. */
 int tally_gate_install(uint32_t reserve, uint32_t per_process_max);
 /* Readable once connections were refused; the number of them since the last call. */
 int tally_gate_event_fd(void);
