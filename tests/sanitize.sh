@@ -110,8 +110,8 @@ done
 
 # The demo measures time more than it tests code; reading PTX and running ptxas is no native code of ours;
 # systemd gives services an environment without the sanitizer.
-for name in e2e_demo ptx_sources e2e_systemd; do
-    set -- --ignore "tests/soft/test_$name.py" "$@"
+for name in e2e/test_demo ptx/test_sources e2e/test_systemd; do
+    set -- --ignore "tests/soft/$name.py" "$@"
 done
 # Sanitizers read their options from /proc: a program without it runs with others than these.
 set -- --deselect tests/soft/test_hosts.py::test_no_proc "$@"
@@ -119,7 +119,7 @@ if [ "$sanitizer" = thread ]; then
     # What one thread computes, and softgpu's compiler, have no races to show; they run under the other
     # sanitizer.
     for name in control errors float int; do
-        set -- --ignore "tests/soft/test_ptx_$name.py" "$@"
+        set -- --ignore "tests/soft/ptx/test_$name.py" "$@"
     done
 fi
 cd "$root"

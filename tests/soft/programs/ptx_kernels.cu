@@ -1,4 +1,4 @@
-// Kernels that test_ptx_kernels.py runs on softgpu and checks with numpy. PTX only; no host code.
+// Kernels that ptx/test_kernels.py runs on softgpu and checks with numpy. PTX only; no host code.
 #include <cstdio>
 #include <cooperative_groups.h>
 #include <cub/block/block_radix_sort.cuh>

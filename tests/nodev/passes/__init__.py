@@ -1,0 +1,1 @@
+"""PTX: the reader, the rewriting passes, the linker."""

@@ -1,0 +1,1 @@
+"""Programs under a tallyd, from end to end."""

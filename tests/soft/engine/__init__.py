@@ -1,0 +1,1 @@
+"""The engine in an executor's process, driven by messages, on softgpu."""

@@ -1,0 +1,1 @@
+"""softgpu's compiler: what PTX computes, against numpy."""
