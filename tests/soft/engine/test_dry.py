@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import kernels
 from support.client import LEGACY, ExecutorProcess
 
 from tally.scheduler.profiles import FILE_NAME
@@ -14,26 +15,7 @@ from tally.scheduler.profiles import FILE_NAME
 INVALID_VALUE = 1
 ADDRESS_NOBODY_HAS = 0x10
 
-PTX = b"""
-.version 8.0
-.target sm_80
-.address_size 64
-.visible .global .align 4 .u32 total = 5;
-.visible .entry poke(.param .u64 address)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    ld.param.u64 %d0, [address];
-    mov.u32 %r0, 1;
-    st.global.u32 [%d0], %r0;
-    ret;
-}
-.visible .entry spin()
-{
-again:
-    bra again;
-}
-"""
+PTX = kernels.image("total", "poke", "loop")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import wire
+from support import kernels, wire
 from support.client import LEGACY, SLOT, Client, CudaError, ExecutorProcess, wait_until
 
 pytestmark = pytest.mark.beside
@@ -20,55 +20,7 @@ INVALID_VALUE, NOT_FOUND, INVALID_PTX, INVALID_HANDLE = 1, 500, 218, 400
 ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719
 NEED_IMAGE = -1
 
-PTX = b"""
-.version 8.0
-.target sm_80
-.address_size 64
-.visible .global .align 4 .u32 total = 5;
-.visible .entry scale(.param .u64 data, .param .u32 factor)
-{
-    .reg .u64 %d<3>;
-    .reg .u32 %r<4>;
-    ld.param.u64 %d0, [data];
-    ld.param.u32 %r0, [factor];
-    mov.u32 %r1, %ctaid.x;
-    mov.u32 %r2, %ntid.x;
-    mov.u32 %r3, %tid.x;
-    mad.lo.u32 %r1, %r1, %r2, %r3;
-    mul.wide.u32 %d1, %r1, 4;
-    add.u64 %d1, %d0, %d1;
-    ld.global.u32 %r2, [%d1];
-    mul.lo.u32 %r2, %r2, %r0;
-    st.global.u32 [%d1], %r2;
-    ret;
-}
-.visible .entry poke(.param .u64 address)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    ld.param.u64 %d0, [address];
-    mov.u32 %r0, 1;
-    st.global.u32 [%d0], %r0;
-    ret;
-}
-.visible .entry spin(.param .u64 flag)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [flag];
-again:
-    ld.volatile.global.u32 %r0, [%d0];
-    setp.eq.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    ret;
-}
-.visible .entry fail()
-{
-    trap;
-    ret;
-}
-"""
+PTX = kernels.image("total", "scale", "poke", "spin", "fail")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +126,7 @@ def test_names_that_are_not_there(client: Client) -> None:
 
 
 def test_a_compilers_log_reaches_the_program(client: Client) -> None:
-    # Kernels may be compiled when a launch first needs them: bad text shows there at the latest.
+    # Words may be compiled when a launch first needs them: bad text shows there at the latest.
     with pytest.raises(CudaError) as error:
         client.load(PTX.replace(b"mul.lo.u32", b"mul.what.u32"))
         client.load(b".version 8.0\nnonsense")
@@ -250,9 +202,9 @@ def test_names_beyond_one_message_are_in_the_next(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
     wanted = [b"k%03d_%s" % (at, b"x" * 2000) for at in range(300)]
-    kernels = b"".join(b".visible .entry %s() { ret; }\n" % name for name in wanted)
+    entries = b"".join(b".visible .entry %s() { ret; }\n" % name for name in wanted)
     image = tmp_path / "many.ptx"
-    image.write_bytes(b".version 8.0\n.target sm_80\n.address_size 64\n" + kernels)
+    image.write_bytes(kernels.HEAD.encode() + entries)
     with executor.client(kind="high") as client:
         module = client.load(
             str(image).encode(), source=wire.constant("IMAGE_FILE"), bytes=image.stat().st_size

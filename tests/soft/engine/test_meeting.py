@@ -1,4 +1,4 @@
-"""Kernels that wait for kernels of other sessions, by name: they go whoever has the device."""
+"""Words that wait for kernels of other sessions, by name: they go whoever has the device."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.client import Client, ExecutorProcess, wait_until
+from support.sessions import counters
 
 NAMES = ["ncclDevKernel_AllReduce", "_Z22ncclDevKernel_Broadcastv", "mine_meets"]
 PATTERNS = "*ncclDevKernel*,mine_*"
@@ -59,11 +60,6 @@ class Holder:
     def release(self) -> None:
         self.client.write(self.flag, b"\1\0\0\0", stream=self.streams[1])
         self.client.sync_all()
-
-
-def counters(executor: ExecutorProcess, client: Client) -> dict[str, int]:
-    result: dict[str, int] = executor.stats()[str(client.session)]["counters"]
-    return result
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import pytest
 from support.client import LEGACY, Client, ExecutorProcess
+from support.sessions import Recording, counters
 from support.witness import (
     Witness,
     check_apart,
@@ -25,9 +26,6 @@ from support.witness import (
     check_order,
     check_recorded,
 )
-
-from .test_seen import counters
-from .test_trace import Recording
 
 MS = 1_000_000
 WORKERS = 2

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from support.client import Client, ExecutorProcess, wait_until
 from support.ptrace import held, threads
-
-from .test_seen import Kernels, counters
+from support.sessions import Words, counters
 
 WARM_UP = 20  # launches, until the kernel is known to be too short to be worth stopping
 
 
-@pytest.fixture(params=["soft", "events"])
-def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
-    options = {"soft": (), "events": ("--event-timing",)}[request.param]
-    with ExecutorProcess("--soft-memory-bytes=1073741824", *options) as process:
-        process.wait_event("ready")
-        yield process
-
-
-def occupy(high: Kernels, word: int) -> None:
+def occupy(high: Words, word: int) -> None:
     """From here on a kernel of high runs, until its word is released."""
     high.launch(high.hold, word)
     wait_until(lambda: high.word(word + 1) == 1, "high runs")
@@ -41,7 +31,7 @@ def test_a_start_that_comes_too_late_is_not_made(executor: ExecutorProcess, poli
         def of_low(name: str) -> int:
             return counters(executor, other)[name] - before[name]
 
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         for _ in range(WARM_UP):
             low.launch(low.add, 8)
             other.sync()

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support import kernels
 from support.client import Client, CudaError, ExecutorProcess, wait_until
+from support.sessions import counters
 from support.toolchain import compile_c
 
 from tally.client import paths
@@ -24,7 +26,6 @@ pytestmark = pytest.mark.timeout(120)
 SUPPORT = Path(__file__).parents[2] / "support"
 PROGRAMS = Path(__file__).parents[1] / "programs"
 INVALID_HANDLE, LAUNCH_FAILED, CARVEOUT = 400, 719, 9
-HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 BLOCKS = 300
 
 
@@ -54,31 +55,10 @@ again:
 
 
 def ptx(*names: str) -> bytes:
-    return (HEAD + "".join(map(kernel, names))).encode()
+    return (kernels.HEAD + "".join(map(kernel, names))).encode()
 
 
-SPIN = (
-    HEAD
-    + """
-.visible .entry spin(.param .u64 flag)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [flag];
-again:
-    ld.volatile.global.u32 %r0, [%d0];
-    setp.eq.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    ret;
-}
-.visible .entry fail()
-{
-    trap;
-    ret;
-}
-"""
-).encode()
+SPIN = kernels.image("spin", "fail")
 
 
 class Gate:
@@ -130,11 +110,6 @@ def executor(tmp_path: Path) -> Iterator[ExecutorProcess]:
 @pytest.fixture
 def gate(executor: ExecutorProcess, tmp_path: Path) -> Gate:
     return Gate(tmp_path)
-
-
-def counters(executor: ExecutorProcess, client: Client) -> dict[str, int]:
-    result: dict[str, int] = executor.stats()[str(client.session)]["counters"]
-    return result
 
 
 def memory(client: Client) -> int:
@@ -306,7 +281,7 @@ def test_what_is_set_of_a_kernel_is_set_of_its_forms(executor: ExecutorProcess, 
         ]
 
 
-COUNTER = (HEAD + ".global .align 4 .u32 total;\n" + kernel("count", "[total]")).encode()
+COUNTER = (kernels.HEAD + ".global .align 4 .u32 total;\n" + kernel("count", "[total]")).encode()
 
 
 def total_of(client: Client, module: int) -> int:
@@ -333,7 +308,7 @@ def test_forms_use_the_variables_of_their_kernels(executor: ExecutorProcess, gat
 def test_constants_are_in_one_module_with_all_forms(executor: ExecutorProcess, gate: Gate) -> None:
     """Loading waits until these are there."""
     gate.close("loading")
-    text = HEAD + ".const .align 4 .u32 step = 7;\n" + kernel("count")
+    text = kernels.HEAD + ".const .align 4 .u32 step = 7;\n" + kernel("count")
     text = text.replace("red.global.add.u32 [%d1], 1", "ld.const.u32 %r3, [step];\n"
                         "red.global.add.u32 [%d1], %r3")  # fmt: skip
     with executor.client() as client:

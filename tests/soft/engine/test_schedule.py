@@ -5,124 +5,17 @@ from __future__ import annotations
 import math
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
+from support import kernels
 from support.client import Client, CudaError, ExecutorProcess, wait_until
+from support.sessions import Busy, counters, counting
 
 ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719
 BLOCKS = 300
 STOP_SECONDS_MAX = 5.0
 
-PTX = b"""
-.version 8.0
-.target sm_80
-.address_size 64
-.visible .entry count(.param .u64 data, .param .u32 loops)
-{
-    .reg .u64 %d<2>;
-    .reg .u32 %r<4>;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [data];
-    ld.param.u32 %r0, [loops];
-    mov.u32 %r1, %ctaid.x;
-    mul.wide.u32 %d1, %r1, 4;
-    add.u64 %d1, %d0, %d1;
-    red.global.add.u32 [%d1], 1;
-again:
-    sub.u32 %r0, %r0, 1;
-    xor.b32 %r2, %r2, %r0;
-    st.volatile.global.u32 [%d0+4096], %r2;
-    setp.ne.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    ret;
-}
-.visible .entry spin(.param .u64 flag)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [flag];
-again:
-    ld.volatile.global.u32 %r0, [%d0];
-    setp.eq.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    ret;
-}
-.visible .entry follow(.param .u64 data, .param .u64 out)
-{
-    .reg .u64 %d<4>;
-    .reg .u32 %r<4>;
-    ld.param.u64 %d0, [data];
-    ld.param.u64 %d1, [out];
-    mov.u32 %r0, %ctaid.x;
-    mov.u32 %r1, %nctaid.x;
-    sub.u32 %r1, %r1, %r0;
-    sub.u32 %r1, %r1, 1;
-    mul.wide.u32 %d2, %r1, 4;
-    add.u64 %d2, %d0, %d2;
-    ld.volatile.global.u32 %r2, [%d2];
-    mul.wide.u32 %d3, %r0, 4;
-    add.u64 %d3, %d1, %d3;
-    red.global.add.u32 [%d3], %r2;
-    ret;
-}
-.visible .entry fail_late(.param .u64 flag)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [flag];
-again:
-    ld.volatile.global.u32 %r0, [%d0];
-    setp.eq.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    trap;
-    ret;
-}
-.visible .entry fail()
-{
-    trap;
-    ret;
-}
-"""
-
-
-@pytest.fixture(params=["soft", "events"])
-def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
-    options = {
-        "soft": ("--soft-memory-bytes=1073741824",),
-        "events": ("--event-timing",),
-    }[request.param]
-    with ExecutorProcess(*options) as process:
-        process.wait_event("ready")
-        yield process
-
-
-class Busy:
-    """A high session that keeps the device until it is let go."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.module = client.load(PTX)
-        self.spin, _ = client.function(self.module, "spin")
-        self.flag = client.alloc(4)
-        self.streams = (client.stream(1), client.stream(1))
-
-    def hold(self) -> None:
-        self.client.write(self.flag, bytes(4), stream=self.streams[1])
-        self.client.sync(self.streams[1])
-        self.client.launch(self.spin, struct.pack("Q", self.flag), stream=self.streams[0])
-        self.client.function(self.module, "spin")  # answered once the launch is with the device
-
-    def release(self) -> None:
-        self.client.write(self.flag, b"\1\0\0\0", stream=self.streams[1])
-        self.client.sync_all()
-
-
-def counters(executor: ExecutorProcess, session: int) -> dict[str, int]:
-    result: dict[str, int] = executor.stats()[str(session)]["counters"]
-    return result
+PTX = kernels.image("count", "spin", "follow", "fail_late", "fail")
 
 
 def both_stopped(executor: ExecutorProcess, client: Client, before: int) -> bool:
@@ -140,18 +33,9 @@ def wait_for(executor: ExecutorProcess, client: Client, name: str, count: int) -
     wait_until(lambda: counters(executor, client.session)[name] >= count, f"{count} {name}")
 
 
-def counting(client: Client) -> tuple[int, int]:
-    """Kernel and zeroed memory."""
-    count, _ = client.function(client.load(PTX), "count")
-    data = client.alloc(8192)
-    client.write(data, bytes(8192))
-    client.sync()
-    return count, data
-
-
 def test_what_cannot_be_stopped_is_counted_and_named(executor: ExecutorProcess) -> None:
     system = (
-        PTX.split(b".visible")[0]
+        kernels.HEAD.encode()
         + b"""
 .visible .entry flags(.param .u64 data)
 {

@@ -3,76 +3,16 @@ best-effort launch goes beside it by having many streams or by waiting for one o
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from support import kernels
 from support.client import LEGACY, Client, ExecutorProcess, wait_until
+from support.sessions import Words, counters
 
-PTX = b"""
-.version 8.0
-.target sm_80
-.address_size 64
-.visible .entry hold(.param .u64 flag)
-{
-    .reg .u64 %d0;
-    .reg .u32 %r0;
-    .reg .pred %p0;
-    ld.param.u64 %d0, [flag];
-    red.global.add.u32 [%d0+4], 1;
-again:
-    ld.volatile.global.u32 %r0, [%d0];
-    setp.eq.u32 %p0, %r0, 0;
-    @%p0 bra again;
-    ret;
-}
-.visible .entry add(.param .u64 word)
-{
-    .reg .u64 %d0;
-    ld.param.u64 %d0, [word];
-    red.global.add.u32 [%d0], 1;
-    ret;
-}
-"""
+PTX = kernels.image("hold", "add")
 STARTS_MAX_S = 0.1  # what would start does so within a millisecond
-
-
-@pytest.fixture(params=["soft", "events"])
-def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
-    options = {"soft": (), "events": ("--event-timing",)}[request.param]
-    with ExecutorProcess("--soft-memory-bytes=1073741824", *options) as process:
-        process.wait_event("ready")
-        yield process
-
-
-class Kernels:
-    """A session with the two kernels, words of memory, and a stream to look at these."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        module = client.load(PTX)
-        self.hold, _ = client.function(module, "hold")
-        self.add, _ = client.function(module, "add")
-        self.words = client.alloc(4096)
-        self.side = client.stream(1)
-        client.write(self.words, bytes(4096), self.side)
-        client.sync(self.side)
-
-    def launch(self, function: int, word: int, stream: int = LEGACY) -> None:
-        self.client.launch(function, struct.pack("Q", self.words + 4 * word), stream=stream)
-
-    def word(self, word: int) -> int:
-        data = self.client.read(self.words + 4 * word, 4, self.side)
-        return int(struct.unpack("I", data)[0])
-
-    def release(self, word: int) -> None:
-        self.client.write(self.words + 4 * word, struct.pack("I", 1), self.side)
-
-
-def counters(executor: ExecutorProcess, client: Client) -> dict[str, int]:
-    result: dict[str, int] = executor.stats()[str(client.session)]["counters"]
-    return result
 
 
 def never_starts(executor: ExecutorProcess, client: Client) -> None:
@@ -82,13 +22,13 @@ def never_starts(executor: ExecutorProcess, client: Client) -> None:
         time.sleep(0.01)
 
 
-def many_launches(high: Kernels) -> int:
+def many_launches(high: Words) -> int:
     for _ in range(1100):  # SESSION_LAUNCHES_MAX and some
         high.launch(high.add, 8)
     return LEGACY
 
 
-def many_streams(high: Kernels) -> int:
+def many_streams(high: Words) -> int:
     streams = [high.client.stream(1) for _ in range(300)]  # SESSION_QUEUES_MAX and some
     for stream in streams:
         high.client.value(stream, high.words + 16, 1, wait=True)
@@ -96,7 +36,7 @@ def many_streams(high: Kernels) -> int:
     return streams[-1]
 
 
-def a_waiting_stream(high: Kernels) -> int:
+def a_waiting_stream(high: Words) -> int:
     waiting, other = high.client.stream(1), high.client.stream(1)
     high.client.value(waiting, high.words + 64, 1, wait=True)
     return other
@@ -104,10 +44,10 @@ def a_waiting_stream(high: Kernels) -> int:
 
 @pytest.mark.parametrize("beyond", [many_launches, many_streams, a_waiting_stream])
 def test_high_work_is_seen_to_its_end(
-    executor: ExecutorProcess, beyond: Callable[[Kernels], int]
+    executor: ExecutorProcess, beyond: Callable[[Words], int]
 ) -> None:
     with executor.client(kind="high") as client, executor.client() as other:
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         before = counters(executor, other)["starts"]
         assert before == 0, "nothing was launched yet"
         high.launch(high.hold, 0)
@@ -133,7 +73,7 @@ def idle(executor: ExecutorProcess, client: Client) -> bool:
 
 def test_launches_of_many_streams_have_their_turn(executor: ExecutorProcess) -> None:
     with executor.client(kind="high") as client, executor.client() as other:
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         high.launch(high.hold, 0)
         wait_until(lambda: high.word(1) == 1, "high runs")
         streams = [other.stream(1) for _ in range(300)]
@@ -149,7 +89,7 @@ def test_launches_of_many_streams_have_their_turn(executor: ExecutorProcess) -> 
 def test_a_launch_that_another_stream_waits_for_is_in_the_books(executor: ExecutorProcess) -> None:
     """A kernel that waits for one behind it in another stream: held back at first, then let go."""
     with executor.client(kind="high") as client, executor.client() as other:
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         first, second = other.stream(1), other.stream(1)
         low.launch(low.hold, 0, first)
         wait_until(lambda: counters(executor, other)["starts"] == 1, "it is with the device")
@@ -165,7 +105,7 @@ def test_a_launch_that_another_stream_waits_for_is_in_the_books(executor: Execut
 def test_what_waits_for_a_value_has_its_turn_too(executor: ExecutorProcess) -> None:
     """Launches and copies of a session that waits for a value: none beside high, all in the end."""
     with executor.client(kind="high") as client, executor.client() as other:
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         waiting, free = other.stream(1), other.stream(1)
         high.launch(high.hold, 0)
         wait_until(lambda: high.word(1) == 1, "high runs")
@@ -190,9 +130,9 @@ def test_what_waits_for_a_value_has_its_turn_too(executor: ExecutorProcess) -> N
 
 def test_a_session_that_dies_behind_a_wait_leaves_nothing(executor: ExecutorProcess) -> None:
     with executor.client() as other:
-        low = Kernels(other)
+        low = Words(other)
         doomed = Client(executor.open())
-        its = Kernels(doomed)
+        its = Words(doomed)
         stream = doomed.stream(1)
         doomed.value(stream, its.words + 64, 1, wait=True)
         for _ in range(20):
@@ -208,7 +148,7 @@ def test_a_session_that_dies_behind_a_wait_leaves_nothing(executor: ExecutorProc
 
 def test_there_is_a_limit_of_what_may_wait_and_it_is_told(executor: ExecutorProcess) -> None:
     with executor.client() as other:
-        low = Kernels(other)
+        low = Words(other)
         stream = other.stream(1)
         other.value(stream, low.words + 64, 1, wait=True)
         for _ in range(4100):  # GATES_MAX and some

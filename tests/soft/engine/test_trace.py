@@ -2,77 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import struct
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 from support.client import Client, ExecutorProcess, wait_until
+from support.sessions import Busy, Recording, counters, counting
 
 from tally._native import lib
-from tally.scheduler.sim.recording import GUARDED, RECORD
+from tally.scheduler.sim.recording import GUARDED
 
-from .test_schedule import BLOCKS, Busy, counters, counting
-
-
-@pytest.fixture(params=["soft", "events"])
-def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
-    options = {
-        "soft": ("--soft-memory-bytes=1073741824",),
-        "events": ("--event-timing",),
-    }[request.param]
-    with ExecutorProcess(*options) as process:
-        process.wait_event("ready")
-        yield process
-
-
-class Recording:
-    """One that goes on, and what was read so far."""
-
-    def __init__(self, executor: ExecutorProcess) -> None:
-        self.executor = executor
-        began = executor.request("trace_start")
-        assert began["ok"], began
-        self.number: int = began["recording"]
-        self.times: str = began["device"]["times"]
-        self.records: Any = np.zeros(0, RECORD)
-        self.kernels: dict[int, Any] = {}
-        self.sessions: dict[int, Any] = {}
-
-    def read(self) -> None:
-        answer = self.executor.request("trace_read", recording=self.number)
-        assert answer["ok"] and answer["lost"] == 0, answer
-        batch = np.frombuffer(base64.b64decode(answer["records"]), RECORD)
-        assert len(batch) == answer["count"]
-        self.records = np.concatenate([self.records, batch])
-        self.kernels |= {int(kernel["signature"], 16): kernel for kernel in answer["kernels"]}
-        self.sessions |= {session["session"]: session for session in answer["sessions"]}
-
-    def read_all(self) -> None:
-        before = -1
-        while len(self.records) > before:
-            before = len(self.records)
-            self.read()
-
-    def of(self, kind: int) -> Any:
-        return self.records[self.records["kind"] == kind]
-
-    @property
-    def launches(self) -> Any:
-        return self.of(lib.TALLY_TRACE_LAUNCH)
-
-    def wait_launches(self, count: int) -> None:
-        def come() -> bool:
-            self.read()
-            return len(self.launches) >= count
-
-        wait_until(come, f"{count} launches in the recording")
-
-    def stop(self) -> None:
-        assert self.executor.request("trace_stop", recording=self.number)["ok"]
+BLOCKS = 300
 
 
 def count_blocks(client: Client, function: int, data: int, loops: int, grid: int) -> None:

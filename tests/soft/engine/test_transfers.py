@@ -5,24 +5,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.client import DEVICE, PINNED, Client, ExecutorProcess, wait_until
-
-from .test_seen import Kernels, counters
+from support.sessions import Words, counters
 
 MIB = 1 << 20
 STARTS_MAX_S = 0.1  # what would go does so within a millisecond
-
-
-@pytest.fixture(params=["soft", "events"])
-def executor(request: pytest.FixtureRequest) -> Iterator[ExecutorProcess]:
-    options = {"soft": (), "events": ("--event-timing",)}[request.param]
-    with ExecutorProcess("--soft-memory-bytes=1073741824", *options) as process:
-        process.wait_event("ready")
-        yield process
 
 
 def fill(client: Client, address: int, width: int, **fields: Any) -> None:
@@ -38,7 +28,7 @@ def handled(client: Client) -> int:
 @pytest.mark.parametrize("what", ["to_device", "to_host", "on_device", "fill"])
 def test_best_effort_transfers_wait_for_high(executor: ExecutorProcess, what: str) -> None:
     with executor.client(kind="high") as client, executor.client() as other:
-        high = Kernels(client)
+        high = Words(client)
         memory, (pinned, area) = other.alloc(2 * MIB), other.host_alloc(MIB)
         area[:] = bytes(MIB)
         fill(other, memory, 2 * MIB, value=9)
@@ -73,7 +63,7 @@ def test_best_effort_transfers_wait_for_high(executor: ExecutorProcess, what: st
 @pytest.mark.parametrize("what", ["copy", "fill"])
 def test_high_transfers_are_seen(executor: ExecutorProcess, what: str) -> None:
     with executor.client(kind="high") as client, executor.client() as other:
-        high, low = Kernels(client), Kernels(other)
+        high, low = Words(client), Words(other)
         memory, stream = client.alloc(MIB), client.stream(1)
         client.value(stream, high.words + 16, 1, wait=True)
         if what == "copy":

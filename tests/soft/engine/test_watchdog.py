@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import kernels
 from support.client import Client, ExecutorProcess, wait_until
 
 from tally.scheduler.plans import Ability
@@ -21,53 +22,7 @@ from tally.scheduler.ptx.module import Module
 BLOCKS = 400
 # The first block waits for the last one. The loop moves the address on and back again, which to the
 # detector is a walk through memory.
-PTX = b"""
-.version 8.0
-.target sm_80
-.address_size 64
-.visible .entry first_waits(.param .u64 data, .param .u32 loops)
-{
-    .reg .u64 %d<4>;
-    .reg .u32 %r<6>;
-    .reg .pred %p<3>;
-    ld.param.u64 %d0, [data];
-    ld.param.u32 %r0, [loops];
-    mov.u32 %r1, %ctaid.x;
-    mov.u32 %r2, %nctaid.x;
-    mul.wide.u32 %d1, %r1, 4;
-    add.u64 %d1, %d0, %d1;
-    red.global.add.u32 [%d1], 1;
-    setp.eq.u32 %p0, %r1, 0;
-    @%p0 bra wait;
-again:
-    sub.u32 %r0, %r0, 1;
-    setp.ne.u32 %p1, %r0, 0;
-    xor.b32 %r4, %r4, %r0;
-    st.volatile.global.u32 [%d0+4096], %r4;
-    @%p1 bra again;
-    sub.u32 %r2, %r2, 1;
-    setp.ne.u32 %p1, %r1, %r2;
-    @%p1 bra out;
-    membar.gl;
-    st.volatile.global.u32 [%d0+8192], 1;
-    bra out;
-wait:
-    mov.u64 %d2, 0;
-poll:
-    add.u64 %d3, %d0, %d2;
-    ld.volatile.global.u32 %r3, [%d3+8192];
-    add.u64 %d2, %d2, 8;
-    and.b64 %d2, %d2, 7;
-    setp.eq.u32 %p2, %r3, 0;
-    @%p2 bra poll;
-out:
-    ret;
-}
-.visible .entry quick()
-{
-    ret;
-}
-"""
+PTX = kernels.image("first_waits", "quick")
 
 
 @pytest.fixture(params=["soft", "events"])

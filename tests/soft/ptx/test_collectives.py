@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.kernels import HEAD
 from support.soft_device import Array, soft_device
 
 pytestmark = pytest.mark.beside
 
 MASK = 0xFFFFFFFF
 LANES = 32
-HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 
 Model = Callable[[list[int], int, Array], int]  # lanes of the group, the lane, all values
 

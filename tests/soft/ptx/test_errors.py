@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.kernels import HEAD
 from support.soft_device import SoftError, soft_device
 
 from tally.daemon.softgpu.code import CompiledModule
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.beside
 
 INVALID_IMAGE, INVALID_PTX, UNSUPPORTED_VERSION = 200, 218, 222
 HARDWARE_STACK_ERROR = 714
-HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 
 
 def kernel(body: str, params: str = ".param .u64 a") -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import toolchain
+from support.kernels import HEAD
 from support.soft_device import Module, SoftDevice, SoftError, soft_device
 
 SOURCE = Path(__file__).with_name("heap_kernels.cu")
 FLAGS = (*toolchain.PTX_ONLY, "-std=c++17")
 HEAP_BYTES = 8 << 20  # CUDA's default
 MALLOC_HEAP_SIZE = 2  # CU_LIMIT_MALLOC_HEAP_SIZE
-HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 
 pytestmark = [
     pytest.mark.beside,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.kernels import HEAD
 from support.soft_device import SoftError, soft_device
 
 pytestmark = pytest.mark.beside
 
-HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
 LANES = 32
 
 # {at}: the lane's word of s; {row}: 16 bytes of a lane.
