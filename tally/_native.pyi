@@ -44,6 +44,50 @@ class FFI:
     NULL: Any
     CData: TypeAlias = CData
     @overload
+    def new(self, cdecl: Literal["struct tally_histogram *"], init: Any = ...) -> Histogram: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_histogram[]"], init: Any = ...) -> Histogram: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_session_stats *"], init: Any = ...) -> SessionStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_session_stats[]"], init: Any = ...) -> SessionStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_plan *"], init: Any = ...) -> SchedPlan: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_plan[]"], init: Any = ...) -> SchedPlan: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_limits *"], init: Any = ...) -> SchedLimits: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_limits[]"], init: Any = ...) -> SchedLimits: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_config *"], init: Any = ...) -> SchedConfig: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_config[]"], init: Any = ...) -> SchedConfig: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_event *"], init: Any = ...) -> SchedEvent: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_event[]"], init: Any = ...) -> SchedEvent: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_instruction *"], init: Any = ...) -> SchedInstruction: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_instruction[]"], init: Any = ...) -> SchedInstruction: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_histogram *"], init: Any = ...) -> SchedHistogram: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_histogram[]"], init: Any = ...) -> SchedHistogram: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_stats *"], init: Any = ...) -> SchedStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_stats[]"], init: Any = ...) -> SchedStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_session_stats *"], init: Any = ...) -> SchedSessionStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sched_session_stats[]"], init: Any = ...) -> SchedSessionStats: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_plan_record *"], init: Any = ...) -> PlanRecord: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_plan_record[]"], init: Any = ...) -> PlanRecord: ...
+    @overload
     def new(self, cdecl: Literal["struct tally_control_header *"], init: Any = ...) -> ControlHeader: ...
     @overload
     def new(self, cdecl: Literal["struct tally_control_header[]"], init: Any = ...) -> ControlHeader: ...
@@ -208,74 +252,6 @@ class FFI:
     @overload
     def new(self, cdecl: Literal["struct tally_reply_event_elapsed[]"], init: Any = ...) -> ReplyEventElapsed: ...
     @overload
-    def new(self, cdecl: Literal["struct tally_sched_plan *"], init: Any = ...) -> SchedPlan: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_plan[]"], init: Any = ...) -> SchedPlan: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_limits *"], init: Any = ...) -> SchedLimits: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_limits[]"], init: Any = ...) -> SchedLimits: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_config *"], init: Any = ...) -> SchedConfig: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_config[]"], init: Any = ...) -> SchedConfig: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_event *"], init: Any = ...) -> SchedEvent: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_event[]"], init: Any = ...) -> SchedEvent: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_instruction *"], init: Any = ...) -> SchedInstruction: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_instruction[]"], init: Any = ...) -> SchedInstruction: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_histogram *"], init: Any = ...) -> SchedHistogram: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_histogram[]"], init: Any = ...) -> SchedHistogram: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_stats *"], init: Any = ...) -> SchedStats: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_stats[]"], init: Any = ...) -> SchedStats: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_session_stats *"], init: Any = ...) -> SchedSessionStats: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sched_session_stats[]"], init: Any = ...) -> SchedSessionStats: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_plan_record *"], init: Any = ...) -> PlanRecord: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_plan_record[]"], init: Any = ...) -> PlanRecord: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_rates *"], init: Any = ...) -> Rates: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_rates[]"], init: Any = ...) -> Rates: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_device *"], init: Any = ...) -> SimDevice: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_device[]"], init: Any = ...) -> SimDevice: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_kernel *"], init: Any = ...) -> SimKernel: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_kernel[]"], init: Any = ...) -> SimKernel: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_op *"], init: Any = ...) -> SimOp: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_op[]"], init: Any = ...) -> SimOp: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_client *"], init: Any = ...) -> SimClient: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_client[]"], init: Any = ...) -> SimClient: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_result *"], init: Any = ...) -> SimResult: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_sim_result[]"], init: Any = ...) -> SimResult: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_histogram *"], init: Any = ...) -> Histogram: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_histogram[]"], init: Any = ...) -> Histogram: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_session_stats *"], init: Any = ...) -> SessionStats: ...
-    @overload
-    def new(self, cdecl: Literal["struct tally_session_stats[]"], init: Any = ...) -> SessionStats: ...
-    @overload
     def new(self, cdecl: Literal["struct tally_kernel *"], init: Any = ...) -> Kernel: ...
     @overload
     def new(self, cdecl: Literal["struct tally_kernel[]"], init: Any = ...) -> Kernel: ...
@@ -299,6 +275,30 @@ class FFI:
     def new(self, cdecl: Literal["struct tally_running *"], init: Any = ...) -> Running: ...
     @overload
     def new(self, cdecl: Literal["struct tally_running[]"], init: Any = ...) -> Running: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_device *"], init: Any = ...) -> SimDevice: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_device[]"], init: Any = ...) -> SimDevice: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_kernel *"], init: Any = ...) -> SimKernel: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_kernel[]"], init: Any = ...) -> SimKernel: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_op *"], init: Any = ...) -> SimOp: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_op[]"], init: Any = ...) -> SimOp: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_client *"], init: Any = ...) -> SimClient: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_client[]"], init: Any = ...) -> SimClient: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_result *"], init: Any = ...) -> SimResult: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_sim_result[]"], init: Any = ...) -> SimResult: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_rates *"], init: Any = ...) -> Rates: ...
+    @overload
+    def new(self, cdecl: Literal["struct tally_rates[]"], init: Any = ...) -> Rates: ...
     @overload
     def new(self, cdecl: Literal["struct tally_gate_peer *"], init: Any = ...) -> GatePeer: ...
     @overload
@@ -1006,6 +1006,84 @@ class Lib:
     TALLY_TRACE_NO_STREAM: int
     TALLY_TRANSFER_KINDS: int
     TALLY_TRANSFER_PIECE_BYTES: int
+    TALLY_COUNT_OPS: int
+    TALLY_COUNT_LAUNCHES: int
+    TALLY_COUNT_BLOCKS: int
+    TALLY_COUNT_TIMED_LAUNCHES: int
+    TALLY_COUNT_DEVICE_NS: int
+    TALLY_COUNT_BUSY_NS: int
+    TALLY_COUNT_BYTES_TO_DEVICE: int
+    TALLY_COUNT_BYTES_TO_HOST: int
+    TALLY_COUNT_BYTES_ON_DEVICE: int
+    TALLY_COUNT_BYTES_SET: int
+    TALLY_COUNT_MODULES: int
+    TALLY_COUNT_ERRORS: int
+    TALLY_COUNT_UNSUPPORTED: int
+    TALLY_COUNT_REWRITES: int
+    TALLY_COUNT_REWRITES_REFUSED: int
+    TALLY_COUNT_REWRITES_IMPOSSIBLE: int
+    TALLY_COUNT_LAUNCHES_STOPPABLE: int
+    TALLY_COUNT_STOPPABLE_NS: int
+    TALLY_COUNT_STARTS: int
+    TALLY_COUNT_PREEMPTIONS: int
+    TALLY_COUNT_WAITED_NS: int
+    TALLY_COUNT_SCHEDULED_NS: int
+    TALLY_COUNT_OUTPUT_LOST_BYTES: int
+    TALLY_COUNT_MEMORY_BYTES: int
+    TALLY_COUNT_MEMORY_PEAK_BYTES: int
+    TALLY_COUNT_PINNED_BYTES: int
+    TALLY_COUNT_WAITING_NS: int
+    TALLY_COUNTERS: int
+    TALLY_TIME_QUEUE_DELAY: int
+    TALLY_TIME_DEVICE: int
+    TALLY_TIME_REQUEST: int
+    TALLY_TIME_TURNAROUND: int
+    TALLY_TIMINGS: int
+    TALLY_SCHED_INVALID: int
+    TALLY_SCHED_FULL: int
+    TALLY_SCHED_BEST_EFFORT: int
+    TALLY_SCHED_HIGH: int
+    TALLY_SCHED_WHOLE: int
+    TALLY_SCHED_SLICED: int
+    TALLY_SCHED_PREEMPTIBLE: int
+    TALLY_SCHED_CONTINUE: int
+    TALLY_SCHED_SESSION_OPEN: int
+    TALLY_SCHED_SESSION_SET: int
+    TALLY_SCHED_SESSION_CLOSE: int
+    TALLY_SCHED_LAUNCH: int
+    TALLY_SCHED_STARTED: int
+    TALLY_SCHED_FINISHED: int
+    TALLY_SCHED_PREEMPTED: int
+    TALLY_SCHED_FAILED: int
+    TALLY_SCHED_TIMER: int
+    TALLY_SCHED_SET_POLICY: int
+    TALLY_SCHED_SET_LIMITS: int
+    TALLY_SCHED_WORK: int
+    TALLY_SCHED_WORK_ENDED: int
+    TALLY_SCHED_RECALLED: int
+    TALLY_SCHED_COMING: int
+    TALLY_SCHED_CAME: int
+    TALLY_SCHED_START: int
+    TALLY_SCHED_PREEMPT: int
+    TALLY_SCHED_COMPLETE: int
+    TALLY_SCHED_DROPPED: int
+    TALLY_SCHED_CLOSED: int
+    TALLY_SCHED_SET_TIMER: int
+    TALLY_SCHED_RESCUE: int
+    TALLY_SCHED_START_PREEMPTIBLE: int
+    TALLY_SCHED_START_FINAL: int
+    TALLY_SCHED_START_RESUMED: int
+    TALLY_SCHED_HIGH_AT_ONCE: int
+    TALLY_SCHED_LEVELS: int
+    TALLY_SCHED_GIVES_WAY: int
+    TALLY_SCHED_BOUNDED: int
+    TALLY_PLAN_CAN_GUARD: int
+    TALLY_PLAN_CAN_SLICE: int
+    TALLY_PLAN_WAITS: int
+    TALLY_PLAN_WHOLE: int
+    TALLY_PLAN_GUARDED: int
+    TALLY_PLAN_SLICE: int
+    TALLY_PLAN_STOP: int
     TALLY_CONTROL_HELLO: int
     TALLY_CONTROL_OPEN: int
     TALLY_CONTROL_UNSUPPORTED: int
@@ -1066,89 +1144,6 @@ class Lib:
     TALLY_OP_MEM_INFO: int
     TALLY_OP_LIST_FUNCTIONS: int
     TALLY_OP_GENERATED: int
-    TALLY_SCHED_INVALID: int
-    TALLY_SCHED_FULL: int
-    TALLY_SCHED_BEST_EFFORT: int
-    TALLY_SCHED_HIGH: int
-    TALLY_SCHED_WHOLE: int
-    TALLY_SCHED_SLICED: int
-    TALLY_SCHED_PREEMPTIBLE: int
-    TALLY_SCHED_CONTINUE: int
-    TALLY_SCHED_SESSION_OPEN: int
-    TALLY_SCHED_SESSION_SET: int
-    TALLY_SCHED_SESSION_CLOSE: int
-    TALLY_SCHED_LAUNCH: int
-    TALLY_SCHED_STARTED: int
-    TALLY_SCHED_FINISHED: int
-    TALLY_SCHED_PREEMPTED: int
-    TALLY_SCHED_FAILED: int
-    TALLY_SCHED_TIMER: int
-    TALLY_SCHED_SET_POLICY: int
-    TALLY_SCHED_SET_LIMITS: int
-    TALLY_SCHED_WORK: int
-    TALLY_SCHED_WORK_ENDED: int
-    TALLY_SCHED_RECALLED: int
-    TALLY_SCHED_COMING: int
-    TALLY_SCHED_CAME: int
-    TALLY_SCHED_START: int
-    TALLY_SCHED_PREEMPT: int
-    TALLY_SCHED_COMPLETE: int
-    TALLY_SCHED_DROPPED: int
-    TALLY_SCHED_CLOSED: int
-    TALLY_SCHED_SET_TIMER: int
-    TALLY_SCHED_RESCUE: int
-    TALLY_SCHED_START_PREEMPTIBLE: int
-    TALLY_SCHED_START_FINAL: int
-    TALLY_SCHED_START_RESUMED: int
-    TALLY_SCHED_HIGH_AT_ONCE: int
-    TALLY_SCHED_LEVELS: int
-    TALLY_SCHED_GIVES_WAY: int
-    TALLY_SCHED_BOUNDED: int
-    TALLY_PLAN_CAN_GUARD: int
-    TALLY_PLAN_CAN_SLICE: int
-    TALLY_PLAN_WAITS: int
-    TALLY_PLAN_WHOLE: int
-    TALLY_PLAN_GUARDED: int
-    TALLY_PLAN_SLICE: int
-    TALLY_PLAN_STOP: int
-    TALLY_TRANSFER_TO_DEVICE: int
-    TALLY_TRANSFER_TO_HOST: int
-    TALLY_TRANSFER_ON_DEVICE: int
-    TALLY_TRANSFER_FILL: int
-    TALLY_SIM_SYNC: int
-    TALLY_COUNT_OPS: int
-    TALLY_COUNT_LAUNCHES: int
-    TALLY_COUNT_BLOCKS: int
-    TALLY_COUNT_TIMED_LAUNCHES: int
-    TALLY_COUNT_DEVICE_NS: int
-    TALLY_COUNT_BUSY_NS: int
-    TALLY_COUNT_BYTES_TO_DEVICE: int
-    TALLY_COUNT_BYTES_TO_HOST: int
-    TALLY_COUNT_BYTES_ON_DEVICE: int
-    TALLY_COUNT_BYTES_SET: int
-    TALLY_COUNT_MODULES: int
-    TALLY_COUNT_ERRORS: int
-    TALLY_COUNT_UNSUPPORTED: int
-    TALLY_COUNT_REWRITES: int
-    TALLY_COUNT_REWRITES_REFUSED: int
-    TALLY_COUNT_REWRITES_IMPOSSIBLE: int
-    TALLY_COUNT_LAUNCHES_STOPPABLE: int
-    TALLY_COUNT_STOPPABLE_NS: int
-    TALLY_COUNT_STARTS: int
-    TALLY_COUNT_PREEMPTIONS: int
-    TALLY_COUNT_WAITED_NS: int
-    TALLY_COUNT_SCHEDULED_NS: int
-    TALLY_COUNT_OUTPUT_LOST_BYTES: int
-    TALLY_COUNT_MEMORY_BYTES: int
-    TALLY_COUNT_MEMORY_PEAK_BYTES: int
-    TALLY_COUNT_PINNED_BYTES: int
-    TALLY_COUNT_WAITING_NS: int
-    TALLY_COUNTERS: int
-    TALLY_TIME_QUEUE_DELAY: int
-    TALLY_TIME_DEVICE: int
-    TALLY_TIME_REQUEST: int
-    TALLY_TIME_TURNAROUND: int
-    TALLY_TIMINGS: int
     TALLY_TRACE_LAUNCH: int
     TALLY_TRACE_REQUEST: int
     TALLY_TRACE_GUARDED: int
@@ -1158,6 +1153,11 @@ class Lib:
     TALLY_ENGINE_LOST: int
     TALLY_ENGINE_NOTICE: int
     TALLY_ENGINE_RESCUED: int
+    TALLY_SIM_SYNC: int
+    TALLY_TRANSFER_TO_DEVICE: int
+    TALLY_TRANSFER_TO_HOST: int
+    TALLY_TRANSFER_ON_DEVICE: int
+    TALLY_TRANSFER_FILL: int
     tally_rewrite: Pointer
     tally_rewrite_beside: Pointer
     def tally_counter_is_gauge(self, counter: int, /) -> int: ...

@@ -13,63 +13,79 @@
  * unless the share is 0. */
 #include "state.h"
 
-#define FINEST_SHIFT 10u   /* gaps below 1 us are alike */
-#define KNOWN 16u         /* gaps before their lengths say anything */
-#define FORGET 4096u      /* gaps after which the old ones count half */
+#define FINEST_SHIFT 10u /* gaps below 1 us are alike */
+#define KNOWN 16u        /* gaps before their lengths say anything */
+#define FORGET 4096u     /* gaps after which the old ones count half */
 #define PERMIL 1000u
 
 /* Four buckets per power of two. */
-static uint32_t bucket_of(uint64_t gap_ns) {
-    if (gap_ns >> FINEST_SHIFT == 0) return 0;
+static uint32_t bucket_of(uint64_t gap_ns)
+{
+    if (gap_ns >> FINEST_SHIFT == 0)
+        return 0;
     uint32_t exponent = 63u - (uint32_t)__builtin_clzll(gap_ns);
-    uint32_t bucket = 1 + (exponent - FINEST_SHIFT) * 4 + (uint32_t)((gap_ns >> (exponent - 2)) & 3);
+    uint32_t bucket =
+        1 + (exponent - FINEST_SHIFT) * 4 + (uint32_t)((gap_ns >> (exponent - 2)) & 3);
     return bucket < GAP_BUCKETS ? bucket : GAP_BUCKETS - 1;
 }
 
-static uint64_t least_ns_of(uint32_t bucket) {
-    if (bucket == 0) return 0;
+static uint64_t least_ns_of(uint32_t bucket)
+{
+    if (bucket == 0)
+        return 0;
     uint32_t exponent = (bucket - 1) / 4 + FINEST_SHIFT;
     return (UINT64_C(4) + (bucket - 1) % 4) << (exponent - 2);
 }
 
-static void forget_half(struct gaps *gaps) {
+static void forget_half(struct gaps *gaps)
+{
     gaps->count = 0;
-    for (uint32_t i = 0; i < GAP_BUCKETS; i++) gaps->count += gaps->counts[i] /= 2;
+    for (uint32_t i = 0; i < GAP_BUCKETS; i++)
+        gaps->count += gaps->counts[i] /= 2;
     gaps->busy_ns /= 2;
 }
 
 /* The wait without much history: the configured time. What is over the bound waits until the gap
  * has lasted as long as its stop takes. Gaps are heavy-tailed: a gap that has been long will be
  * longer. */
-static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns) {
+static uint64_t guess(const struct tally_sched *s, uint64_t stop_ns)
+{
     uint64_t wait_ns = s->limits.hysteresis_ns;
-    if (stop_ns <= tally_sched_bound(s)) return wait_ns;
-    if (stop_ns > s->limits.gap_wait_ns_max) stop_ns = s->limits.gap_wait_ns_max;
+    if (stop_ns <= tally_sched_bound(s))
+        return wait_ns;
+    if (stop_ns > s->limits.gap_wait_ns_max)
+        stop_ns = s->limits.gap_wait_ns_max;
     return stop_ns > wait_ns ? stop_ns : wait_ns;
 }
 
 /* Whether this gap is used, if `some` of `all` are to be. Multiples of the golden ratio spread
  * the used ones evenly, also where the two numbers change from gap to gap. However few are used,
  * one of the next gaps is. */
-static bool has_turn(const struct gaps *gaps, uint64_t some, uint64_t all) {
+static bool has_turn(const struct gaps *gaps, uint64_t some, uint64_t all)
+{
     uint64_t point = (gaps->number * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
     return (unsigned __int128)point * all < (unsigned __int128)some << 32;
 }
 
 /* Whether as many gaps of this length as the remaining time pays for are together longer than
  * all longer gaps. */
-static bool gives_more(uint64_t long_ns, uint64_t left_ns, uint64_t gap_ns, uint64_t stop_ns) {
+static bool gives_more(uint64_t long_ns, uint64_t left_ns, uint64_t gap_ns, uint64_t stop_ns)
+{
     return (unsigned __int128)left_ns * gap_ns >= (unsigned __int128)long_ns * stop_ns;
 }
 
-uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns) {
+uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns)
+{
     const struct gaps *gaps = &s->gaps;
-    if (gaps->count < KNOWN) return guess(s, stop_ns);
+    if (gaps->count < KNOWN)
+        return guess(s, stop_ns);
     uint64_t permil = s->limits.stops_permil_max, longest_ns = s->limits.gap_wait_ns_max;
-    if (stop_ns < longest_ns * permil / PERMIL) longest_ns = stop_ns * PERMIL / permil; /* pays for itself */
+    if (stop_ns < longest_ns * permil / PERMIL)
+        longest_ns = stop_ns * PERMIL / permil; /* pays for itself */
     uint32_t bucket = bucket_of(longest_ns);
     uint64_t short_ns = 0, long_ns = 0, cost_ns = 0;
-    for (uint32_t i = 0; i < bucket; i++) short_ns += gaps->counts[i] * least_ns_of(i);
+    for (uint32_t i = 0; i < bucket; i++)
+        short_ns += gaps->counts[i] * least_ns_of(i);
     for (uint32_t i = bucket; i < GAP_BUCKETS; i++) {
         long_ns += gaps->counts[i] * least_ns_of(i);
         cost_ns += gaps->counts[i] * stop_ns;
@@ -87,10 +103,12 @@ uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns) {
     return least_ns_of(bucket);
 }
 
-uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns) {
+uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns)
+{
     struct gaps *gaps = &s->gaps;
     uint64_t bound_ns = tally_sched_bound(s);
-    if (stop_ns > bound_ns) return tally_sched_weigh_gap(s, stop_ns);
+    if (stop_ns > bound_ns)
+        return tally_sched_weigh_gap(s, stop_ns);
     if (gaps->bound_ns != bound_ns) {
         gaps->wait_ns = tally_sched_weigh_gap(s, bound_ns);
         gaps->bound_ns = bound_ns;
@@ -98,22 +116,27 @@ uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns) {
     return gaps->wait_ns;
 }
 
-void tally_sched_high_came(struct tally_sched *s) {
+void tally_sched_high_came(struct tally_sched *s)
+{
     struct gaps *gaps = &s->gaps;
     gaps->busy_since_ns = s->now_ns;
     gaps->number++;
-    if (s->high_idle_ns == 0) return;
+    if (s->high_idle_ns == 0)
+        return;
     gaps->counts[bucket_of(s->now_ns - s->high_idle_ns)]++;
-    if (++gaps->count >= FORGET) forget_half(gaps);
+    if (++gaps->count >= FORGET)
+        forget_half(gaps);
 }
 
-void tally_sched_high_went(struct tally_sched *s) {
+void tally_sched_high_went(struct tally_sched *s)
+{
     s->gaps.busy_ns += s->now_ns - s->gaps.busy_since_ns;
     s->gaps.bound_ns = 0;
     s->high_idle_ns = s->now_ns;
 }
 
-void tally_sched_forget_gaps(struct tally_sched *s) {
+void tally_sched_forget_gaps(struct tally_sched *s)
+{
     bool busy = s->sums[TALLY_SCHED_HIGH].outstanding > 0;
     uint64_t since_ns = busy ? s->now_ns : s->gaps.busy_since_ns;
     s->gaps = (struct gaps){.number = s->gaps.number, .busy_since_ns = since_ns};

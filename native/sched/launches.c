@@ -4,20 +4,24 @@
 
 #include "state.h"
 
-static struct class_sums *sums_of(struct tally_sched *s, uint32_t session) {
+static struct class_sums *sums_of(struct tally_sched *s, uint32_t session)
+{
     return &s->sums[s->sessions[session].class_];
 }
 
 /* A queue's guarded starts run one after the other, behind its unguarded ones. A guarded start
  * that has not begun when its flag goes up does not begin. So together they delay high by the
  * unguarded ones, or by the longest guarded one, whichever is more. */
-static void recharge_queue(struct tally_sched *s, struct queue *queue) {
+static void recharge_queue(struct tally_sched *s, struct queue *queue)
+{
     uint64_t largest = queue->unguarded_ns;
     uint32_t left = queue->guarded;
     for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
         const struct launch *launch = &s->launches[at];
-        if (!launch->guarded) continue;
-        if (launch->charge_ns > largest) largest = launch->charge_ns;
+        if (!launch->guarded)
+            continue;
+        if (launch->charge_ns > largest)
+            largest = launch->charge_ns;
         left--;
     }
     struct session *session = &s->sessions[queue->session];
@@ -26,31 +30,44 @@ static void recharge_queue(struct tally_sched *s, struct queue *queue) {
     queue->charge_ns = largest;
 }
 
-void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by) {
+void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by)
+{
     s->sums[class_].busy += (uint32_t)by;
-    if (class_ == TALLY_SCHED_BEST_EFFORT && by > 0 && s->sums[class_].busy == 2) s->contended_ns = s->now_ns;
+    if (class_ == TALLY_SCHED_BEST_EFFORT && by > 0 && s->sums[class_].busy == 2)
+        s->contended_ns = s->now_ns;
 }
 
 /* Device time counts against a session's share only while somebody else wanted the device too. */
-static void charge_share(struct tally_sched *s, struct session *session, uint64_t gpu_ns) {
+static void charge_share(struct tally_sched *s, struct session *session, uint64_t gpu_ns)
+{
     const struct class_sums *sums = &s->sums[session->class_];
     uint64_t contended = s->now_ns - s->contended_ns;
-    if (session->class_ != TALLY_SCHED_BEST_EFFORT || sums->busy < 2) return;
-    if (gpu_ns > contended) gpu_ns = contended;
+    if (session->class_ != TALLY_SCHED_BEST_EFFORT || sums->busy < 2)
+        return;
+    if (gpu_ns > contended)
+        gpu_ns = contended;
     int64_t *deficit_ns = &s->jobs[session->job].deficit_ns;
     *deficit_ns -= (int64_t)(gpu_ns < INT64_MAX / 4 ? gpu_ns : INT64_MAX / 4);
-    if (*deficit_ns < INT64_MIN / 2) *deficit_ns = INT64_MIN / 2;
+    if (*deficit_ns < INT64_MIN / 2)
+        *deficit_ns = INT64_MIN / 2;
 }
 
-void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event) {
+void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event)
+{
     struct launch *launch = &s->launches[event->launch];
     struct session *session = &s->sessions[event->session];
     struct class_sums *sums = sums_of(s, event->session);
-    *launch = (struct launch){.used = true, .session = event->session, .queue = event->queue,
-                              .blocks = event->blocks, .plan = event->plan, .submitted_ns = s->now_ns,
-                              .sequence = s->sequence++, .transfer = event->transfer};
+    *launch = (struct launch){.used = true,
+                              .session = event->session,
+                              .queue = event->queue,
+                              .blocks = event->blocks,
+                              .plan = event->plan,
+                              .submitted_ns = s->now_ns,
+                              .sequence = s->sequence++,
+                              .transfer = event->transfer};
     tally_sched_queue_add(s, event->launch);
-    if (tally_sched_is_idle(session)) tally_sched_count_busy(s, session->class_, 1);
+    if (tally_sched_is_idle(session))
+        tally_sched_count_busy(s, session->class_, 1);
     session->outstanding++;
     session->stats.launches += !event->transfer;
     if (sums->outstanding++ == 0 && session->class_ == TALLY_SCHED_HIGH) {
@@ -60,103 +77,139 @@ void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *e
     tally_sched_waiting_add(s, event->launch);
 }
 
-void tally_sched_retire(struct tally_sched *s, uint32_t index) {
+void tally_sched_retire(struct tally_sched *s, uint32_t index)
+{
     struct launch *launch = &s->launches[index];
     struct session *session = &s->sessions[launch->session];
     TALLY_ASSERT(launch->starts == 0);
-    if (launch->waiting) tally_sched_waiting_remove(s, index);
+    if (launch->waiting)
+        tally_sched_waiting_remove(s, index);
     tally_sched_queue_remove(s, index);
     session->outstanding--;
-    if (tally_sched_is_idle(session)) tally_sched_count_busy(s, session->class_, -1);
+    if (tally_sched_is_idle(session))
+        tally_sched_count_busy(s, session->class_, -1);
     if (--sums_of(s, launch->session)->outstanding == 0 && session->class_ == TALLY_SCHED_HIGH)
         tally_sched_high_went(s);
     launch->used = false;
 }
 
-struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type) {
+struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type)
+{
     TALLY_ASSERT(s->out_count < s->out_max);
     struct tally_sched_instruction *out = &s->out[s->out_count++];
     *out = (struct tally_sched_instruction){.type = type};
     return out;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------- */
 
-bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    if (form != FORM_PLAN) return false;
+bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch,
+                                  enum form form)
+{
+    if (form != FORM_PLAN)
+        return false;
     const struct tally_sched_plan *plan = &launch->plan;
-    if (plan->kind != TALLY_SCHED_WHOLE) return plan->kind == TALLY_SCHED_PREEMPTIBLE;
+    if (plan->kind != TALLY_SCHED_WHOLE)
+        return plan->kind == TALLY_SCHED_PREEMPTIBLE;
     return plan->guardable && s->queues[launch->queue].guarded > 0;
 }
 
 /* What may still run of a guarded launch once its flag is up. */
-static uint64_t stop_of(const struct tally_sched *s, const struct launch *launch) {
+static uint64_t stop_of(const struct tally_sched *s, const struct launch *launch)
+{
     const struct tally_sched_plan *plan = &launch->plan;
-    return plan->stop_ns                       ? plan->stop_ns
+    return plan->stop_ns                                       ? plan->stop_ns
            : plan->kind == TALLY_SCHED_WHOLE && plan->whole_ns ? plan->whole_ns
-                                               : tally_sched_bound(s);
+                                                               : tally_sched_bound(s);
 }
 
-static uint32_t end_of(const struct launch *launch, enum form form) {
+static uint32_t end_of(const struct launch *launch, enum form form)
+{
     uint32_t left = launch->blocks - launch->issued;
-    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED && left > launch->plan.slice_blocks)
+    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED &&
+        left > launch->plan.slice_blocks)
         return launch->issued + launch->plan.slice_blocks;
     return launch->blocks;
 }
 
-uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    if (tally_sched_would_be_guarded(s, launch, form)) return stop_of(s, launch);
-    if (launch->plan.whole_ns == 0) return tally_sched_bound(s); /* whatever it takes: nothing else beside it */
+uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch,
+                                    enum form form)
+{
+    if (tally_sched_would_be_guarded(s, launch, form))
+        return stop_of(s, launch);
+    if (launch->plan.whole_ns == 0)
+        return tally_sched_bound(s); /* whatever it takes: nothing else beside it */
     uint32_t hi = end_of(launch, form), count = hi - launch->issued;
-    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED) return launch->plan.slice_ns;
-    if (count == launch->blocks) return launch->plan.whole_ns;
+    if (form == FORM_PLAN && launch->plan.kind == TALLY_SCHED_SLICED)
+        return launch->plan.slice_ns;
+    if (count == launch->blocks)
+        return launch->plan.whole_ns;
     return (uint64_t)((unsigned __int128)launch->plan.whole_ns * count / launch->blocks);
 }
 
-uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form) {
-    uint64_t charge = tally_sched_unstoppable_of(s, launch, form), held = s->queues[launch->queue].charge_ns;
-    if (!tally_sched_would_be_guarded(s, launch, form)) return charge;
+uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch,
+                               enum form form)
+{
+    uint64_t charge = tally_sched_unstoppable_of(s, launch, form),
+             held = s->queues[launch->queue].charge_ns;
+    if (!tally_sched_would_be_guarded(s, launch, form))
+        return charge;
     return charge > held ? charge - held : 0;
 }
 
-bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form) {
-    if (queue->cursor == NONE || queue->preempting > 0 || s->sessions[queue->session].closing) return false;
-    if (queue->starts == 0) return true;
+bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form)
+{
+    if (queue->cursor == NONE || queue->preempting > 0 || s->sessions[queue->session].closing)
+        return false;
+    if (queue->starts == 0)
+        return true;
     const struct launch *launch = &s->launches[queue->cursor];
-    /* Behind a guarded start only another guarded one: the flag that stops the first stops it too. */
+    /* Behind a guarded start only another guarded one: the flag that stops the first stops it too.
+     */
     if (queue->guarded > 0)
-        return tally_sched_would_be_guarded(s, launch, form) && launch->starts == 0 && queue->guarded < s->limits.preemptible_depth;
+        return tally_sched_would_be_guarded(s, launch, form) && launch->starts == 0 &&
+               queue->guarded < s->limits.preemptible_depth;
     /* Behind whole launches and slices the stream's own order is enough. */
     return launch->starts < SLICES_MAX;
 }
 
-uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form) {
+uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session,
+                             enum form form)
+{
     uint32_t at = session->ring;
-    if (at == NONE || session->waiting == 0) return NONE;
+    if (at == NONE || session->waiting == 0)
+        return NONE;
     do {
-        if (tally_sched_startable(s, &s->queues[at], form)) return s->queues[at].cursor;
+        if (tally_sched_startable(s, &s->queues[at], form))
+            return s->queues[at].cursor;
         at = s->queues[at].next;
     } while (at != session->ring);
     return NONE;
 }
 
-uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session) {
-    if (session->class_ != TALLY_SCHED_HIGH || !tally_sched_policy_is(s, TALLY_SCHED_LEVELS)) return 0;
+uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session)
+{
+    if (session->class_ != TALLY_SCHED_HIGH || !tally_sched_policy_is(s, TALLY_SCHED_LEVELS))
+        return 0;
     uint32_t top = s->config.levels - 1;
     uint32_t extra = session->priority > 0 ? (uint32_t)session->priority : 0;
     return extra < top ? 1 + extra : top;
 }
 
 /* Takes blocks [issued, hi) as started, in the books only. */
-static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns, bool guarded) {
+static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns,
+                       bool guarded)
+{
     struct launch *launch = &s->launches[index];
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
     struct class_sums *sums = &s->sums[session->class_];
-    if (launch->starts == 0) launch->started_ns = s->now_ns;
+    if (launch->starts == 0)
+        launch->started_ns = s->now_ns;
     if (launch->issued == 0 && !launch->preempted)
         session->stats.waited_ns += s->now_ns - launch->submitted_ns;
-    launch->numbers[launch->starts] = session->class_ == TALLY_SCHED_BEST_EFFORT ? ++s->best_effort_starts : 0;
+    launch->numbers[launch->starts] =
+        session->class_ == TALLY_SCHED_BEST_EFFORT ? ++s->best_effort_starts : 0;
     launch->ends[launch->starts++] = hi;
     launch->issued = hi;
     session->stats.starts += !launch->transfer;
@@ -164,8 +217,10 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     sums->starts++;
     queue->starts++;
     launch->charge_ns += charge_ns;
-    if (guarded) tally_sched_guarded_add(s, index);
-    else queue->unguarded_ns += charge_ns;
+    if (guarded)
+        tally_sched_guarded_add(s, index);
+    else
+        queue->unguarded_ns += charge_ns;
     recharge_queue(s, queue);
     if (launch->issued == launch->blocks) {
         tally_sched_waiting_remove(s, index);
@@ -174,7 +229,8 @@ static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint6
     session->ring = queue->next; /* the session's queues take turns */
 }
 
-void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level) {
+void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level)
+{
     struct launch *launch = &s->launches[index];
     bool flag = tally_sched_would_be_guarded(s, launch, form);
     uint64_t charge_ns = tally_sched_unstoppable_of(s, launch, form);
@@ -186,31 +242,38 @@ void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, ui
     out->hi = hi;
     out->level = level;
     out->epoch = s->epoch;
-    out->flags = (flag ? TALLY_SCHED_START_PREEMPTIBLE : hi == launch->blocks ? TALLY_SCHED_START_FINAL : 0) |
+    out->flags = (flag                   ? TALLY_SCHED_START_PREEMPTIBLE
+                  : hi == launch->blocks ? TALLY_SCHED_START_FINAL
+                                         : 0) |
                  (launch->preempted ? TALLY_SCHED_START_RESUMED : 0);
     book_start(s, index, hi, charge_ns, flag);
 }
 
-void tally_sched_adopt(struct tally_sched *s, uint32_t index) {
+void tally_sched_adopt(struct tally_sched *s, uint32_t index)
+{
     struct launch *launch = &s->launches[index];
     book_start(s, index, launch->blocks, tally_sched_charge_of(s, launch, FORM_WHOLE), false);
 }
 
-bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_) {
+bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_)
+{
     uint32_t at = s->waiting[class_].head;
     while (at != NONE) {
-        if (tally_sched_out_full(s)) return false;
+        if (tally_sched_out_full(s))
+            return false;
         struct launch *launch = &s->launches[at];
         struct queue *queue = &s->queues[launch->queue];
         uint32_t next = launch->waiting_next;
         if (queue->cursor == at && tally_sched_startable(s, queue, FORM_WHOLE))
-            tally_sched_start(s, at, FORM_WHOLE, tally_sched_level_of(s, &s->sessions[launch->session]));
+            tally_sched_start(s, at, FORM_WHOLE,
+                              tally_sched_level_of(s, &s->sessions[launch->session]));
         at = next;
     }
     return true;
 }
 
-void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
+void tally_sched_preempt(struct tally_sched *s, uint32_t index)
+{
     struct launch *launch = &s->launches[index];
     TALLY_ASSERT(launch->guarded && !launch->preempting);
     launch->preempting = true;
@@ -221,19 +284,23 @@ void tally_sched_preempt(struct tally_sched *s, uint32_t index) {
 }
 
 /* The list of guarded starts has the youngest at its head. */
-bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue) {
+bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue)
+{
     for (uint32_t at = s->guarded; at != NONE; at = s->launches[at].guarded_next) {
-        if (s->launches[at].queue != queue || s->launches[at].preempting) continue;
-        if (tally_sched_out_full(s)) return false;
+        if (s->launches[at].queue != queue || s->launches[at].preempting)
+            continue;
+        if (tally_sched_out_full(s))
+            return false;
         tally_sched_preempt(s, at);
     }
     return true;
 }
 
-/* ---- reports from the device ------------------------------------------------------------------- */
+/* ---- reports from the device ---------------------------------------------------------------- */
 
 /* Takes the oldest start off the books, of which the event tells; without one, all of them. */
-static void book_end(struct tally_sched *s, uint32_t index, const struct tally_sched_event *event) {
+static void book_end(struct tally_sched *s, uint32_t index, const struct tally_sched_event *event)
+{
     struct launch *launch = &s->launches[index];
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
@@ -249,10 +316,12 @@ static void book_end(struct tally_sched *s, uint32_t index, const struct tally_s
 
     uint32_t ended = event ? 1 : launch->starts;
     uint64_t charge_ns = launch->charge_ns;
-    if (ended < launch->starts) charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
+    if (ended < launch->starts)
+        charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
     launch->charge_ns -= charge_ns;
     launch->starts -= ended;
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT) tally_sched_note_clearance(s, launch, ended, event);
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT)
+        tally_sched_note_clearance(s, launch, ended, event);
     for (uint32_t i = 0; i < launch->starts; i++) {
         launch->ends[i] = launch->ends[i + ended];
         launch->numbers[i] = launch->numbers[i + ended];
@@ -260,22 +329,28 @@ static void book_end(struct tally_sched *s, uint32_t index, const struct tally_s
     queue->starts -= ended;
     session->starts -= ended;
     sums->starts -= ended;
-    if (launch->guarded) tally_sched_guarded_remove(s, index);
-    else queue->unguarded_ns -= charge_ns;
+    if (launch->guarded)
+        tally_sched_guarded_remove(s, index);
+    else
+        queue->unguarded_ns -= charge_ns;
     recharge_queue(s, queue);
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0) s->allowance_ns = 0;
+    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0)
+        s->allowance_ns = 0;
 }
 
-static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type) {
+static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type)
+{
     struct launch *launch = &s->launches[index];
     struct tally_sched_instruction *out = tally_sched_emit(s, type);
     out->launch = index;
     out->session = launch->session;
-    if (type == TALLY_SCHED_COMPLETE) s->sessions[launch->session].stats.completed += !launch->transfer;
+    if (type == TALLY_SCHED_COMPLETE)
+        s->sessions[launch->session].stats.completed += !launch->transfer;
     tally_sched_retire(s, index);
 }
 
-int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event) {
+int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event)
+{
     struct launch *launch = &s->launches[event->launch];
     /* A queue is one stream: what finishes is the oldest thing in it. */
     if (launch->starts == 0 || launch->prev != NONE || event->lo != launch->lo ||
@@ -283,14 +358,17 @@ int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *ev
         return TALLY_SCHED_INVALID;
     book_end(s, event->launch, event);
     launch->lo = launch->done = event->hi;
-    if (launch->done == launch->blocks) end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
+    if (launch->done == launch->blocks)
+        end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
     return 0;
 }
 
-int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event) {
+int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event)
+{
     struct launch *launch = &s->launches[event->launch];
-    if (!launch->preempting || event->blocks > launch->blocks - launch->done || event->lo < launch->lo ||
-        event->lo > launch->done + event->blocks || (launch->prev != NONE && event->blocks > 0))
+    if (!launch->preempting || event->blocks > launch->blocks - launch->done ||
+        event->lo < launch->lo || event->lo > launch->done + event->blocks ||
+        (launch->prev != NONE && event->blocks > 0))
         return TALLY_SCHED_INVALID;
     book_end(s, event->launch, event);
     launch->done += event->blocks;
@@ -306,15 +384,19 @@ int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *even
     return 0;
 }
 
-int tally_sched_fail(struct tally_sched *s, uint32_t index) {
+int tally_sched_fail(struct tally_sched *s, uint32_t index)
+{
     struct launch *launch = &s->launches[index];
-    if (launch->starts > 0) book_end(s, index, NULL);
+    if (launch->starts > 0)
+        book_end(s, index, NULL);
     end_launch(s, index, TALLY_SCHED_DROPPED);
     return 0;
 }
 
-/* Takes the youngest starts off the books, as if they had never been: no time has passed on the device. */
-static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count) {
+/* Takes the youngest starts off the books, as if they had never been: no time has passed on the
+ * device. */
+static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count)
+{
     struct launch *launch = &s->launches[index];
     struct queue *queue = &s->queues[launch->queue];
     struct session *session = &s->sessions[launch->session];
@@ -330,7 +412,8 @@ static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count)
     queue->starts -= count;
     queue->unguarded_ns -= charge_ns;
     recharge_queue(s, queue);
-    if (session->class_ != TALLY_SCHED_BEST_EFFORT) return;
+    if (session->class_ != TALLY_SCHED_BEST_EFFORT)
+        return;
     /* Arrivals look at a launch's oldest starts, as if they had ended; these go there for the
      * call. They were in nobody's way. */
     memcpy(numbers, launch->numbers, sizeof numbers);
@@ -339,20 +422,25 @@ static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count)
     struct tally_sched_event never = {.began_ns = s->now_ns + 1};
     tally_sched_note_clearance(s, launch, count, &never);
     memcpy(launch->numbers, numbers, sizeof numbers);
-    if (sums->starts == 0) s->allowance_ns = 0;
+    if (sums->starts == 0)
+        s->allowance_ns = 0;
 }
 
-int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event) {
+int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event)
+{
     struct launch *launch = &s->launches[event->launch];
     uint32_t kept = 0, lo = launch->lo;
     bool overtaken = launch->next != NONE && s->launches[launch->next].starts > 0;
-    while (kept < launch->starts && lo != event->lo) lo = launch->ends[kept++];
-    if (kept == launch->starts || launch->guarded || overtaken) return TALLY_SCHED_INVALID;
+    while (kept < launch->starts && lo != event->lo)
+        lo = launch->ends[kept++];
+    if (kept == launch->starts || launch->guarded || overtaken)
+        return TALLY_SCHED_INVALID;
     if (event->lo == 0 && !launch->preempted)
         s->sessions[launch->session].stats.waited_ns -= launch->started_ns - launch->submitted_ns;
     unbook_starts(s, event->launch, launch->starts - kept);
     launch->issued = event->lo;
-    if (!launch->waiting) tally_sched_waiting_add(s, event->launch);
+    if (!launch->waiting)
+        tally_sched_waiting_add(s, event->launch);
     tally_sched_queue_rewind(s, launch->queue);
     return 0;
 }

@@ -8,12 +8,12 @@
 #define SIM_ROOM 64u
 
 enum sim_event_type {
-    SIM_CLIENT,  /* a: client, whose next op is due */
-    SIM_SUBMIT,  /* a: launch, reaches the scheduler */
-    SIM_READY,   /* a: grid, may dispatch */
-    SIM_COHORT,  /* a: grid, b: blocks that end */
-    SIM_FLAG,    /* a: grid, b: its serial; blocks now see the flag */
-    SIM_REPORT,  /* a: grid; the scheduler learns that it has ended */
+    SIM_CLIENT, /* a: client, whose next op is due */
+    SIM_SUBMIT, /* a: launch, reaches the scheduler */
+    SIM_READY,  /* a: grid, may dispatch */
+    SIM_COHORT, /* a: grid, b: blocks that end */
+    SIM_FLAG,   /* a: grid, b: its serial; blocks now see the flag */
+    SIM_REPORT, /* a: grid; the scheduler learns that it has ended */
     SIM_TIMER,
 };
 
@@ -49,7 +49,9 @@ struct sim_client {
     struct tally_sim_result result;
 };
 
-struct sim_list { uint32_t head, tail; };
+struct sim_list {
+    uint32_t head, tail;
+};
 
 struct tally_sim {
     struct tally_sim_device device;

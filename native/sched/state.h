@@ -1,4 +1,5 @@
-/* What the scheduler keeps, and the calls between its files. Not for anybody outside native/sched. */
+/* What the scheduler keeps, and the calls between its files. Not for anybody outside native/sched.
+ */
 #ifndef TALLY_SCHED_STATE_H
 #define TALLY_SCHED_STATE_H
 
@@ -8,17 +9,18 @@
 #define NONE UINT32_MAX
 #define SLICES_MAX 4u /* slices of one launch in flight: enough to hide a completion's way back */
 #define WEIGHT_MAX 1024u
-#define GAP_BUCKETS 64u /* of high's gaps, up to 2^26 ns */
+#define GAP_BUCKETS 64u     /* of high's gaps, up to 2^26 ns */
 #define BYPASS_NS 50000000u /* see bypass.c */
-#define ARRIVALS_MAX 64u /* of high, until the first of what they met has ended */
+#define ARRIVALS_MAX 64u    /* of high, until the first of what they met has ended */
 
 struct launch {
     bool used, preempting, preempted, dropped, waiting, guarded;
-    bool watched, rescued;               /* preempting: see watchdog.c */
-    bool transfer; /* not a kernel's: others' figures */
+    bool watched, rescued; /* preempting: see watchdog.c */
+    bool transfer;         /* not a kernel's: others' figures */
     uint32_t session, queue;
-    uint32_t next, prev;                 /* in its queue, program order */
-    uint32_t waiting_next, waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */
+    uint32_t next, prev; /* in its queue, program order */
+    uint32_t waiting_next,
+        waiting_prev; /* in sched.waiting[class]: not fully issued, order of arrival */
     uint32_t guarded_next, guarded_prev; /* in sched.guarded: guarded starts in flight */
     uint32_t blocks, done;               /* done: blocks that have run */
     uint32_t lo;                         /* every block below has run */
@@ -27,35 +29,35 @@ struct launch {
     uint64_t numbers[SLICES_MAX];        /* of those starts, see sched.best_effort_starts */
     struct tally_sched_plan plan;
     uint64_t submitted_ns, sequence;
-    uint64_t started_ns; /* of the oldest start in flight */
-    uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for, by themselves */
-    uint64_t stopping_ns;    /* watched: sched.clear_ns when it was told to stop */
+    uint64_t started_ns;  /* of the oldest start in flight */
+    uint64_t charge_ns;   /* unstoppable work that its starts in flight stand for, by themselves */
+    uint64_t stopping_ns; /* watched: sched.clear_ns when it was told to stop */
 };
 
 struct queue {
-    uint32_t session;    /* NONE while empty */
-    uint32_t head, tail; /* launches that are not complete */
-    uint32_t cursor;     /* first of them that is not fully issued */
-    uint32_t next, prev; /* ring of the session's queues that hold launches */
-    uint64_t charge_ns;  /* unstoppable work that its starts in flight stand for together */
+    uint32_t session;      /* NONE while empty */
+    uint32_t head, tail;   /* launches that are not complete */
+    uint32_t cursor;       /* first of them that is not fully issued */
+    uint32_t next, prev;   /* ring of the session's queues that hold launches */
+    uint64_t charge_ns;    /* unstoppable work that its starts in flight stand for together */
     uint64_t unguarded_ns; /* the same of those that are not guarded */
-    uint32_t starts;     /* in flight */
-    uint32_t guarded;    /* of those, behind the guard */
-    uint32_t preempting; /* of those, told to stop */
+    uint32_t starts;       /* in flight */
+    uint32_t guarded;      /* of those, behind the guard */
+    uint32_t preempting;   /* of those, told to stop */
 };
 
 struct session {
     bool open, closing;
     uint32_t class_, job; /* job: its place in sched.jobs */
     int32_t priority;
-    uint32_t ring;             /* a queue that holds launches; NONE */
-    uint32_t next, prev;       /* ring of sessions that have launches waiting, in sched.ready */
-    uint32_t outstanding;      /* launches not complete */
-    uint64_t counted;          /* other work with the device, of which nothing else is kept (work.c) */
-    uint32_t waiting;          /* of those, not fully issued */
-    uint32_t starts;           /* in flight */
-    uint64_t charge_ns;        /* unstoppable work in flight */
-    uint64_t cleared_ns;       /* when the last of what arrivals met of it was out of the way */
+    uint32_t ring;        /* a queue that holds launches; NONE */
+    uint32_t next, prev;  /* ring of sessions that have launches waiting, in sched.ready */
+    uint32_t outstanding; /* launches not complete */
+    uint64_t counted;     /* other work with the device, of which nothing else is kept (work.c) */
+    uint32_t waiting;     /* of those, not fully issued */
+    uint32_t starts;      /* in flight */
+    uint64_t charge_ns;   /* unstoppable work in flight */
+    uint64_t cleared_ns;  /* when the last of what arrivals met of it was out of the way */
     struct tally_sched_session_stats stats;
 };
 
@@ -66,11 +68,13 @@ struct job {
     int64_t deficit_ns; /* device time it may still use before others get theirs */
 };
 
-struct waiting_list { uint32_t head, tail; };
+struct waiting_list {
+    uint32_t head, tail;
+};
 
 /* Sums over the sessions of one class. */
 struct class_sums {
-    uint32_t busy;        /* sessions that have launches, or counted work */
+    uint32_t busy; /* sessions that have launches, or counted work */
     uint32_t waiting, starts;
     uint64_t outstanding; /* launches and counted work */
     uint64_t charge_ns;
@@ -88,8 +92,8 @@ struct gaps {
     uint32_t counts[GAP_BUCKETS], count; /* by length */
     uint64_t busy_ns, busy_since_ns;     /* high's time between these gaps */
     uint64_t number;                     /* of gaps so far */
-    uint64_t wait_ns, bound_ns;          /* how long what stops within the bound waits in this gap, and the
-                                            bound when that was computed; 0: it was not */
+    uint64_t wait_ns, bound_ns; /* how long what stops within the bound waits in this gap, and the
+                                   bound when that was computed; 0: it was not */
 };
 
 /* What best-effort work may still use of the time that it has while high is busy (floor.c). */
@@ -108,27 +112,28 @@ struct tally_sched {
     struct tally_sched_histogram *turnarounds; /* by session */
     struct queue *queues;
     struct launch *launches;
-    uint32_t ready;    /* ring of sessions with waiting launches; NONE */
-    uint32_t round;    /* where in that ring the next choice begins; NONE: at its head */
-    void *policy_state; /* the policy's own, of as many bytes as the neediest of the table asks for */
-    uint32_t closing;  /* sessions being closed */
+    uint32_t ready; /* ring of sessions with waiting launches; NONE */
+    uint32_t round; /* where in that ring the next choice begins; NONE: at its head */
+    void *
+        policy_state; /* the policy's own, of as many bytes as the neediest of the table asks for */
+    uint32_t closing; /* sessions being closed */
     uint32_t sessions_open;
     struct waiting_list waiting[2]; /* by class */
     uint32_t guarded;               /* head of the list of guarded starts in flight */
     struct class_sums sums[2];
     uint64_t sequence;
-    uint64_t now_ns, high_idle_ns;  /* when the last high launch went; 0: none so far */
+    uint64_t now_ns, high_idle_ns; /* when the last high launch went; 0: none so far */
     struct gaps gaps;
     struct floor floor;
-    uint64_t clear_ns;              /* how long the device has been without high work, so far (watchdog.c) */
-    uint64_t last_finish_ns[2];     /* by class: the device runs what is of one level in order */
-    uint64_t contended_ns;          /* since when more than one best-effort session is busy */
-    uint64_t allowance_ns;          /* charge in flight that an earlier policy, limit or class let in */
-    uint64_t timer_ns;              /* armed; NEVER */
-    uint64_t wish_ns;               /* what the policy wants armed, set while it decides */
-    uint32_t coming;                /* launches of high between COMING and CAME */
-    bool held;                      /* best-effort work may not start, for high's sake */
-    uint32_t epoch;                 /* how often that began: what was decided before is stale */
+    uint64_t clear_ns; /* how long the device has been without high work, so far (watchdog.c) */
+    uint64_t last_finish_ns[2]; /* by class: the device runs what is of one level in order */
+    uint64_t contended_ns;      /* since when more than one best-effort session is busy */
+    uint64_t allowance_ns;      /* charge in flight that an earlier policy, limit or class let in */
+    uint64_t timer_ns;          /* armed; NEVER */
+    uint64_t wish_ns;           /* what the policy wants armed, set while it decides */
+    uint32_t coming;            /* launches of high between COMING and CAME */
+    bool held;                  /* best-effort work may not start, for high's sake */
+    uint32_t epoch;             /* how often that began: what was decided before is stale */
     struct arrival arrivals[ARRIVALS_MAX]; /* whose turnaround is being measured, oldest first */
     uint32_t arrival_count;
     uint64_t best_effort_starts; /* so far */
@@ -137,41 +142,54 @@ struct tally_sched {
     size_t out_count, out_max;
 };
 
-/* A policy: when it lets things go. Each is in a file of its own, policy_NAME.c, and a row of the table in
- * policies.c. What it has to remember is its own (s->policy_state); all functions but decide may be NULL. */
+/* A policy: when it lets things go. Each is in a file of its own, policy_NAME.c, and a row of the
+ * table in policies.c. What it has to remember is its own (s->policy_state); all functions but
+ * decide may be NULL. */
 struct policy {
     const char *name, *text;
     uint32_t traits; /* enum tally_sched_policy_trait */
     void (*decide)(struct tally_sched *s);
     size_t (*state_bytes)(const struct tally_sched_config *config);
-    void (*reset)(struct tally_sched *s); /* it is in force now: its state is all zeros, or another policy's */
-    void (*job_came)(struct tally_sched *s, uint32_t job);         /* a slot of sched.jobs has a new owner */
+    void (*reset)(struct tally_sched
+                      *s); /* it is in force now: its state is all zeros, or another policy's */
+    void (*job_came)(struct tally_sched *s,
+                     uint32_t job); /* a slot of sched.jobs has a new owner */
     void (*session_gone)(struct tally_sched *s, uint32_t session); /* still in its job */
-    const char *(*validate)(const struct tally_sched *s);          /* NULL, or what is wrong with its state */
+    const char *(*validate)(
+        const struct tally_sched *s); /* NULL, or what is wrong with its state */
 };
 extern const struct policy *const tally_sched_policies[];
 
-static inline const struct policy *tally_sched_in_force(const struct tally_sched *s) {
+static inline const struct policy *tally_sched_in_force(const struct tally_sched *s)
+{
     return tally_sched_policies[s->policy];
 }
-static inline bool tally_sched_policy_is(const struct tally_sched *s, uint32_t trait) {
+static inline bool tally_sched_policy_is(const struct tally_sched *s, uint32_t trait)
+{
     return (tally_sched_in_force(s)->traits & trait) != 0;
 }
 
 /* launches.c: what a policy can ask and do. */
 enum form { FORM_PLAN, FORM_WHOLE }; /* as planned, or undivided */
 
-static inline bool tally_sched_out_full(const struct tally_sched *s) { return s->out_count == s->out_max; }
+static inline bool tally_sched_out_full(const struct tally_sched *s)
+{
+    return s->out_count == s->out_max;
+}
 struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type);
 /* Whether the first waiting launch of this queue may start now without breaking program order. */
 bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form);
 /* The next startable launch of a session, over its queues in turn; NONE. */
-uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session, enum form form);
+uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session,
+                             enum form form);
 /* Whether it would go through the guard if it started now in this form. */
-bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch, enum form form);
+bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch,
+                                  enum form form);
 /* Unstoppable work that starting it in this form stands for by itself, and what it adds. */
-uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch, enum form form);
-uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch, enum form form);
+uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch,
+                                    enum form form);
+uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch,
+                               enum form form);
 void tally_sched_start(struct tally_sched *s, uint32_t launch, enum form form, uint32_t level);
 void tally_sched_preempt(struct tally_sched *s, uint32_t launch);
 /* Preempts a queue's guarded starts together, the youngest first: one that is preempted later
@@ -180,8 +198,10 @@ bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue);
 uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session);
 /* Starts all launches of a class in order of arrival, whole; false: out of room. */
 bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_);
-static inline void tally_sched_wish(struct tally_sched *s, uint64_t time_ns) {
-    if (time_ns < s->wish_ns) s->wish_ns = time_ns;
+static inline void tally_sched_wish(struct tally_sched *s, uint64_t time_ns)
+{
+    if (time_ns < s->wish_ns)
+        s->wish_ns = time_ns;
 }
 
 /* launches.c: what events do. */
@@ -199,7 +219,8 @@ void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
 int tally_sched_work(struct tally_sched *s, const struct tally_sched_event *event);
 int tally_sched_work_ended(struct tally_sched *s, const struct tally_sched_event *event);
 void tally_sched_uncount(struct tally_sched *s, uint32_t session, uint64_t count);
-static inline bool tally_sched_is_idle(const struct session *session) {
+static inline bool tally_sched_is_idle(const struct session *session)
+{
     return session->outstanding == 0 && session->counted == 0;
 }
 
@@ -207,15 +228,16 @@ static inline bool tally_sched_is_idle(const struct session *session) {
 uint32_t tally_sched_bypassing(struct tally_sched *s, uint32_t session, enum form form);
 void tally_sched_start_bypassing(struct tally_sched *s, uint32_t launch, enum form form);
 
-/* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a failure);
- * a session in flight has changed its class. */
+/* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a
+ * failure); a session in flight has changed its class. */
 void tally_sched_note_arrival(struct tally_sched *s, uint32_t session);
 void tally_sched_note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
                                 const struct tally_sched_event *event);
 void tally_sched_forget_arrivals(struct tally_sched *s);
 void tally_sched_forget_arrivals_of(struct tally_sched *s, uint32_t session);
 
-/* gaps.c: high's class has something to do again, or nothing any more; past gaps say nothing any more. */
+/* gaps.c: high's class has something to do again, or nothing any more; past gaps say nothing any
+ * more. */
 void tally_sched_high_came(struct tally_sched *s);
 void tally_sched_high_went(struct tally_sched *s);
 void tally_sched_forget_gaps(struct tally_sched *s);
@@ -224,9 +246,11 @@ void tally_sched_forget_gaps(struct tally_sched *s);
 uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns);
 /* The same, computed anew, for the time itself. */
 uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns);
-static inline uint64_t tally_sched_longest_wait(const struct tally_sched *s) {
+static inline uint64_t tally_sched_longest_wait(const struct tally_sched *s)
+{
     const struct tally_sched_limits *limits = &s->limits;
-    return limits->gap_wait_ns_max > limits->hysteresis_ns ? limits->gap_wait_ns_max : limits->hysteresis_ns;
+    return limits->gap_wait_ns_max > limits->hysteresis_ns ? limits->gap_wait_ns_max
+                                                           : limits->hysteresis_ns;
 }
 
 /* recall.c: best-effort work may not start from now on; what events do. */
@@ -242,7 +266,6 @@ void tally_sched_guarded_remove(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_add(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_remove(struct tally_sched *s, uint32_t launch);
 void tally_sched_queue_rewind(struct tally_sched *s, uint32_t queue);
-
 
 /* watchdog.c, floor.c: time passes, before the event that comes at its end. */
 void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns);

@@ -1,11 +1,12 @@
-/* Calls and their replies: leader and followers. Of all threads that wait for a reply one, the leader, looks after
- * the replies socket and hands out what is not its own; the others sleep on a word of their own calls. A thread alone
- * is its own leader.
+/* Calls and their replies: leader and followers. Of all threads that wait for a reply one, the
+ * leader, looks after the replies socket and hands out what is not its own; the others sleep on a
+ * word of their own calls. A thread alone is its own leader.
  *
- * A thread may leave its wait at any time and never come back: cancelled, or by a jump out of a signal handler. So
- * it waits in poll() or on a futex, outside of libzmq, without a lock, and what is received for it goes to the heap.
- * To be the leader is a hint only: who receives holds receive_lock, and if a leader shows no sign of life, or is the
- * very thread that asks, another one looks after the socket. */
+ * A thread may leave its wait at any time and never come back: cancelled, or by a jump out of a
+ * signal handler. So it waits in poll() or on a futex, outside of libzmq, without a lock, and what
+ * is received for it goes to the heap. To be the leader is a hint only: who receives holds
+ * receive_lock, and if a leader shows no sign of life, or is the very thread that asks, another one
+ * looks after the socket. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -19,7 +20,8 @@
 #include "tally/assert.h"
 #include "texts.h"
 
-_Thread_local int shim_cancel_outside __attribute__((tls_model("initial-exec"))) = PTHREAD_CANCEL_ENABLE;
+_Thread_local int shim_cancel_outside __attribute__((tls_model("initial-exec"))) =
+    PTHREAD_CANCEL_ENABLE;
 
 #define DONE 1u
 #define NEWS 2u
@@ -40,7 +42,8 @@ struct shim_pending {
 static bool futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
     struct timespec timeout = {.tv_nsec = SHIM_WATCH_MS * 1000000l};
-    return syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, &timeout, NULL, 0) == 0 ||
+    return syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, &timeout, NULL, 0) ==
+               0 ||
            errno != ETIMEDOUT;
 }
 
@@ -62,9 +65,10 @@ static void pending_free(struct shim_pending *pending)
     free(pending);
 }
 
-/* ---- what is under way ----------------------------------------------------------------------------------- */
+/* ---- what is under way ---------------------------------------------------------------------- */
 
-static struct shim_pending *unlink_call_locked(struct shim_channel *channel, uint64_t id) REQUIRES(channel->call_lock)
+static struct shim_pending *unlink_call_locked(struct shim_channel *channel, uint64_t id)
+    REQUIRES(channel->call_lock)
 {
     for (struct shim_pending **at = &channel->pending; *at; at = &(*at)->next)
         if ((*at)->id == id) {
@@ -98,7 +102,8 @@ static void fail_all_locked(struct shim_channel *channel) REQUIRES(channel->call
 }
 
 /* Handles one message that has come. True: the message is kept, and no longer the caller's. */
-static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_message *message) REQUIRES(channel->call_lock)
+static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_message *message)
+    REQUIRES(channel->call_lock)
 {
     const uint8_t *data = tally_zmq.msg_data(message);
     size_t size = tally_zmq.msg_size(message);
@@ -106,7 +111,8 @@ static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_messa
     if (!tally_reply_read(data, size, &reply))
         return false;
     if (reply.kind != TALLY_REPLY_RESULT) {
-        shim_text_add_locked(channel, reply.kind != TALLY_REPLY_STDOUT, data + sizeof reply, size - sizeof reply);
+        shim_text_add_locked(channel, reply.kind != TALLY_REPLY_STDOUT, data + sizeof reply,
+                             size - sizeof reply);
         if (reply.kind == TALLY_REPLY_STDERR)
             channel->told = true;
         return false;
@@ -122,7 +128,7 @@ static bool dispatch_locked(struct shim_channel *channel, struct tally_zmq_messa
     return true;
 }
 
-/* ---- receiving, in a shelter ------------------------------------------------------------------------------ */
+/* ---- receiving, in a shelter ---------------------------------------------------------------- */
 
 /* Receives until nothing is left, so that replies_fd tells of what comes next. Returns the errno
  * that ended it, EAGAIN where all is well. */
@@ -177,14 +183,15 @@ void shim_drain_text_locked(struct shim_channel *channel)
     bool failed = __atomic_load_n(&channel->page->sticky_error, __ATOMIC_ACQUIRE) != CUDA_SUCCESS;
     struct pollfd replies = {.fd = channel->replies_fd, .events = POLLIN};
     receive_all_locked(channel);
-    for (int waited_ms = 0; failed && !channel->told && waited_ms < LAST_WORDS_MS; waited_ms += SHIM_ROOM_MS) {
+    for (int waited_ms = 0; failed && !channel->told && waited_ms < LAST_WORDS_MS;
+         waited_ms += SHIM_ROOM_MS) {
         poll(&replies, 1, SHIM_ROOM_MS);
         receive_all_locked(channel);
     }
     shim_texts_write(channel);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------- */
+/* ---- waiting -------------------------------------------------------------------------------- */
 
 struct wait {
     struct shim_channel *channel;
@@ -204,7 +211,8 @@ static bool lead(struct wait *wait)
     uint32_t beat = atomic_load(&channel->beat);
     wait->silent = beat == wait->beat ? wait->silent : 0;
     wait->beat = beat;
-    return wait->silent >= SILENT_MAX && atomic_compare_exchange_strong(&channel->leader, &leader, self);
+    return wait->silent >= SILENT_MAX &&
+           atomic_compare_exchange_strong(&channel->leader, &leader, self);
 }
 
 /* Until something has come, or for SHIM_WATCH_MS. */
@@ -268,10 +276,10 @@ static void wait_leavable(struct wait *wait)
     pthread_cleanup_pop(0);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------------- */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
-CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, void *op, size_t op_bytes,
-                         const void *tail, size_t tail_bytes)
+CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, void *op,
+                         size_t op_bytes, const void *tail, size_t tail_bytes)
 {
     CUresult result = shim_channel_check(channel);
     if (!result && shim_channel_unplugged(channel))
@@ -332,15 +340,16 @@ CUresult shim_call_end(struct shim_channel *channel, struct shim_call *call)
     return result;
 }
 
-CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes,
-                   void *reply, size_t reply_bytes)
+CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes, void *reply, size_t reply_bytes)
 {
     struct shim_call call = {.reply = reply, .reply_bytes = reply_bytes};
     CUresult result = shim_call_begin(channel, &call, op, op_bytes, tail, tail_bytes);
     return result ? result : shim_call_end(channel, &call);
 }
 
-CUresult shim_call_sync(struct shim_channel *channel, void *op, size_t op_bytes, void *reply, size_t reply_bytes)
+CUresult shim_call_sync(struct shim_channel *channel, void *op, size_t op_bytes, void *reply,
+                        size_t reply_bytes)
 {
     struct shim_call call = {.reply = reply, .reply_bytes = reply_bytes, .leavable = true};
     CUresult result = shim_call_begin(channel, &call, op, op_bytes, NULL, 0);

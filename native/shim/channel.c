@@ -13,10 +13,7 @@
 #include "tally/assert.h"
 #include "tell.h"
 
-int shim_channel_device(const struct shim_channel *channel)
-{
-    return channel->device;
-}
+int shim_channel_device(const struct shim_channel *channel) { return channel->device; }
 
 const struct tally_device_info *shim_channel_info(const struct shim_channel *channel)
 {
@@ -61,7 +58,8 @@ static void tell_loss(const struct shim_channel *channel, bool closed)
     if (closed)
         shim_tell("the session on device %d has ended: %s", channel->device, reason);
     else
-        shim_tell("the executor of device %d has ended, and this program's session with it; tallyd's log says why. "
+        shim_tell("the executor of device %d has ended, and this program's session with it; "
+                  "tallyd's log says why. "
                   "Start the program again",
                   channel->device);
 }
@@ -75,7 +73,8 @@ static bool look_for_loss(struct shim_channel *channel, bool *closed)
     if (tally_mutex_try(&channel->monitor_lock)) {
         uint8_t event[8];
         int size;
-        while ((size = tally_zmq.recv(channel->monitor, event, sizeof event, TALLY_ZMQ_DONTWAIT)) >= 0) {
+        while ((size = tally_zmq.recv(channel->monitor, event, sizeof event, TALLY_ZMQ_DONTWAIT)) >=
+               0) {
             uint16_t kind = 0;
             if (size >= 2)
                 memcpy(&kind, event, sizeof kind);
@@ -107,19 +106,21 @@ bool shim_channel_unplugged(struct shim_channel *channel)
     if (fcntl(channel->replies_fd, F_GETFD) >= 0)
         return false;
     if (!atomic_load(&channel->fault))
-        shim_tell("this program has closed the descriptors that Tally uses on device %d: its session is lost",
+        shim_tell("this program has closed the descriptors that Tally uses on device %d: its "
+                  "session is lost",
                   channel->device);
     set_fault(channel, CUDA_ERROR_OPERATING_SYSTEM);
     return true;
 }
 
-/* ---- sending -------------------------------------------------------------------------------------- */
+/* ---- sending -------------------------------------------------------------------------------- */
 
 /* 0, or the errno that keeps the message from the queue. */
 static inline int try_send(struct shim_channel *channel, struct tally_zmq_message *message)
 {
     shim_lock_take(&channel->send_lock);
-    int error = tally_zmq.msg_send(message, channel->ops, TALLY_ZMQ_DONTWAIT) >= 0 ? 0 : tally_zmq.error();
+    int error =
+        tally_zmq.msg_send(message, channel->ops, TALLY_ZMQ_DONTWAIT) >= 0 ? 0 : tally_zmq.error();
     shim_lock_give(&channel->send_lock);
     return error;
 }
@@ -153,8 +154,8 @@ CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_messag
     return result;
 }
 
-CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
-                               size_t tail_bytes)
+CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes,
+                               const void *tail, size_t tail_bytes)
 {
     if (op_bytes + tail_bytes > TALLY_MESSAGE_BYTES_MAX)
         return CUDA_ERROR_INVALID_VALUE;
@@ -167,20 +168,23 @@ CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op
     return shim_channel_post(channel, &message);
 }
 
-CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes)
+CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes)
 {
     CUresult result = shim_channel_check(channel);
     return result ? result : shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
 }
 
-/* ---- opening and closing -----------------------------------------------------------------------------
- * Unchecked is what makes and frees a channel that no other thread has. */
+/* ---- opening and closing
+ * ----------------------------------------------------------------------------- Unchecked is what
+ * makes and frees a channel that no other thread has. */
 
 /* Maps the segment, which lives as long as one of the two processes maps it. */
 static CUresult map_segment(struct shim_channel *channel, const struct tally_open_reply *open_reply)
 {
     uint64_t slots = (uint64_t)open_reply->slot_count * open_reply->slot_bytes;
-    if (!open_reply->slot_count || open_reply->slot_count > TALLY_SLOTS_MAX || !open_reply->slot_bytes ||
+    if (!open_reply->slot_count || open_reply->slot_count > TALLY_SLOTS_MAX ||
+        !open_reply->slot_bytes ||
         open_reply->segment_bytes < sizeof(struct tally_session_page) + slots)
         return CUDA_ERROR_OPERATING_SYSTEM;
     int fd = shim_handover_take(&channel->handover, 0, open_reply->segment_bytes);
@@ -195,7 +199,8 @@ static CUresult map_segment(struct shim_channel *channel, const struct tally_ope
     channel->slots = (uint8_t *)at + sizeof(struct tally_session_page);
     channel->slot_count = open_reply->slot_count;
     channel->slot_bytes = open_reply->slot_bytes;
-    bool known = channel->page->magic == TALLY_PAGE_MAGIC && channel->page->version == TALLY_PROTOCOL_VERSION;
+    bool known = channel->page->magic == TALLY_PAGE_MAGIC &&
+                 channel->page->version == TALLY_PROTOCOL_VERSION;
     return known ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
 }
 
@@ -212,8 +217,8 @@ static bool find_socket(const char *folder, const char *name, char path[SHIM_SOC
 {
     struct stat status;
     int length = snprintf(path, SHIM_SOCKET_PATH_BYTES, "%s/%s", folder, name);
-    return length < SHIM_SOCKET_PATH_BYTES && *name && !strchr(name, '/') && stat(path, &status) == 0 &&
-           S_ISSOCK(status.st_mode);
+    return length < SHIM_SOCKET_PATH_BYTES && *name && !strchr(name, '/') &&
+           stat(path, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 static bool open_replies(struct shim_channel *channel, void *zmq, const char *path) LOCKS_UNCHECKED
@@ -229,7 +234,8 @@ static bool open_replies(struct shim_channel *channel, void *zmq, const char *pa
     char name[64];
     snprintf(name, sizeof name, "inproc://tally-monitor-%d", channel->device);
     return tally_zmq.socket_monitor(channel->replies, name, TALLY_ZMQ_EVENT_DISCONNECTED) == 0 &&
-           tally_zmq.connect(channel->monitor, name) == 0 && tally_zmq.connect(channel->replies, endpoint) == 0 &&
+           tally_zmq.connect(channel->monitor, name) == 0 &&
+           tally_zmq.connect(channel->replies, endpoint) == 0 &&
            find_fd(channel->replies, &channel->replies_fd);
 }
 
@@ -242,7 +248,8 @@ static bool open_ops(struct shim_channel *channel, void *zmq, const char *path)
         return false;
     tally_zmq_set(channel->ops, TALLY_ZMQ_LINGER, SHIM_LINGER_MS);
     tally_zmq_set(channel->ops, TALLY_ZMQ_SNDHWM, SHIM_OPS_QUEUED_MAX);
-    return tally_zmq.connect(channel->ops, endpoint) == 0 && find_fd(channel->ops, &channel->ops_fd);
+    return tally_zmq.connect(channel->ops, endpoint) == 0 &&
+           find_fd(channel->ops, &channel->ops_fd);
 }
 
 static void release(struct shim_channel *channel) LOCKS_UNCHECKED
@@ -269,12 +276,15 @@ int shim_channel_memory(struct shim_channel *channel, uint64_t number, uint64_t 
 static CUresult connect_to(struct shim_channel *channel, void *zmq, const char *folder,
                            const struct tally_open_reply *open_reply)
 {
-    char ops[SHIM_SOCKET_PATH_BYTES], replies[SHIM_SOCKET_PATH_BYTES], memory[SHIM_SOCKET_PATH_BYTES];
+    char ops[SHIM_SOCKET_PATH_BYTES], replies[SHIM_SOCKET_PATH_BYTES],
+        memory[SHIM_SOCKET_PATH_BYTES];
     channel->handover.socket = -1;
-    if (!find_socket(folder, open_reply->ops, ops) || !find_socket(folder, open_reply->replies, replies) ||
+    if (!find_socket(folder, open_reply->ops, ops) ||
+        !find_socket(folder, open_reply->replies, replies) ||
         !find_socket(folder, open_reply->segment, memory) ||
         shim_handover_connect(&channel->handover, memory) != 0) {
-        shim_tell("device %d: its sockets in %s cannot be reached: %s", channel->device, folder, strerror(errno));
+        shim_tell("device %d: its sockets in %s cannot be reached: %s", channel->device, folder,
+                  strerror(errno));
         return CUDA_ERROR_OPERATING_SYSTEM;
     }
     CUresult result = map_segment(channel, open_reply);
@@ -284,7 +294,8 @@ static CUresult connect_to(struct shim_channel *channel, void *zmq, const char *
 }
 
 CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const char *folder,
-                             const struct tally_open_reply *open_reply, struct shim_channel **out) LOCKS_UNCHECKED
+                             const struct tally_open_reply *open_reply,
+                             struct shim_channel **out) LOCKS_UNCHECKED
 {
     *out = NULL;
     struct shim_channel *channel = calloc(1, sizeof *channel);
@@ -326,7 +337,8 @@ bool shim_channel_close(struct shim_channel *channel) LOCKS_UNCHECKED
 {
     if (shim_channel_unplugged(channel))
         return false;
-    bool closed, lost = look_for_loss(channel, &closed); /* a program that leaves does not mind any more */
+    bool closed,
+        lost = look_for_loss(channel, &closed); /* a program that leaves does not mind any more */
     atomic_store(&channel->fault, CUDA_ERROR_DEINITIALIZED);
     bool all = false;
     if (shim_lock_soon(&channel->send_lock, EXIT_WAIT_MS)) {
@@ -341,7 +353,8 @@ bool shim_channel_close(struct shim_channel *channel) LOCKS_UNCHECKED
     uintptr_t leader = atomic_load(&channel->leader);
     if ((!leader || leader == (uintptr_t)pthread_self()) && lock_soon(&channel->receive_lock)) {
         shim_drain_text_locked(channel);
-        /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the disconnection. */
+        /* Else libzmq's I/O thread would wait for ever to tell a closed monitor of the
+         * disconnection. */
         tally_zmq.socket_monitor(channel->replies, NULL, 0);
         tally_zmq.close(channel->replies);
         tally_mutex_take(&channel->monitor_lock);

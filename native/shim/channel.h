@@ -17,7 +17,8 @@
 #define SHIM_ROOM_MS 5 /* ... when it waits for room in the queue of ops */
 #define SHIM_LINGER_MS 200
 #define SHIM_SOCKET_PATH_BYTES 108 /* as in struct sockaddr_un */
-/* Ops in libzmq's queue before a sender blocks: enough to keep the executor fed over a scheduling hiccup. */
+/* Ops in libzmq's queue before a sender blocks: enough to keep the executor fed over a scheduling
+ * hiccup. */
 #define SHIM_OPS_QUEUED_MAX 1000
 
 struct shim_channel {
@@ -35,11 +36,12 @@ struct shim_channel {
 
     struct shim_lock send_lock;
     void *ops POINTEE_GUARDED_BY(send_lock); /* the ops socket */
-    int ops_fd; /* readable when the ops socket may have room again */
+    int ops_fd;                              /* readable when the ops socket may have room again */
 
     struct shim_lock call_lock; /* held for a moment */
     struct shim_pending *pending GUARDED_BY(call_lock);
-    /* What kernels printed, until a thread of the program writes it. Looked at without the lock as well. */
+    /* What kernels printed, until a thread of the program writes it. Looked at without the lock as
+     * well. */
     struct shim_text *texts;
     struct shim_text **last_text GUARDED_BY(call_lock);
     _Atomic bool told; /* text for standard error has come */
@@ -47,9 +49,10 @@ struct shim_channel {
 
     struct tally_mutex receive_lock; /* taken with signals blocked */
     void *replies; /* the replies socket: made and closed alone, received from under receive_lock */
-    int replies_fd;           /* readable when something has come */
-    _Atomic uintptr_t leader; /* the thread that looks after replies_fd, a hint (calls.c); 0: none */
-    _Atomic uint32_t beat;    /* grows while the leader is alive */
+    int replies_fd; /* readable when something has come */
+    _Atomic uintptr_t
+        leader;            /* the thread that looks after replies_fd, a hint (calls.c); 0: none */
+    _Atomic uint32_t beat; /* grows while the leader is alive */
 
     struct tally_mutex monitor_lock;
     void *monitor GUARDED_BY(monitor_lock); /* PAIR: connection events of the replies socket */
@@ -67,15 +70,16 @@ struct shim_channel {
 CUresult shim_channel_create(void *zmq, int device, uint32_t generation, const char *folder,
                              const struct tally_open_reply *open, struct shim_channel **out);
 
-/* At exit: tells the executor and closes what no other thread is using. True if all sockets are closed. */
+/* At exit: tells the executor and closes what no other thread is using. True if all sockets are
+ * closed. */
 bool shim_channel_close(struct shim_channel *channel);
 
 /* Sends whatever the channel's state; CUDA_SUCCESS or the fault that prevents it. */
-CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes, const void *tail,
-                               size_t tail_bytes);
+CUresult shim_channel_transmit(struct shim_channel *channel, struct tally_op *op, size_t op_bytes,
+                               const void *tail, size_t tail_bytes);
 
-/* The same for a message that the caller has built, header and all, after shim_channel_check. Takes the
- * message over, also on failure. */
+/* The same for a message that the caller has built, header and all, after shim_channel_check. Takes
+ * the message over, also on failure. */
 CUresult shim_channel_post(struct shim_channel *channel, struct tally_zmq_message *message);
 
 /* In the region of its device's addresses, if that is known. */

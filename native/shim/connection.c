@@ -25,11 +25,11 @@
 /* An executor may still be starting. tallyd answers when it gives that up, by default before
  * this time is over. */
 #define ANSWER_S_MAX 90
-#define LOOK_MS 500 /* so often while there is no answer: is tallyd still there? */
+#define LOOK_MS 500  /* so often while there is no answer: is tallyd still there? */
 #define NOTE_S_MAX 2 /* for tallyd to confirm that it knows of an unsupported call */
 
-/* What one process knows of its session. Without the lock: `phase`, `generation` and `channels`, which are atomic,
- * and what HELLO told, which does not change while the phase is PHASE_READY. */
+/* What one process knows of its session. Without the lock: `phase`, `generation` and `channels`,
+ * which are atomic, and what HELLO told, which does not change while the phase is PHASE_READY. */
 enum phase { PHASE_NEW, PHASE_READY, PHASE_EXITED };
 static struct tally_mutex state_lock = TALLY_MUTEX_INIT;
 static struct {
@@ -92,8 +92,9 @@ CUresult shim_devices_choose(void)
 {
     tally_mutex_take(&state_lock);
     uint32_t chosen[TALLY_DEVICES_MAX];
-    uint32_t count = shim_visible_devices(state.devices, state.hello.device_count, getenv("CUDA_VISIBLE_DEVICES"),
-                                          getenv("CUDA_DEVICE_ORDER"), chosen);
+    uint32_t count =
+        shim_visible_devices(state.devices, state.hello.device_count,
+                             getenv("CUDA_VISIBLE_DEVICES"), getenv("CUDA_DEVICE_ORDER"), chosen);
     if (!atomic_load(&state.visible_count)) { /* else another thread was faster */
         memcpy(state.visible, chosen, sizeof chosen);
         atomic_store_explicit(&state.visible_count, count, memory_order_release);
@@ -102,17 +103,15 @@ CUresult shim_devices_choose(void)
     return shim_device_count() ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
 }
 
-int shim_driver_version(void)
-{
-    return shim_ready() ? 0 : state.hello.driver_version;
-}
+int shim_driver_version(void) { return shim_ready() ? 0 : state.hello.driver_version; }
 
 const struct tally_device_info *shim_device(int ordinal)
 {
-    return ordinal >= 0 && ordinal < shim_device_count() ? &state.devices[state.visible[ordinal]] : NULL;
+    return ordinal >= 0 && ordinal < shim_device_count() ? &state.devices[state.visible[ordinal]]
+                                                         : NULL;
 }
 
-/* ---- fork and exit -------------------------------------------------------------------------------- */
+/* ---- fork and exit -------------------------------------------------------------------------- */
 
 void shim_on_fork(void (*forget)(void))
 {
@@ -121,8 +120,8 @@ void shim_on_fork(void (*forget)(void))
         fork_hooks[index] = forget;
 }
 
-/* In the child only the forking thread exists. The parent's sockets are left alone: closing them would
- * talk to an I/O thread that is not there. */
+/* In the child only the forking thread exists. The parent's sockets are left alone: closing them
+ * would talk to an I/O thread that is not there. */
 static void forked(void)
 {
     atomic_fetch_add(&state.generation, 1);
@@ -146,7 +145,8 @@ static bool control_unplugged_locked(void) REQUIRES(state_lock)
     return fcntl(state.control_fd, F_GETFD) < 0;
 }
 
-/* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as CUDA does. */
+/* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as
+ * CUDA does. */
 static void exiting(void)
 {
     if (!tally_mutex_try(&state_lock))
@@ -172,7 +172,7 @@ static void process_start(void)
     }
 }
 
-/* ---- control plane ---------------------------------------------------------------------------------- */
+/* ---- control plane -------------------------------------------------------------------------- */
 
 static void find_control_path(char *out, size_t bytes)
 {
@@ -211,7 +211,8 @@ static bool is_still_there_locked(void) REQUIRES(state_lock)
     struct stat file;
     return stat(state.control_path, &file) == 0 && file.st_ino == state.control_file.st_ino &&
            file.st_mtim.tv_sec == state.control_file.st_mtim.tv_sec &&
-           file.st_mtim.tv_nsec == state.control_file.st_mtim.tv_nsec && somebody_listens(state.control_path);
+           file.st_mtim.tv_nsec == state.control_file.st_mtim.tv_nsec &&
+           somebody_listens(state.control_path);
 }
 
 static CUresult connect_control_locked(void) REQUIRES(state_lock)
@@ -219,8 +220,10 @@ static CUresult connect_control_locked(void) REQUIRES(state_lock)
     char endpoint[sizeof state.control_path + 8];
     find_control_path(state.control_path, sizeof state.control_path);
     snprintf(endpoint, sizeof endpoint, "ipc://%s", state.control_path);
-    if (!somebody_listens(state.control_path) || stat(state.control_path, &state.control_file) != 0) {
-        shim_tell("no tallyd answers at %s: start `tallyd`, or run the program without Tally", state.control_path);
+    if (!somebody_listens(state.control_path) ||
+        stat(state.control_path, &state.control_file) != 0) {
+        shim_tell("no tallyd answers at %s: start `tallyd`, or run the program without Tally",
+                  state.control_path);
         return CUDA_ERROR_SYSTEM_NOT_READY;
     }
     state.zmq = tally_zmq.ctx_new();
@@ -262,14 +265,12 @@ static time_t now_s(void)
 }
 
 /* tallyd's sentence, which is the payload of every reply but a good one. */
-static void tell_refusal(const char *text, size_t bytes)
-{
-    shim_tell("%.*s", (int)bytes, text);
-}
+static void tell_refusal(const char *text, size_t bytes) { shim_tell("%.*s", (int)bytes, text); }
 
 /* One request on the control socket. *size gets the reply's payload size. */
-static CUresult request_locked(uint16_t type, const void *payload, size_t bytes, void *reply, size_t capacity,
-                        size_t *size, time_t seconds_max) REQUIRES(state_lock)
+static CUresult request_locked(uint16_t type, const void *payload, size_t bytes, void *reply,
+                               size_t capacity, size_t *size, time_t seconds_max)
+    REQUIRES(state_lock)
 {
     uint32_t sequence = ++state.sequence;
     time_t until_s = now_s() + seconds_max;
@@ -282,7 +283,8 @@ static CUresult request_locked(uint16_t type, const void *payload, size_t bytes,
     for (;;) {
         struct tally_control_header header;
         long got = tally_control_receive(state.control, &header, reply, capacity);
-        if (got < 0 && (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there_locked())))
+        if (got < 0 &&
+            (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there_locked())))
             continue;
         if (got < 0)
             return errno == EPROTO ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_SYSTEM_NOT_READY;
@@ -302,7 +304,8 @@ struct hello_message {
     struct tally_device_info devices[TALLY_DEVICES_MAX];
 };
 
-static CUresult read_hello_locked(const struct hello_message *message, size_t size) REQUIRES(state_lock)
+static CUresult read_hello_locked(const struct hello_message *message, size_t size)
+    REQUIRES(state_lock)
 {
     if (size < sizeof message->hello || message->hello.device_count > TALLY_DEVICES_MAX ||
         size != sizeof message->hello + message->hello.device_count * sizeof *message->devices)
@@ -324,8 +327,8 @@ static CUresult say_hello_locked(void) REQUIRES(state_lock)
     if (!message)
         return CUDA_ERROR_OUT_OF_MEMORY;
     size_t size = 0;
-    CUresult result = request_locked(TALLY_CONTROL_HELLO, &hello, sizeof hello, message, sizeof *message, &size,
-                              ANSWER_S_MAX);
+    CUresult result = request_locked(TALLY_CONTROL_HELLO, &hello, sizeof hello, message,
+                                     sizeof *message, &size, ANSWER_S_MAX);
     if (!result)
         result = read_hello_locked(message, size);
     free(message);
@@ -374,7 +377,8 @@ static CUresult open_device_locked(int device, struct shim_channel **channel) RE
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
     size_t size = 0;
-    CUresult result = request_locked(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text, &size, ANSWER_S_MAX);
+    CUresult result = request_locked(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text,
+                                     &size, ANSWER_S_MAX);
     if (result)
         return result;
     if (size != sizeof reply)
@@ -412,7 +416,8 @@ CUresult shim_channel_open(int device, struct shim_channel **channel)
 bool shim_is_device_address(uint64_t address)
 {
     for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++) {
-        const struct shim_channel *channel = atomic_load_explicit(&state.channels[i], memory_order_acquire);
+        const struct shim_channel *channel =
+            atomic_load_explicit(&state.channels[i], memory_order_acquire);
         if (channel && shim_channel_is_device_address(channel, address))
             return true;
     }
@@ -426,7 +431,8 @@ static void report_unsupported_locked(const struct tally_unsupported *message) R
     char text[256];
     size_t size;
     if (message->count == 1)
-        request_locked(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text, &size, NOTE_S_MAX);
+        request_locked(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text,
+                       &size, NOTE_S_MAX);
     else if (!control_unplugged_locked())
         tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, 0, message, sizeof *message,
                            TALLY_ZMQ_DONTWAIT);

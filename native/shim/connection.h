@@ -2,10 +2,11 @@
  *
  * Who owns what:
  *   - process state (session, devices, control socket): connection.c, under `state_lock`;
- *   - a channel's ops socket: `send_lock`; its replies socket: whoever is the channel's leader (calls.c);
+ *   - a channel's ops socket: `send_lock`; its replies socket: whoever is the channel's leader
+ * (calls.c);
  *   - the session page: written by the executor, read here with atomic loads.
- * A forked child inherits none of it: it forgets its parent's channels without closing their sockets
- * (libzmq's I/O thread does not exist there) and says HELLO anew. */
+ * A forked child inherits none of it: it forgets its parent's channels without closing their
+ * sockets (libzmq's I/O thread does not exist there) and says HELLO anew. */
 #ifndef TALLY_SHIM_CONNECTION_H
 #define TALLY_SHIM_CONNECTION_H
 
@@ -22,16 +23,16 @@ struct shim_channel;
  * through are small enough to be compiled into one. */
 #define SHIM_RARE __attribute__((noinline, cold))
 
-/* ---- process ---------------------------------------------------------------------------------- */
+/* ---- process -------------------------------------------------------------------------------- */
 
-/* HELLO to tallyd. Cheap when done before; safe from any thread; works anew in a forked child. What goes wrong
- * is told on standard error too (tell.h).
- * CUDA_ERROR_SYSTEM_NOT_READY: no daemon answers within two seconds; CUDA_ERROR_NOT_PERMITTED: it refused;
- * CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: another protocol version; CUDA_ERROR_NO_DEVICE: it has none. */
+/* HELLO to tallyd. Cheap when done before; safe from any thread; works anew in a forked child. What
+ * goes wrong is told on standard error too (tell.h). CUDA_ERROR_SYSTEM_NOT_READY: no daemon answers
+ * within two seconds; CUDA_ERROR_NOT_PERMITTED: it refused; CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
+ * another protocol version; CUDA_ERROR_NO_DEVICE: it has none. */
 CUresult shim_init(void);
 
-/* CUDA_SUCCESS after shim_init, else CUDA_ERROR_NOT_INITIALIZED, or CUDA_ERROR_DEINITIALIZED once the
- * process is exiting. One load; every exported function may ask. */
+/* CUDA_SUCCESS after shim_init, else CUDA_ERROR_NOT_INITIALIZED, or CUDA_ERROR_DEINITIALIZED once
+ * the process is exiting. One load; every exported function may ask. */
 CUresult shim_ready(void);
 
 /* Grows by one in every forked child; what was made under another generation is void there. */
@@ -47,7 +48,8 @@ void shim_on_fork(void (*forget)(void));
  * of cuInit. CUDA_ERROR_NO_DEVICE if none. */
 CUresult shim_devices_choose(void);
 
-/* What HELLO told; ordinals count what the program sees. None before shim_devices_choose. NULL where `ordinal` is out of range or before shim_init. */
+/* What HELLO told; ordinals count what the program sees. None before shim_devices_choose. NULL
+ * where `ordinal` is out of range or before shim_init. */
 const struct tally_device_info *shim_device(int ordinal);
 int shim_device_count(void);
 int shim_driver_version(void); /* 0 before shim_init */
@@ -56,29 +58,36 @@ int shim_driver_version(void); /* 0 before shim_init */
  * CUDA_ERROR_INVALID_DEVICE, CUDA_ERROR_DEVICE_UNAVAILABLE, CUDA_ERROR_SYSTEM_NOT_READY. */
 CUresult shim_channel_open(int device, struct shim_channel **channel);
 
-/* Counts a call of a function that is not supported, tells tallyd at 1, 2, 4, 8, ... calls, and returns
- * CUDA_ERROR_NOT_SUPPORTED. `calls` is the caller's counter for this symbol (static, zero at first). */
+/* Counts a call of a function that is not supported, tells tallyd at 1, 2, 4, 8, ... calls, and
+ * returns CUDA_ERROR_NOT_SUPPORTED. `calls` is the caller's counter for this symbol (static, zero
+ * at first). */
 CUresult shim_unsupported(const char *symbol, uint64_t *calls);
 
-/* ---- channel ---------------------------------------------------------------------------------- */
+/* ---- channel -------------------------------------------------------------------------------- */
 
 int shim_channel_device(const struct shim_channel *channel);
-const struct tally_device_info *shim_channel_info(const struct shim_channel *channel); /* of its device */
-/* Whether the address can only be device memory: in the region of an open channel whose region is known. */
+const struct tally_device_info *
+shim_channel_info(const struct shim_channel *channel); /* of its device */
+/* Whether the address can only be device memory: in the region of an open channel whose region is
+ * known. */
 bool shim_is_device_address(uint64_t address);
 
 /* What every call of the API starts with: CUDA_SUCCESS, the sticky error of the context, or
- * CUDA_ERROR_DEVICE_UNAVAILABLE when the executor is gone, CUDA_ERROR_NOT_INITIALIZED in a forked child. */
+ * CUDA_ERROR_DEVICE_UNAVAILABLE when the executor is gone, CUDA_ERROR_NOT_INITIALIZED in a forked
+ * child. */
 CUresult shim_channel_check(struct shim_channel *channel);
 
-/* Sends one op: `op` with `op_bytes` bytes, starting with struct tally_op whose code and call_id the
- * caller has set; `bytes` and `flags` are filled in here. The tail (may be empty) follows in the same
- * frame. Blocks while the executor's queue is full; program order is the order of these calls. */
-CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes);
+/* Sends one op: `op` with `op_bytes` bytes, starting with struct tally_op whose code and call_id
+ * the caller has set; `bytes` and `flags` are filled in here. The tail (may be empty) follows in
+ * the same frame. Blocks while the executor's queue is full; program order is the order of these
+ * calls. */
+CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes);
 
-/* ---- calls ------------------------------------------------------------------------------------ */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
-/* One call under way, from shim_call_begin to shim_call_end; what the receiver of replies knows of it is `pending`. */
+/* One call under way, from shim_call_begin to shim_call_end; what the receiver of replies knows of
+ * it is `pending`. */
 struct shim_call {
     struct shim_pending *pending;
     void *reply; /* gets at most reply_bytes bytes; the rest of it is zeroed */
@@ -90,23 +99,25 @@ struct shim_call {
 };
 
 /* Sends `op` as a call. On an error nothing is pending and shim_call_end must not be called. */
-CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, void *op, size_t op_bytes,
-                         const void *tail, size_t tail_bytes);
+CUresult shim_call_begin(struct shim_channel *channel, struct shim_call *call, void *op,
+                         size_t op_bytes, const void *tail, size_t tail_bytes);
 
 /* Waits for the reply; its result, or why there is none. */
 CUresult shim_call_end(struct shim_channel *channel, struct shim_call *call);
 
-/* Both. `reply` must start with struct tally_reply; call->tail and the like are at their defaults. */
-CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes,
-                   void *reply, size_t reply_bytes);
+/* Both. `reply` must start with struct tally_reply; call->tail and the like are at their defaults.
+ */
+CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes, void *reply, size_t reply_bytes);
 
 /* The same for calls that wait for the device: also takes an asynchronous error that is due. */
-CUresult shim_call_sync(struct shim_channel *channel, void *op, size_t op_bytes, void *reply, size_t reply_bytes);
+CUresult shim_call_sync(struct shim_channel *channel, void *op, size_t op_bytes, void *reply,
+                        size_t reply_bytes);
 
 /* An error of an earlier one-way op, told once; CUDA_SUCCESS if there is none. */
 CUresult shim_take_async_error(struct shim_channel *channel);
 
-/* ---- slots of the shared segment ------------------------------------------------------------------ */
+/* ---- slots of the shared segment ------------------------------------------------------------ */
 
 struct shim_slot {
     uint32_t index;
@@ -121,8 +132,8 @@ uint32_t shim_slot_count(const struct shim_channel *channel);
 /* The file of a piece of shared memory, from the reply that names it; -1: it did not come. */
 int shim_channel_memory(struct shim_channel *channel, uint64_t number, uint64_t bytes);
 
-/* Takes a slot that the executor is done with. Without `wait`, CUDA_ERROR_NOT_READY when other threads
- * hold all of them (a thread that holds slots must not wait for more). */
+/* Takes a slot that the executor is done with. Without `wait`, CUDA_ERROR_NOT_READY when other
+ * threads hold all of them (a thread that holds slots must not wait for more). */
 CUresult shim_slot_take(struct shim_channel *channel, bool wait, struct shim_slot *slot);
 
 /* Gives the slot back: `sent` says that an op with its sequence is on its way. */

@@ -14,7 +14,8 @@
 static struct shim_context contexts[SHIM_CONTEXTS_MAX];
 struct tally_mutex shim_contexts_lock = TALLY_MUTEX_INIT;
 static uint64_t next_id GUARDED_BY(shim_contexts_lock) = 1;
-static uint32_t next_slot GUARDED_BY(shim_contexts_lock) = TALLY_DEVICES_MAX; /* round robin, so that a stale handle stays stale for long */
+static uint32_t next_slot GUARDED_BY(shim_contexts_lock) =
+    TALLY_DEVICES_MAX; /* round robin, so that a stale handle stays stale for long */
 static shim_context_hook *hooks[SHIM_CONTEXT_HOOKS_MAX];
 static uint32_t hook_count;
 static _Atomic bool initialized;
@@ -30,13 +31,11 @@ static _Thread_local struct {
     struct stack_entry some[STACK_INLINE];
 } stack;
 
-/* The stack's top, for the look-up in every call: a word of static TLS costs no call into the loader. */
+/* The stack's top, for the look-up in every call: a word of static TLS costs no call into the
+ * loader. */
 static _Thread_local struct stack_entry *stack_top __attribute__((tls_model("initial-exec")));
 
-static struct stack_entry *entries(void)
-{
-    return stack.capacity ? stack.many : stack.some;
-}
+static struct stack_entry *entries(void) { return stack.capacity ? stack.many : stack.some; }
 
 static void set_depth(uint32_t depth)
 {
@@ -69,12 +68,18 @@ static bool grow(void)
     return true;
 }
 
-/* ---- objects ---------------------------------------------------------------------------------- */
+/* ---- objects -------------------------------------------------------------------------------- */
 
-/* A forked child has its parent's memory but none of its sessions: it starts as if freshly loaded. The
- * lock is taken over the fork so that the table is never copied half-written. */
-static void before_fork(void) ACQUIRES(shim_contexts_lock) { tally_mutex_take(&shim_contexts_lock); }
-static void after_fork_parent(void) RELEASES(shim_contexts_lock) { tally_mutex_give(&shim_contexts_lock); }
+/* A forked child has its parent's memory but none of its sessions: it starts as if freshly loaded.
+ * The lock is taken over the fork so that the table is never copied half-written. */
+static void before_fork(void) ACQUIRES(shim_contexts_lock)
+{
+    tally_mutex_take(&shim_contexts_lock);
+}
+static void after_fork_parent(void) RELEASES(shim_contexts_lock)
+{
+    tally_mutex_give(&shim_contexts_lock);
+}
 static void after_fork_child(void) RELEASES(shim_contexts_lock)
 {
     set_depth(0);
@@ -164,12 +169,9 @@ void shim_context_close(struct shim_context *context)
         hooks[i](context);
 }
 
-/* ---- the calling thread's stack ----------------------------------------------------------------- */
+/* ---- the calling thread's stack ------------------------------------------------------------- */
 
-static struct stack_entry *top(void)
-{
-    return stack_top;
-}
+static struct stack_entry *top(void) { return stack_top; }
 
 CUresult shim_stack_push(struct shim_context *context)
 {
@@ -195,7 +197,7 @@ CUcontext shim_context_current_handle(void)
 CUresult shim_initialized(void)
 {
     return atomic_load_explicit(&initialized, memory_order_acquire) ? shim_ready()
-                                                                     : CUDA_ERROR_NOT_INITIALIZED;
+                                                                    : CUDA_ERROR_NOT_INITIALIZED;
 }
 
 static SHIM_RARE CUresult no_context(void)
@@ -262,7 +264,7 @@ CUresult shim_context_of(CUcontext handle, struct shim_context **out)
     return *out != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-/* ---- switching ---------------------------------------------------------------------------------- */
+/* ---- switching ------------------------------------------------------------------------------ */
 
 CUresult shim_cuCtxPushCurrent_v2(CUcontext ctx)
 {
@@ -286,8 +288,8 @@ CUresult shim_cuCtxPopCurrent_v2(CUcontext *pctx)
     return CUDA_SUCCESS;
 }
 
-/* Replaces the top of the stack. libcudart makes a primary context current before it retains it, so an
- * idle one is accepted. */
+/* Replaces the top of the stack. libcudart makes a primary context current before it retains it, so
+ * an idle one is accepted. */
 CUresult shim_cuCtxSetCurrent(CUcontext ctx)
 {
     CUresult status = shim_initialized();

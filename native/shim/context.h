@@ -1,5 +1,6 @@
-/* Contexts are the client's own affair: objects, the stack of each thread, and what is cached in them.
- * The executor knows one session a process and device; every context of a device shares it. */
+/* Contexts are the client's own affair: objects, the stack of each thread, and what is cached in
+ * them. The executor knows one session a process and device; every context of a device shares it.
+ */
 #ifndef TALLY_SHIM_CONTEXT_H
 #define TALLY_SHIM_CONTEXT_H
 
@@ -14,9 +15,9 @@
 #define SHIM_CONTEXTS_MAX 4096u
 #define SHIM_LIMITS 16u
 
-/* A CUcontext is the address of one of these, inside a fixed table: a stale or made-up handle is told
- * from a live one without touching foreign memory. Fields are written under the table's lock; `live`
- * and `channel` are also read without it. */
+/* A CUcontext is the address of one of these, inside a fixed table: a stale or made-up handle is
+ * told from a live one without touching foreign memory. Fields are written under the table's lock;
+ * `live` and `channel` are also read without it. */
 struct shim_context {
     _Atomic uint64_t id; /* unique for the life of the process; 0: free slot */
     _Atomic bool live;   /* usable: a primary context is live while retained */
@@ -46,18 +47,20 @@ CUresult shim_context_primary(CUdevice device, CUcontext *out);
 /* The calling thread's current context, NULL where it has none. Needs no cuInit. */
 CUcontext shim_context_current_handle(void);
 
-/* Called with each context that is destroyed or reset, so that owners of other objects let go of what
- * belongs to it. Register before the first context exists; at most SHIM_CONTEXT_HOOKS_MAX. */
+/* Called with each context that is destroyed or reset, so that owners of other objects let go of
+ * what belongs to it. Register before the first context exists; at most SHIM_CONTEXT_HOOKS_MAX. */
 #define SHIM_CONTEXT_HOOKS_MAX 8u
 typedef void shim_context_hook(struct shim_context *context);
 void shim_context_on_close(shim_context_hook *hook);
 
-/* Called by each cuInit that succeeds first in its process: what launch.c takes from the environment. */
+/* Called by each cuInit that succeeds first in its process: what launch.c takes from the
+ * environment. */
 void shim_launches_configure(void);
 
-/* ---- between context.c and lifecycle.c ------------------------------------------------------------ */
+/* ---- between context.c and lifecycle.c ------------------------------------------------------ */
 
-/* Guards creation, destruction and retain counts; never held while a message is sent or a hook runs. */
+/* Guards creation, destruction and retain counts; never held while a message is sent or a hook
+ * runs. */
 extern struct tally_mutex shim_contexts_lock;
 
 /* The object behind a handle; NULL for anything that is not a slot in use. */
@@ -74,7 +77,7 @@ CUresult shim_stack_push(struct shim_context *context); /* CUDA_ERROR_OUT_OF_MEM
 /* Pops the context if the calling thread has it on top. */
 void shim_stack_drop(const struct shim_context *context);
 
-/* ---- for everybody ------------------------------------------------------------------------------ */
+/* ---- for everybody -------------------------------------------------------------------------- */
 
 /* CUDA_SUCCESS after a successful cuInit in this process, else CUDA_ERROR_NOT_INITIALIZED. */
 CUresult shim_initialized(void);

@@ -1,5 +1,5 @@
-/* What a context remembers. Limits and cache preferences are kept per context as CUDA does; they are hints
- * to a device that others share, so they stay here. */
+/* What a context remembers. Limits and cache preferences are kept per context as CUDA does; they
+ * are hints to a device that others share, so they stay here. */
 #include "context.h"
 #include "generated/custom.h"
 
@@ -83,7 +83,8 @@ CUresult shim_cuCtxSetLimit(CUlimit limit, size_t value)
         return status;
     if (limit >= CU_LIMIT_MAX || limit >= SHIM_LIMITS)
         return CUDA_ERROR_INVALID_VALUE;
-    if (limit == CU_LIMIT_SHMEM_SIZE || limit == CU_LIMIT_CIG_ENABLED) /* for graphics interoperation */
+    if (limit == CU_LIMIT_SHMEM_SIZE ||
+        limit == CU_LIMIT_CIG_ENABLED) /* for graphics interoperation */
         return CUDA_ERROR_UNSUPPORTED_LIMIT;
     context->limits[limit] = value;
     return CUDA_SUCCESS;
@@ -131,7 +132,8 @@ CUresult shim_cuCtxSetSharedMemConfig(CUsharedconfig config)
     CUresult status = shim_current(NULL, NULL);
     if (status != CUDA_SUCCESS)
         return status;
-    return config <= CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return config <= CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE ? CUDA_SUCCESS
+                                                               : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPriority)
@@ -148,7 +150,8 @@ CUresult shim_cuCtxGetStreamPriorityRange(int *leastPriority, int *greatestPrior
     return CUDA_SUCCESS;
 }
 
-/* Persisting lines belong to everybody on the device; none are reserved, so there is nothing to reset. */
+/* Persisting lines belong to everybody on the device; none are reserved, so there is nothing to
+ * reset. */
 CUresult shim_cuCtxResetPersistingL2Cache(void) { return shim_current(NULL, NULL); }
 
 CUresult shim_cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type)
@@ -162,7 +165,8 @@ CUresult shim_cuCtxEnablePeerAccess(CUcontext peerContext, unsigned int Flags)
     struct shim_context *peer;
     CUresult status = shim_current(NULL, NULL);
     if (status == CUDA_SUCCESS)
-        status = peerContext != NULL ? shim_context_of(peerContext, &peer) : CUDA_ERROR_INVALID_CONTEXT;
+        status =
+            peerContext != NULL ? shim_context_of(peerContext, &peer) : CUDA_ERROR_INVALID_CONTEXT;
     if (status != CUDA_SUCCESS)
         return status;
     return Flags == 0 ? CUDA_ERROR_PEER_ACCESS_UNSUPPORTED : CUDA_ERROR_INVALID_VALUE;
@@ -173,6 +177,7 @@ CUresult shim_cuCtxDisablePeerAccess(CUcontext peerContext)
     struct shim_context *peer;
     CUresult status = shim_current(NULL, NULL);
     if (status == CUDA_SUCCESS)
-        status = peerContext != NULL ? shim_context_of(peerContext, &peer) : CUDA_ERROR_INVALID_CONTEXT;
+        status =
+            peerContext != NULL ? shim_context_of(peerContext, &peer) : CUDA_ERROR_INVALID_CONTEXT;
     return status != CUDA_SUCCESS ? status : CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
 }

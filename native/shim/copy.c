@@ -1,10 +1,10 @@
 /* How bytes travel:
  *   device/pinned <-> device/pinned   one op with addresses; the executor sees both
- *   pageable -> device                in the message up to TALLY_INLINE_BYTES_MAX, else through slots
- *   device -> pageable                through slots, several calls under way, so that the executor fills
- *                                     one slot while this thread empties another
- * Where a side is memory of another device than the stream's: copy_across.c.
- * A box that does not fit a slot goes in pieces of whole rows, or of parts of one row. */
+ *   pageable -> device                in the message up to TALLY_INLINE_BYTES_MAX, else through
+ * slots device -> pageable                through slots, several calls under way, so that the
+ * executor fills one slot while this thread empties another Where a side is memory of another
+ * device than the stream's: copy_across.c. A box that does not fit a slot goes in pieces of whole
+ * rows, or of parts of one row. */
 #include "copy.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ struct piece {
     uint64_t width, rows;
 };
 
-/* ---- where the two sides lie ------------------------------------------------------------------------- */
+/* ---- where the two sides lie ---------------------------------------------------------------- */
 
 /* The number of bytes from a side's first to behind its last; false if that overflows. */
 static bool extent(const struct shim_side *side, const struct shim_box *box, uint64_t *bytes)
@@ -29,12 +29,14 @@ static bool extent(const struct shim_side *side, const struct shim_box *box, uin
     uint64_t rows, slices;
     return !__builtin_mul_overflow(box->height - 1, side->pitch, &rows) &&
            !__builtin_mul_overflow(box->depth - 1, side->slice, &slices) &&
-           !__builtin_add_overflow(rows, slices, bytes) && !__builtin_add_overflow(*bytes, box->width, bytes);
+           !__builtin_add_overflow(rows, slices, bytes) &&
+           !__builtin_add_overflow(*bytes, box->width, bytes);
 }
 
-/* `owner`: the channel of device memory, else NULL. Another device's pinned memory is pageable to this one. */
-static CUresult locate(const struct shim_channel *channel, const struct shim_side *side, const struct shim_box *box,
-                       enum place *place, struct shim_channel **owner)
+/* `owner`: the channel of device memory, else NULL. Another device's pinned memory is pageable to
+ * this one. */
+static CUresult locate(const struct shim_channel *channel, const struct shim_side *side,
+                       const struct shim_box *box, enum place *place, struct shim_channel **owner)
 {
     *owner = NULL;
     uint64_t bytes;
@@ -78,9 +80,10 @@ static void collapse(struct shim_side *dst, struct shim_side *src, struct shim_b
     }
 }
 
-/* ---- pieces ---------------------------------------------------------------------------------------------- */
+/* ---- pieces --------------------------------------------------------------------------------- */
 
-/* The piece that starts at (x, y, z) of the cursor, of at most `limit` bytes; then moves the cursor. */
+/* The piece that starts at (x, y, z) of the cursor, of at most `limit` bytes; then moves the
+ * cursor. */
 static struct piece next_piece(struct piece *cursor, const struct shim_box *box, uint64_t limit)
 {
     struct piece piece = *cursor;
@@ -108,7 +111,8 @@ static uint64_t piece_address(const struct shim_side *side, const struct piece *
     return side->address + piece->z * side->slice + piece->y * side->pitch + piece->x;
 }
 
-static void copy_rows(void *dst, uint64_t dst_pitch, const void *src, uint64_t src_pitch, uint64_t width, uint64_t rows)
+static void copy_rows(void *dst, uint64_t dst_pitch, const void *src, uint64_t src_pitch,
+                      uint64_t width, uint64_t rows)
 {
     if (dst_pitch == width && src_pitch == width) {
         memcpy(dst, src, width * rows);
@@ -118,7 +122,7 @@ static void copy_rows(void *dst, uint64_t dst_pitch, const void *src, uint64_t s
         memcpy((char *)dst + row * dst_pitch, (const char *)src + row * src_pitch, width);
 }
 
-/* ---- ops ----------------------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------ */
 
 static struct tally_op_copy copy_op(const struct shim_stream_ref *ref, const struct shim_box *box)
 {
@@ -131,7 +135,8 @@ static struct tally_op_copy copy_op(const struct shim_stream_ref *ref, const str
     };
 }
 
-static void set_dst(struct tally_op_copy *op, enum tally_place place, uint64_t address, uint64_t pitch, uint64_t slice)
+static void set_dst(struct tally_op_copy *op, enum tally_place place, uint64_t address,
+                    uint64_t pitch, uint64_t slice)
 {
     op->dst_place = (uint16_t)place;
     op->dst = address;
@@ -139,7 +144,8 @@ static void set_dst(struct tally_op_copy *op, enum tally_place place, uint64_t a
     op->dst_slice = slice;
 }
 
-static void set_src(struct tally_op_copy *op, enum tally_place place, uint64_t address, uint64_t pitch, uint64_t slice)
+static void set_src(struct tally_op_copy *op, enum tally_place place, uint64_t address,
+                    uint64_t pitch, uint64_t slice)
 {
     op->src_place = (uint16_t)place;
     op->src = address;
@@ -153,8 +159,9 @@ static enum tally_place wire_place(enum place place)
 }
 
 /* Both sides are the executor's. `wait`: it has to have happened on return. */
-static CUresult copy_direct(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                            const struct shim_side *src, enum place src_place, const struct shim_box *box, bool wait)
+static CUresult copy_direct(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                            enum place dst_place, const struct shim_side *src, enum place src_place,
+                            const struct shim_box *box, bool wait)
 {
     struct tally_op_copy op = copy_op(ref, box);
     set_dst(&op, wire_place(dst_place), dst->address, dst->pitch, dst->slice);
@@ -166,16 +173,17 @@ static CUresult copy_direct(const struct shim_stream_ref *ref, const struct shim
     return shim_stream_submit_sync(ref, &(struct shim_work){SHIM_WORK(op), .call = &call});
 }
 
-static CUresult upload_inline(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                              const struct shim_side *src, const struct shim_box *box, bool wait)
+static CUresult upload_inline(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                              enum place dst_place, const struct shim_side *src,
+                              const struct shim_box *box, bool wait)
 {
     uint8_t packed[TALLY_INLINE_BYTES_MAX];
     const void *bytes = (const void *)(uintptr_t)src->address;
     uint64_t slice = box->width * box->height;
     if (box->height > 1 || box->depth > 1) {
         for (uint64_t z = 0; z < box->depth; z++)
-            copy_rows(packed + z * slice, box->width, (const char *)bytes + z * src->slice, src->pitch, box->width,
-                      box->height);
+            copy_rows(packed + z * slice, box->width, (const char *)bytes + z * src->slice,
+                      src->pitch, box->width, box->height);
         bytes = packed;
     }
     struct tally_op_copy op = copy_op(ref, box);
@@ -192,15 +200,16 @@ static CUresult upload_inline(const struct shim_stream_ref *ref, const struct sh
 
 /* The last piece of a synchronous copy is a call: on return the bytes are there for other
  * streams too. */
-static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                             const struct shim_side *src, const struct piece *piece, bool call)
+static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                             enum place dst_place, const struct shim_side *src,
+                             const struct piece *piece, bool call)
 {
     struct shim_slot slot;
     CUresult result = shim_slot_take(ref->channel, true, &slot);
     if (result)
         return result;
-    copy_rows(slot.bytes, piece->width, (const void *)(uintptr_t)piece_address(src, piece), src->pitch, piece->width,
-              piece->rows);
+    copy_rows(slot.bytes, piece->width, (const void *)(uintptr_t)piece_address(src, piece),
+              src->pitch, piece->width, piece->rows);
     struct shim_box box = {piece->width, piece->rows, 1};
     struct tally_op_copy op = copy_op(ref, &box);
     set_dst(&op, wire_place(dst_place), piece_address(dst, piece), dst->pitch, dst->slice);
@@ -209,7 +218,8 @@ static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shi
     op.slot_sequence = slot.sequence;
     struct tally_reply reply;
     struct shim_call under_way = {.reply = &reply, .reply_bytes = sizeof reply};
-    result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = call ? &under_way : NULL});
+    result = shim_stream_submit(
+        ref, &(struct shim_work){SHIM_WORK(op), .call = call ? &under_way : NULL});
     shim_slot_give(ref->channel, &slot, result == CUDA_SUCCESS);
     if (result || !call)
         return result;
@@ -218,8 +228,9 @@ static CUresult upload_piece(const struct shim_stream_ref *ref, const struct shi
     return earlier ? earlier : result;
 }
 
-static CUresult upload(const struct shim_stream_ref *ref, const struct shim_side *dst, enum place dst_place,
-                       const struct shim_side *src, const struct shim_box *box, bool sync, bool wait)
+static CUresult upload(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                       enum place dst_place, const struct shim_side *src,
+                       const struct shim_box *box, bool sync, bool wait)
 {
     uint64_t total;
     bool fits = !__builtin_mul_overflow(box->width * box->height, box->depth, &total);
@@ -236,7 +247,7 @@ static CUresult upload(const struct shim_stream_ref *ref, const struct shim_side
     return CUDA_SUCCESS;
 }
 
-/* ---- device to pageable ------------------------------------------------------------------------------------------ */
+/* ---- device to pageable --------------------------------------------------------------------- */
 
 struct download {
     struct shim_call call;
@@ -245,8 +256,8 @@ struct download {
     struct piece piece;
 };
 
-static CUresult begin_download(const struct shim_stream_ref *ref, const struct shim_side *src, enum place src_place,
-                         struct download *download, bool wait)
+static CUresult begin_download(const struct shim_stream_ref *ref, const struct shim_side *src,
+                               enum place src_place, struct download *download, bool wait)
 {
     CUresult result = shim_slot_take(ref->channel, wait, &download->slot);
     if (result)
@@ -258,29 +269,32 @@ static CUresult begin_download(const struct shim_stream_ref *ref, const struct s
     set_src(&op, wire_place(src_place), piece_address(src, piece), src->pitch, src->slice);
     op.slot = download->slot.index;
     op.slot_sequence = download->slot.sequence;
-    download->call = (struct shim_call){.reply = &download->reply, .reply_bytes = sizeof download->reply};
+    download->call =
+        (struct shim_call){.reply = &download->reply, .reply_bytes = sizeof download->reply};
     result = shim_stream_submit(ref, &(struct shim_work){SHIM_WORK(op), .call = &download->call});
     if (result)
         shim_slot_give(ref->channel, &download->slot, false);
     return result;
 }
 
-static CUresult end_download(const struct shim_stream_ref *ref, const struct shim_side *dst, struct download *download)
+static CUresult end_download(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                             struct download *download)
 {
     CUresult result = shim_call_end(ref->channel, &download->call);
     const struct piece *piece = &download->piece;
     if (!result)
-        copy_rows((void *)(uintptr_t)piece_address(dst, piece), dst->pitch, download->slot.bytes, piece->width,
-                  piece->width, piece->rows);
+        copy_rows((void *)(uintptr_t)piece_address(dst, piece), dst->pitch, download->slot.bytes,
+                  piece->width, piece->width, piece->rows);
     shim_slot_give(ref->channel, &download->slot, true);
     return result;
 }
 
-/* Several pieces are under way at once; they end in the order in which they began. After an error no more begin.
- * A thread waits for a slot only while it holds none: two threads that each hold some could otherwise wait for each
- * other. */
-static CUresult download(const struct shim_stream_ref *ref, const struct shim_side *dst, const struct shim_side *src,
-                         enum place src_place, const struct shim_box *box)
+/* Several pieces are under way at once; they end in the order in which they began. After an error
+ * no more begin. A thread waits for a slot only while it holds none: two threads that each hold
+ * some could otherwise wait for each other. */
+static CUresult download(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                         const struct shim_side *src, enum place src_place,
+                         const struct shim_box *box)
 {
     struct download under_way[DOWNLOADS_MAX];
     uint32_t window = shim_slot_count(ref->channel) / 2;
@@ -318,21 +332,22 @@ static CUresult download(const struct shim_stream_ref *ref, const struct shim_si
     return earlier ? earlier : result;
 }
 
-/* ---- the engine ------------------------------------------------------------------------------------------------------ */
+/* ---- the engine ----------------------------------------------------------------------------- */
 
 /* Pageable to pageable: no device in it, but it has its place in the stream's order. */
-static CUresult copy_host(const struct shim_stream_ref *ref, const struct shim_side *dst, const struct shim_side *src,
-                          const struct shim_box *box)
+static CUresult copy_host(const struct shim_stream_ref *ref, const struct shim_side *dst,
+                          const struct shim_side *src, const struct shim_box *box)
 {
     CUresult result = shim_stream_wait(ref);
     for (uint64_t z = 0; z < box->depth && !result; z++)
         copy_rows((char *)(uintptr_t)dst->address + z * dst->slice, dst->pitch,
-                  (const char *)(uintptr_t)src->address + z * src->slice, src->pitch, box->width, box->height);
+                  (const char *)(uintptr_t)src->address + z * src->slice, src->pitch, box->width,
+                  box->height);
     return result;
 }
 
-CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_side src, struct shim_box box,
-                   bool sync)
+CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_side src,
+                   struct shim_box box, bool sync)
 {
     if (!box.width || !box.height || !box.depth)
         return shim_channel_check(ref->channel);
@@ -345,10 +360,12 @@ CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, stru
         return result;
     if ((dst_owner && dst_owner != ref->channel) || (src_owner && src_owner != ref->channel))
         return shim_copy_across(ref, dst, dst_owner, src, src_owner, box);
-    /* NVIDIA, "API synchronization behavior": from host memory to host memory every copy has happened on return,
-     * the asynchronous ones too; between device addresses even a synchronous one need not have. */
+    /* NVIDIA, "API synchronization behavior": from host memory to host memory every copy has
+     * happened on return, the asynchronous ones too; between device addresses even a synchronous
+     * one need not have. */
     bool host_only = dst_place != PLACE_DEVICE && src_place != PLACE_DEVICE;
-    bool wait = host_only || (sync && (shim_memory_waits(dst.address) || shim_memory_waits(src.address)));
+    bool wait =
+        host_only || (sync && (shim_memory_waits(dst.address) || shim_memory_waits(src.address)));
     collapse(&dst, &src, &box);
     if (dst_place == PLACE_PAGEABLE && src_place == PLACE_PAGEABLE)
         return copy_host(ref, &dst, &src, &box);
@@ -359,10 +376,13 @@ CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, stru
     return copy_direct(ref, &dst, dst_place, &src, src_place, &box, wait);
 }
 
-CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst, enum shim_side_claim dst_claim,
-                          uint64_t src, enum shim_side_claim src_claim, uint64_t bytes, bool sync)
+CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst,
+                          enum shim_side_claim dst_claim, uint64_t src,
+                          enum shim_side_claim src_claim, uint64_t bytes, bool sync)
 {
-    struct shim_side dst_side = {.address = dst, .pitch = bytes, .slice = bytes, .claim = dst_claim};
-    struct shim_side src_side = {.address = src, .pitch = bytes, .slice = bytes, .claim = src_claim};
+    struct shim_side dst_side = {
+        .address = dst, .pitch = bytes, .slice = bytes, .claim = dst_claim};
+    struct shim_side src_side = {
+        .address = src, .pitch = bytes, .slice = bytes, .claim = src_claim};
     return shim_copy(ref, dst_side, src_side, (struct shim_box){bytes, 1, 1}, sync);
 }

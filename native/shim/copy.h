@@ -21,19 +21,21 @@ struct shim_box {
     uint64_t width, height, depth; /* bytes, rows, slices */
 };
 
-/* Copies a box in the order of the stream. `sync`: as cuMemcpy*, else as cuMemcpy*Async. Pageable memory on
- * either side makes the call return only when that memory may be used again. CUDA_ERROR_INVALID_VALUE
- * where a device or pinned side does not lie in one allocation. */
-CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_side src, struct shim_box box,
-                   bool sync);
+/* Copies a box in the order of the stream. `sync`: as cuMemcpy*, else as cuMemcpy*Async. Pageable
+ * memory on either side makes the call return only when that memory may be used again.
+ * CUDA_ERROR_INVALID_VALUE where a device or pinned side does not lie in one allocation. */
+CUresult shim_copy(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_side src,
+                   struct shim_box box, bool sync);
 
-/* The same where device memory of either side is not the stream's device's. A side's channel is NULL where
- * this process has the memory. */
-CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_channel *dst_channel,
-                          struct shim_side src, struct shim_channel *src_channel, struct shim_box box);
+/* The same where device memory of either side is not the stream's device's. A side's channel is
+ * NULL where this process has the memory. */
+CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst,
+                          struct shim_channel *dst_channel, struct shim_side src,
+                          struct shim_channel *src_channel, struct shim_box box);
 
 /* One row: `bytes` bytes. */
-CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst, enum shim_side_claim dst_claim,
-                          uint64_t src, enum shim_side_claim src_claim, uint64_t bytes, bool sync);
+CUresult shim_copy_linear(const struct shim_stream_ref *ref, uint64_t dst,
+                          enum shim_side_claim dst_claim, uint64_t src,
+                          enum shim_side_claim src_claim, uint64_t bytes, bool sync);
 
 #endif

@@ -9,25 +9,31 @@
 #define STAGE_BYTES (4ull << 20)
 
 /* The stream's own device is used through that stream, another one through its legacy stream. */
-static struct shim_stream_ref stream_on(const struct shim_stream_ref *ref, struct shim_channel *channel)
+static struct shim_stream_ref stream_on(const struct shim_stream_ref *ref,
+                                        struct shim_channel *channel)
 {
-    return channel == ref->channel ? *ref
-                                   : (struct shim_stream_ref){.channel = channel, .wire = TALLY_STREAM_LEGACY};
+    return channel == ref->channel
+               ? *ref
+               : (struct shim_stream_ref){.channel = channel, .wire = TALLY_STREAM_LEGACY};
 }
 
 /* Some rows, or a part of one, from device to device. */
 static CUresult copy_staged(const struct shim_stream_ref *dst_ref, struct shim_side dst,
-                            const struct shim_stream_ref *src_ref, struct shim_side src, void *stage,
-                            uint64_t width, uint64_t rows)
+                            const struct shim_stream_ref *src_ref, struct shim_side src,
+                            void *stage, uint64_t width, uint64_t rows)
 {
     struct shim_box box = {width, rows, 1};
-    struct shim_side host = {.address = (uintptr_t)stage, .pitch = width, .slice = width * rows, .claim = SHIM_SIDE_HOST};
+    struct shim_side host = {.address = (uintptr_t)stage,
+                             .pitch = width,
+                             .slice = width * rows,
+                             .claim = SHIM_SIDE_HOST};
     CUresult result = shim_copy(src_ref, host, src, box, true);
     return result ? result : shim_copy(dst_ref, dst, host, box, true);
 }
 
 static CUresult between_devices(const struct shim_stream_ref *dst_ref, struct shim_side dst,
-                                const struct shim_stream_ref *src_ref, struct shim_side src, struct shim_box box)
+                                const struct shim_stream_ref *src_ref, struct shim_side src,
+                                struct shim_box box)
 {
     uint64_t width_max = box.width < STAGE_BYTES ? box.width : STAGE_BYTES;
     uint64_t rows_max = width_max < box.width ? 1 : STAGE_BYTES / width_max;
@@ -50,8 +56,9 @@ static CUresult between_devices(const struct shim_stream_ref *dst_ref, struct sh
     return result;
 }
 
-CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst, struct shim_channel *dst_channel,
-                          struct shim_side src, struct shim_channel *src_channel, struct shim_box box)
+CUresult shim_copy_across(const struct shim_stream_ref *ref, struct shim_side dst,
+                          struct shim_channel *dst_channel, struct shim_side src,
+                          struct shim_channel *src_channel, struct shim_box box)
 {
     CUresult result = shim_stream_wait(ref);
     if (result)

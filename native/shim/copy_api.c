@@ -2,8 +2,9 @@
 #include "copy.h"
 #include "generated/custom.h"
 
-static CUresult linear(bool per_thread, CUstream stream, uint64_t dst, enum shim_side_claim dst_claim, uint64_t src,
-                       enum shim_side_claim src_claim, size_t bytes, bool sync)
+static CUresult linear(bool per_thread, CUstream stream, uint64_t dst,
+                       enum shim_side_claim dst_claim, uint64_t src, enum shim_side_claim src_claim,
+                       size_t bytes, bool sync)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, stream, &ref);
@@ -15,47 +16,55 @@ CUresult shim_cuMemcpy(bool per_thread, CUdeviceptr dst, CUdeviceptr src, size_t
     return linear(per_thread, NULL, dst, SHIM_SIDE_ANY, src, SHIM_SIDE_ANY, ByteCount, true);
 }
 
-CUresult shim_cuMemcpyAsync(bool per_thread, CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream)
+CUresult shim_cuMemcpyAsync(bool per_thread, CUdeviceptr dst, CUdeviceptr src, size_t ByteCount,
+                            CUstream hStream)
 {
     return linear(per_thread, hStream, dst, SHIM_SIDE_ANY, src, SHIM_SIDE_ANY, ByteCount, false);
 }
 
-CUresult shim_cuMemcpyHtoD_v2(bool per_thread, CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount)
+CUresult shim_cuMemcpyHtoD_v2(bool per_thread, CUdeviceptr dstDevice, const void *srcHost,
+                              size_t ByteCount)
 {
-    return linear(per_thread, NULL, dstDevice, SHIM_SIDE_DEVICE, (uintptr_t)srcHost, SHIM_SIDE_HOST, ByteCount, true);
+    return linear(per_thread, NULL, dstDevice, SHIM_SIDE_DEVICE, (uintptr_t)srcHost, SHIM_SIDE_HOST,
+                  ByteCount, true);
 }
 
-CUresult shim_cuMemcpyHtoDAsync_v2(bool per_thread, CUdeviceptr dstDevice, const void *srcHost, size_t ByteCount,
-                                   CUstream hStream)
+CUresult shim_cuMemcpyHtoDAsync_v2(bool per_thread, CUdeviceptr dstDevice, const void *srcHost,
+                                   size_t ByteCount, CUstream hStream)
 {
-    return linear(per_thread, hStream, dstDevice, SHIM_SIDE_DEVICE, (uintptr_t)srcHost, SHIM_SIDE_HOST, ByteCount,
-                  false);
+    return linear(per_thread, hStream, dstDevice, SHIM_SIDE_DEVICE, (uintptr_t)srcHost,
+                  SHIM_SIDE_HOST, ByteCount, false);
 }
 
-CUresult shim_cuMemcpyDtoH_v2(bool per_thread, void *dstHost, CUdeviceptr srcDevice, size_t ByteCount)
+CUresult shim_cuMemcpyDtoH_v2(bool per_thread, void *dstHost, CUdeviceptr srcDevice,
+                              size_t ByteCount)
 {
-    return linear(per_thread, NULL, (uintptr_t)dstHost, SHIM_SIDE_HOST, srcDevice, SHIM_SIDE_DEVICE, ByteCount, true);
+    return linear(per_thread, NULL, (uintptr_t)dstHost, SHIM_SIDE_HOST, srcDevice, SHIM_SIDE_DEVICE,
+                  ByteCount, true);
 }
 
-CUresult shim_cuMemcpyDtoHAsync_v2(bool per_thread, void *dstHost, CUdeviceptr srcDevice, size_t ByteCount,
-                                   CUstream hStream)
+CUresult shim_cuMemcpyDtoHAsync_v2(bool per_thread, void *dstHost, CUdeviceptr srcDevice,
+                                   size_t ByteCount, CUstream hStream)
 {
-    return linear(per_thread, hStream, (uintptr_t)dstHost, SHIM_SIDE_HOST, srcDevice, SHIM_SIDE_DEVICE, ByteCount,
-                  false);
+    return linear(per_thread, hStream, (uintptr_t)dstHost, SHIM_SIDE_HOST, srcDevice,
+                  SHIM_SIDE_DEVICE, ByteCount, false);
 }
 
-CUresult shim_cuMemcpyDtoD_v2(bool per_thread, CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount)
+CUresult shim_cuMemcpyDtoD_v2(bool per_thread, CUdeviceptr dstDevice, CUdeviceptr srcDevice,
+                              size_t ByteCount)
 {
-    return linear(per_thread, NULL, dstDevice, SHIM_SIDE_DEVICE, srcDevice, SHIM_SIDE_DEVICE, ByteCount, true);
+    return linear(per_thread, NULL, dstDevice, SHIM_SIDE_DEVICE, srcDevice, SHIM_SIDE_DEVICE,
+                  ByteCount, true);
 }
 
-CUresult shim_cuMemcpyDtoDAsync_v2(bool per_thread, CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount,
-                                   CUstream hStream)
+CUresult shim_cuMemcpyDtoDAsync_v2(bool per_thread, CUdeviceptr dstDevice, CUdeviceptr srcDevice,
+                                   size_t ByteCount, CUstream hStream)
 {
-    return linear(per_thread, hStream, dstDevice, SHIM_SIDE_DEVICE, srcDevice, SHIM_SIDE_DEVICE, ByteCount, false);
+    return linear(per_thread, hStream, dstDevice, SHIM_SIDE_DEVICE, srcDevice, SHIM_SIDE_DEVICE,
+                  ByteCount, false);
 }
 
-/* ---- between contexts -------------------------------------------------------------------------------------- */
+/* ---- between contexts ----------------------------------------------------------------------- */
 
 /* Addresses tell the device; the contexts only have to be some. */
 static CUresult check_peers(CUcontext dst, CUcontext src)
@@ -65,21 +74,23 @@ static CUresult check_peers(CUcontext dst, CUcontext src)
     return result ? result : shim_context_of(src, &context);
 }
 
-CUresult shim_cuMemcpyPeer(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice,
-                           CUcontext srcContext, size_t ByteCount)
+CUresult shim_cuMemcpyPeer(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext,
+                           CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount)
 {
     CUresult result = check_peers(dstContext, srcContext);
     return result ? result : shim_cuMemcpyDtoD_v2(per_thread, dstDevice, srcDevice, ByteCount);
 }
 
-CUresult shim_cuMemcpyPeerAsync(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice,
-                                CUcontext srcContext, size_t ByteCount, CUstream hStream)
+CUresult shim_cuMemcpyPeerAsync(bool per_thread, CUdeviceptr dstDevice, CUcontext dstContext,
+                                CUdeviceptr srcDevice, CUcontext srcContext, size_t ByteCount,
+                                CUstream hStream)
 {
     CUresult result = check_peers(dstContext, srcContext);
-    return result ? result : shim_cuMemcpyDtoDAsync_v2(per_thread, dstDevice, srcDevice, ByteCount, hStream);
+    return result ? result
+                  : shim_cuMemcpyDtoDAsync_v2(per_thread, dstDevice, srcDevice, ByteCount, hStream);
 }
 
-/* ---- two and three dimensions ---------------------------------------------------------------------------------- */
+/* ---- two and three dimensions --------------------------------------------------------------- */
 
 static CUresult arrays_unsupported(void)
 {
@@ -111,16 +122,18 @@ static CUresult side_of(const struct placed *in, const struct shim_box *box, str
     bool one_row = box->height <= 1 && box->depth <= 1 && !in->y && !in->z;
     size_t pitch = in->pitch || !one_row ? in->pitch : row_end;
     if (pitch < row_end || __builtin_mul_overflow(pitch, in->rows, &out->slice) ||
-        __builtin_mul_overflow(pitch, in->y, &rows) || __builtin_mul_overflow(out->slice, in->z, &slices) ||
-        __builtin_add_overflow(rows, slices, &offset) || __builtin_add_overflow(offset, in->x, &offset) ||
+        __builtin_mul_overflow(pitch, in->y, &rows) ||
+        __builtin_mul_overflow(out->slice, in->z, &slices) ||
+        __builtin_add_overflow(rows, slices, &offset) ||
+        __builtin_add_overflow(offset, in->x, &offset) ||
         __builtin_add_overflow(out->address, offset, &out->address))
         return CUDA_ERROR_INVALID_VALUE;
     out->pitch = pitch;
     return CUDA_SUCCESS;
 }
 
-static CUresult copy_box(bool per_thread, CUstream stream, const struct placed *dst, const struct placed *src,
-                         struct shim_box box, bool sync)
+static CUresult copy_box(bool per_thread, CUstream stream, const struct placed *dst,
+                         const struct placed *src, struct shim_box box, bool sync)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, stream, &ref);
@@ -152,7 +165,8 @@ static CUresult copy_2d(bool per_thread, const CUDA_MEMCPY2D *copy, CUstream str
         .y = copy->srcY,
         .pitch = copy->srcPitch,
     };
-    return copy_box(per_thread, stream, &dst, &src, (struct shim_box){copy->WidthInBytes, copy->Height, 1}, sync);
+    return copy_box(per_thread, stream, &dst, &src,
+                    (struct shim_box){copy->WidthInBytes, copy->Height, 1}, sync);
 }
 
 CUresult shim_cuMemcpy2D_v2(bool per_thread, const CUDA_MEMCPY2D *pCopy)
@@ -210,10 +224,11 @@ CUresult shim_cuMemcpy3DAsync_v2(bool per_thread, const CUDA_MEMCPY3D *pCopy, CU
     return copy_3d(per_thread, pCopy, hStream, false);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------ */
+/* ---- batches -------------------------------------------------------------------------------- */
 
-CUresult shim_cuMemcpyBatchAsync(bool per_thread, CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
-                                 CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, size_t *failIdx,
+CUresult shim_cuMemcpyBatchAsync(bool per_thread, CUdeviceptr *dsts, CUdeviceptr *srcs,
+                                 size_t *sizes, size_t count, CUmemcpyAttributes *attrs,
+                                 size_t *attrsIdxs, size_t numAttrs, size_t *failIdx,
                                  CUstream hStream)
 {
     struct shim_stream_ref ref;
@@ -225,7 +240,8 @@ CUresult shim_cuMemcpyBatchAsync(bool per_thread, CUdeviceptr *dsts, CUdeviceptr
     if (!count || !dsts || !srcs || !sizes || !attrs || !attrsIdxs || !numAttrs || numAttrs > count)
         return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < count; i++) {
-        result = shim_copy_linear(&ref, dsts[i], SHIM_SIDE_ANY, srcs[i], SHIM_SIDE_ANY, sizes[i], false);
+        result =
+            shim_copy_linear(&ref, dsts[i], SHIM_SIDE_ANY, srcs[i], SHIM_SIDE_ANY, sizes[i], false);
         if (result) {
             if (failIdx)
                 *failIdx = i;
@@ -235,8 +251,10 @@ CUresult shim_cuMemcpyBatchAsync(bool per_thread, CUdeviceptr *dsts, CUdeviceptr
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuMemcpyBatchAsync_v2(bool per_thread, CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
-                                    CUmemcpyAttributes *attrs, size_t *attrsIdxs, size_t numAttrs, CUstream hStream)
+CUresult shim_cuMemcpyBatchAsync_v2(bool per_thread, CUdeviceptr *dsts, CUdeviceptr *srcs,
+                                    size_t *sizes, size_t count, CUmemcpyAttributes *attrs,
+                                    size_t *attrsIdxs, size_t numAttrs, CUstream hStream)
 {
-    return shim_cuMemcpyBatchAsync(per_thread, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs, NULL, hStream);
+    return shim_cuMemcpyBatchAsync(per_thread, dsts, srcs, sizes, count, attrs, attrsIdxs, numAttrs,
+                                   NULL, hStream);
 }

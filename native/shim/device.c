@@ -75,14 +75,15 @@ CUresult shim_cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice 
     CUresult status = shim_device_of(dev, &info);
     if (status != CUDA_SUCCESS)
         return status;
-    if (pi == NULL || attrib <= 0 || attrib >= CU_DEVICE_ATTRIBUTE_MAX || attrib >= TALLY_DEVICE_ATTRIBUTES)
+    if (pi == NULL || attrib <= 0 || attrib >= CU_DEVICE_ATTRIBUTE_MAX ||
+        attrib >= TALLY_DEVICE_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
     *pi = attribute(info, attrib);
     return CUDA_SUCCESS;
 }
 
-/* The version whose entry points this library has, or the machine's driver where that is older. Works
- * before cuInit and without a daemon. */
+/* The version whose entry points this library has, or the machine's driver where that is older.
+ * Works before cuInit and without a daemon. */
 CUresult shim_cuDriverGetVersion(int *driverVersion)
 {
     if (driverVersion == NULL)
@@ -140,7 +141,10 @@ CUresult shim_cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev)
 }
 
 /* The versions differ only for MIG instances. */
-CUresult shim_cuDeviceGetUuid(CUuuid *uuid, CUdevice dev) { return shim_cuDeviceGetUuid_v2(uuid, dev); }
+CUresult shim_cuDeviceGetUuid(CUuuid *uuid, CUdevice dev)
+{
+    return shim_cuDeviceGetUuid_v2(uuid, dev);
+}
 
 /* LUIDs exist on Windows only. */
 CUresult shim_cuDeviceGetLuid(char *luid, unsigned int *deviceNodeMask, CUdevice dev)
@@ -236,7 +240,8 @@ CUresult shim_cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId)
     if (dev == NULL || pciBusId == NULL || !parse_bus_id(pciBusId, wanted))
         return CUDA_ERROR_INVALID_VALUE;
     for (int i = 0; i < shim_device_count(); i++) {
-        if (parse_bus_id(shim_device(i)->pci_bus_id, candidate) && memcmp(wanted, candidate, sizeof wanted) == 0) {
+        if (parse_bus_id(shim_device(i)->pci_bus_id, candidate) &&
+            memcmp(wanted, candidate, sizeof wanted) == 0) {
             *dev = i;
             return CUDA_SUCCESS;
         }
@@ -276,7 +281,8 @@ CUresult shim_cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attrib, 
 {
     CUresult status = shim_cuDeviceCanAccessPeer(value, srcDevice, dstDevice);
     if (status == CUDA_SUCCESS &&
-        (attrib < CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK || attrib > CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED))
+        (attrib < CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK ||
+         attrib > CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED))
         return CUDA_ERROR_INVALID_VALUE;
     return status == CUDA_SUCCESS && srcDevice == dstDevice ? CUDA_ERROR_INVALID_DEVICE : status;
 }
@@ -297,7 +303,8 @@ CUresult shim_cuProfilerStart(void) { return shim_current(NULL, NULL); }
 
 CUresult shim_cuProfilerStop(void) { return shim_current(NULL, NULL); }
 
-CUresult shim_cuProfilerInitialize(const char *configFile, const char *outputFile, CUoutput_mode mode)
+CUresult shim_cuProfilerInitialize(const char *configFile, const char *outputFile,
+                                   CUoutput_mode mode)
 {
     return CUDA_ERROR_PROFILER_DISABLED; /* since CUDA 12 of every driver */
 }

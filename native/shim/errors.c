@@ -14,7 +14,8 @@ static const struct shim_result *find(CUresult value)
         else
             high = middle;
     }
-    return low < shim_result_count && shim_results[low].value == (int)value ? &shim_results[low] : NULL;
+    return low < shim_result_count && shim_results[low].value == (int)value ? &shim_results[low]
+                                                                            : NULL;
 }
 
 CUresult shim_cuGetErrorName(CUresult error, const char **pStr)

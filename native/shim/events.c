@@ -65,10 +65,7 @@ void shim_events_close(struct shim_context *context)
     shim_handle_each(TALLY_KIND_EVENT, close_one, context);
 }
 
-static void forget(void)
-{
-    tally_mutex_init(&records_lock);
-}
+static void forget(void) { tally_mutex_init(&records_lock); }
 
 __attribute__((constructor)) static void register_hooks(void)
 {
@@ -98,7 +95,8 @@ CUresult shim_cuEventCreate(CUevent *phEvent, unsigned int Flags)
     result = CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t handle = event->handle = shim_handle_add(TALLY_KIND_EVENT, event);
     if (handle) {
-        struct tally_op_event_create op = {.op.code = TALLY_OP_EVENT_CREATE, .event = handle, .flags = Flags};
+        struct tally_op_event_create op = {
+            .op.code = TALLY_OP_EVENT_CREATE, .event = handle, .flags = Flags};
         result = shim_send(channel, &op, sizeof op, NULL, 0);
         if (!result) {
             *phEvent = (CUevent)(uintptr_t)handle;
@@ -117,7 +115,8 @@ CUresult shim_cuEventDestroy_v2(CUevent hEvent)
     return ready ? ready : destroy((uint64_t)(uintptr_t)hEvent);
 }
 
-CUresult shim_cuEventRecordWithFlags(bool per_thread, CUevent hEvent, CUstream hStream, unsigned int flags)
+CUresult shim_cuEventRecordWithFlags(bool per_thread, CUevent hEvent, CUstream hStream,
+                                     unsigned int flags)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, hStream, &ref);
@@ -128,8 +127,10 @@ CUresult shim_cuEventRecordWithFlags(bool per_thread, CUevent hEvent, CUstream h
         return CUDA_ERROR_INVALID_HANDLE;
     if (flags & ~(unsigned)CU_EVENT_RECORD_EXTERNAL)
         return CUDA_ERROR_INVALID_VALUE;
-    struct tally_op_event_record op = {
-        .op.code = TALLY_OP_EVENT_RECORD, .event = event->handle, .stream = ref.wire, .flags = flags};
+    struct tally_op_event_record op = {.op.code = TALLY_OP_EVENT_RECORD,
+                                       .event = event->handle,
+                                       .stream = ref.wire,
+                                       .flags = flags};
     return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
@@ -149,15 +150,9 @@ static CUresult event_call(CUevent handle, uint16_t code)
     return shim_call_sync(event->channel, &op, sizeof op, &reply, sizeof reply);
 }
 
-CUresult shim_cuEventQuery(CUevent hEvent)
-{
-    return event_call(hEvent, TALLY_OP_EVENT_QUERY);
-}
+CUresult shim_cuEventQuery(CUevent hEvent) { return event_call(hEvent, TALLY_OP_EVENT_QUERY); }
 
-CUresult shim_cuEventSynchronize(CUevent hEvent)
-{
-    return event_call(hEvent, TALLY_OP_EVENT_SYNC);
-}
+CUresult shim_cuEventSynchronize(CUevent hEvent) { return event_call(hEvent, TALLY_OP_EVENT_SYNC); }
 
 CUresult shim_cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
 {

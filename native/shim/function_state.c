@@ -3,7 +3,8 @@
 #include "generated/custom.h"
 #include "modules.h"
 
-/* What is asked or set through the wire goes to the current context's device, which so has to know it. */
+/* What is asked or set through the wire goes to the current context's device, which so has to know
+ * it. */
 static CUresult find(const void *handle, struct shim_function **out)
 {
     CUresult result = shim_ready();
@@ -60,7 +61,8 @@ CUresult shim_cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunctio
     return get_attribute(pi, attrib, hfunc);
 }
 
-CUresult shim_cuKernelGetAttribute(int *pi, CUfunction_attribute attrib, CUkernel kernel, CUdevice dev)
+CUresult shim_cuKernelGetAttribute(int *pi, CUfunction_attribute attrib, CUkernel kernel,
+                                   CUdevice dev)
 {
     return shim_device(dev) ? get_attribute(pi, attrib, kernel) : CUDA_ERROR_INVALID_DEVICE;
 }
@@ -70,7 +72,8 @@ CUresult shim_cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, 
     return set_attribute(hfunc, attrib, value);
 }
 
-CUresult shim_cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel, CUdevice dev)
+CUresult shim_cuKernelSetAttribute(CUfunction_attribute attrib, int val, CUkernel kernel,
+                                   CUdevice dev)
 {
     return shim_device(dev) ? set_attribute(kernel, attrib, val) : CUDA_ERROR_INVALID_DEVICE;
 }
@@ -86,7 +89,8 @@ CUresult shim_cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config)
 
 CUresult shim_cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice dev)
 {
-    return shim_device(dev) ? shim_cuFuncSetCacheConfig((CUfunction)kernel, config) : CUDA_ERROR_INVALID_DEVICE;
+    return shim_device(dev) ? shim_cuFuncSetCacheConfig((CUfunction)kernel, config)
+                            : CUDA_ERROR_INVALID_DEVICE;
 }
 
 CUresult shim_cuFuncSetSharedMemConfig(CUfunction hfunc, CUsharedconfig config)
@@ -107,15 +111,9 @@ static CUresult get_name(const char **name, const void *handle)
     return result;
 }
 
-CUresult shim_cuFuncGetName(const char **name, CUfunction hfunc)
-{
-    return get_name(name, hfunc);
-}
+CUresult shim_cuFuncGetName(const char **name, CUfunction hfunc) { return get_name(name, hfunc); }
 
-CUresult shim_cuKernelGetName(const char **name, CUkernel hfunc)
-{
-    return get_name(name, hfunc);
-}
+CUresult shim_cuKernelGetName(const char **name, CUkernel hfunc) { return get_name(name, hfunc); }
 
 CUresult shim_cuFuncGetModule(CUmodule *hmod, CUfunction hfunc)
 {
@@ -160,12 +158,14 @@ static CUresult param_info(const void *handle, size_t index, size_t *offset, siz
     return result;
 }
 
-CUresult shim_cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+CUresult shim_cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t *paramOffset,
+                                 size_t *paramSize)
 {
     return param_info(func, paramIndex, paramOffset, paramSize);
 }
 
-CUresult shim_cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t *paramOffset, size_t *paramSize)
+CUresult shim_cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t *paramOffset,
+                                   size_t *paramSize)
 {
     return param_info(kernel, paramIndex, paramOffset, paramSize);
 }

@@ -28,7 +28,6 @@ struct table {
 
 static struct table tables[KINDS];
 
-
 static _Atomic(void *) *cell(enum tally_kind kind, uint64_t handle)
 {
     if (!TALLY_HANDLE_OK(handle, kind))
@@ -36,7 +35,8 @@ static _Atomic(void *) *cell(enum tally_kind kind, uint64_t handle)
     uint32_t index = TALLY_HANDLE_INDEX(handle);
     if (index >= TALLY_INDEX_MAX)
         return NULL;
-    struct chunk *chunk = atomic_load_explicit(&tables[kind].chunks[index / CHUNK_RECORDS], memory_order_acquire);
+    struct chunk *chunk =
+        atomic_load_explicit(&tables[kind].chunks[index / CHUNK_RECORDS], memory_order_acquire);
     return chunk ? &chunk->records[index % CHUNK_RECORDS] : NULL;
 }
 
@@ -66,7 +66,8 @@ uint64_t shim_handle_add(enum tally_kind kind, void *record)
     if (index == UINT32_MAX) {
         if (full)
             shim_tell("a program can have %u streams, events, modules or functions of each kind, "
-                      "and has them", TALLY_INDEX_MAX);
+                      "and has them",
+                      TALLY_INDEX_MAX);
         return 0;
     }
     uint64_t handle = TALLY_HANDLE(kind, index);
@@ -111,7 +112,8 @@ void shim_handle_release(enum tally_kind kind, uint64_t handle)
     tally_mutex_give(&lock);
 }
 
-void shim_handle_each(enum tally_kind kind, void (*visit)(void *user, uint64_t handle, void *record), void *user)
+void shim_handle_each(enum tally_kind kind,
+                      void (*visit)(void *user, uint64_t handle, void *record), void *user)
 {
     tally_mutex_take(&lock);
     uint32_t used = tables[kind].used;

@@ -82,7 +82,8 @@ static int receive(int socket, struct tally_handover *head)
 }
 
 /* A full table loses its oldest file: the thread that it was for has left its wait. */
-static void keep_locked(struct shim_handover *handover, uint64_t number, int fd) REQUIRES(handover->lock)
+static void keep_locked(struct shim_handover *handover, uint64_t number, int fd)
+    REQUIRES(handover->lock)
 {
     int at = 0;
     while (at < SHIM_HANDED_MAX - 1 && handover->early[at].number)
@@ -96,7 +97,8 @@ static void keep_locked(struct shim_handover *handover, uint64_t number, int fd)
     handover->early[at].fd = fd;
 }
 
-static int take_early_locked(struct shim_handover *handover, uint64_t number) REQUIRES(handover->lock)
+static int take_early_locked(struct shim_handover *handover, uint64_t number)
+    REQUIRES(handover->lock)
 {
     for (int i = 0; number && i < SHIM_HANDED_MAX; i++) {
         if (handover->early[i].number != number)

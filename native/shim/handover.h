@@ -12,7 +12,7 @@
 
 struct shim_handover {
     struct tally_mutex lock; /* also held by whoever receives */
-    int socket; /* -1: none */
+    int socket;              /* -1: none */
     ino_t inode; /* the program may have closed it, and opened another one of its number */
     struct {
         uint64_t number; /* 0: free */

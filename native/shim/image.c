@@ -11,8 +11,8 @@
 #include "wire/bundle.h"
 
 #define TEXT_BYTES_MAX ((size_t)4 << 30) /* nothing real is larger */
-/* How much of a file is held against memory at either end. Read-only sections are what the file says
- * unless somebody rewrote one of them. */
+/* How much of a file is held against memory at either end. Read-only sections are what the file
+ * says unless somebody rewrote one of them. */
 #define COMPARED_BYTES 4096
 
 /* Grows *bytes to reach behind [offset, offset + count). */
@@ -65,7 +65,8 @@ size_t shim_text_bytes(const void *at, size_t available)
     size_t limit = available < TEXT_BYTES_MAX ? available : TEXT_BYTES_MAX;
     const uint8_t *text = at;
     /* PTX starts with white space, a comment or a directive; one look keeps binary garbage out. */
-    if (!limit || !(text[0] == '/' || text[0] == '.' || (text[0] >= '\t' && text[0] <= '\r') || text[0] == ' '))
+    if (!limit || !(text[0] == '/' || text[0] == '.' || (text[0] >= '\t' && text[0] <= '\r') ||
+                    text[0] == ' '))
         return 0;
     const uint8_t *end = memchr(text, 0, limit);
     return end ? (size_t)(end - text) : 0;
@@ -100,7 +101,8 @@ static size_t bare_bytes(const void *at, size_t available)
 }
 
 /* The wrapper's fatbins, what is linked already first; their number, or 0 where one is none. */
-static uint32_t find_fatbins(const struct tally_fatbin_wrapper *wrapper, const void **fatbins, size_t *bytes)
+static uint32_t find_fatbins(const struct tally_fatbin_wrapper *wrapper, const void **fatbins,
+                             size_t *bytes)
 {
     struct shim_mapping mapping;
     size_t available, listed;
@@ -109,7 +111,9 @@ static uint32_t find_fatbins(const struct tally_fatbin_wrapper *wrapper, const v
     listed /= sizeof *wrapper->fatbins;
     fatbins[0] = wrapper->data;
     for (uint32_t i = 0; i < TALLY_BUNDLE_FATBINS_MAX; i++) {
-        bytes[i] = shim_mapping_find(fatbins[i], &mapping, &available) ? tally_fatbin_bytes(fatbins[i], available) : 0;
+        bytes[i] = shim_mapping_find(fatbins[i], &mapping, &available)
+                       ? tally_fatbin_bytes(fatbins[i], available)
+                       : 0;
         if (bytes[i] == 0 || i == listed)
             return 0;
         if (!wrapper->fatbins[i])
@@ -157,7 +161,8 @@ CUresult shim_image_find(const void *pointer, struct shim_image *image)
         if (wrapper.version == 2 && wrapper.fatbins)
             return find_bundle(&wrapper, image);
         pointer = wrapper.data;
-        if ((wrapper.version != 1 && wrapper.version != 2) || !shim_mapping_find(pointer, &mapping, &available))
+        if ((wrapper.version != 1 && wrapper.version != 2) ||
+            !shim_mapping_find(pointer, &mapping, &available))
             return CUDA_ERROR_INVALID_IMAGE;
     }
     size_t bytes = bare_bytes(pointer, available);
@@ -168,19 +173,22 @@ CUresult shim_image_find(const void *pointer, struct shim_image *image)
 static bool same_at(int fd, const uint8_t *memory, uint64_t offset, size_t bytes)
 {
     uint8_t buffer[COMPARED_BYTES];
-    return pread(fd, buffer, bytes, (off_t)offset) == (ssize_t)bytes && memcmp(buffer, memory, bytes) == 0;
+    return pread(fd, buffer, bytes, (off_t)offset) == (ssize_t)bytes &&
+           memcmp(buffer, memory, bytes) == 0;
 }
 
-static bool same_file(const struct shim_image *image, const struct shim_mapping *mapping, uint64_t offset)
+static bool same_file(const struct shim_image *image, const struct shim_mapping *mapping,
+                      uint64_t offset)
 {
     int fd = open(mapping->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return false;
     struct stat status;
     size_t compared = image->bytes < COMPARED_BYTES ? image->bytes : COMPARED_BYTES;
-    bool same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_ino == mapping->inode &&
-                same_at(fd, image->data, offset, compared) &&
-                same_at(fd, image->data + image->bytes - compared, offset + image->bytes - compared, compared);
+    bool same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+                status.st_ino == mapping->inode && same_at(fd, image->data, offset, compared) &&
+                same_at(fd, image->data + image->bytes - compared, offset + image->bytes - compared,
+                        compared);
     close(fd);
     return same;
 }
@@ -190,8 +198,8 @@ bool shim_image_in_file(const struct shim_image *image, struct shim_image_file *
     struct shim_mapping mapping;
     size_t available;
     uint64_t at = (uintptr_t)image->data;
-    if (!shim_mapping_find(image->data, &mapping, &available) || !mapping.path[0] || mapping.writable ||
-        mapping.shared || image->bytes > mapping.end - at)
+    if (!shim_mapping_find(image->data, &mapping, &available) || !mapping.path[0] ||
+        mapping.writable || mapping.shared || image->bytes > mapping.end - at)
         return false;
     file->offset = mapping.offset + (at - mapping.start);
     memcpy(file->path, mapping.path, sizeof file->path);

@@ -1,4 +1,5 @@
-/* INTEGRITY: libcudart checks at start-up that the driver below it is whole, three times per copy. */
+/* INTEGRITY: libcudart checks at start-up that the driver below it is whole, three times per copy.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>

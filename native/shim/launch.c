@@ -1,5 +1,5 @@
-/* Launches: one one-way message each. The parameter layout came with the function's handle, so a launch
- * needs no answer, and what CUDA would refuse at once is refused here. */
+/* Launches: one one-way message each. The parameter layout came with the function's handle, so a
+ * launch needs no answer, and what CUDA would refuse at once is refused here. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ struct launch {
     const CUlaunchAttribute *attributes;
 };
 
-/* ---- what CUDA refuses synchronously ------------------------------------------------------------------------ */
+/* ---- what CUDA refuses synchronously -------------------------------------------------------- */
 
 static inline bool dims_fit(const uint32_t dims[3], const int32_t limits[3])
 {
@@ -26,7 +26,8 @@ static inline bool dims_fit(const uint32_t dims[3], const int32_t limits[3])
     return true;
 }
 
-static inline CUresult check(const struct shim_function *function, const struct tally_device_info *device,
+static inline CUresult check(const struct shim_function *function,
+                             const struct tally_device_info *device,
                              const struct tally_op_launch *op)
 {
     if (!dims_fit(op->grid, device->attributes + CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X) ||
@@ -34,12 +35,14 @@ static inline CUresult check(const struct shim_function *function, const struct 
         return CUDA_ERROR_INVALID_VALUE;
     /* Each factor is below 2^31, and the first two multiply to less than 2^62. */
     uint64_t threads = (uint64_t)op->block[0] * op->block[1];
-    if (threads > INT32_MAX || threads * op->block[2] >
-                                   (uint64_t)function->attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK])
+    if (threads > INT32_MAX ||
+        threads * op->block[2] >
+            (uint64_t)function->attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK])
         return CUDA_ERROR_INVALID_VALUE;
-    int32_t shared_max =
-        __atomic_load_n(&function->attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES], __ATOMIC_RELAXED);
-    return op->dynamic_shared_bytes <= (uint32_t)shared_max ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    int32_t shared_max = __atomic_load_n(
+        &function->attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES], __ATOMIC_RELAXED);
+    return op->dynamic_shared_bytes <= (uint32_t)shared_max ? CUDA_SUCCESS
+                                                            : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* An attribute may hold an event, which is a handle of the shim's; the executor does not look
@@ -58,7 +61,7 @@ static SHIM_RARE CUresult check_attributes(const struct launch *launch)
     return CUDA_SUCCESS;
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------ */
+/* ---- parameters ----------------------------------------------------------------------------- */
 
 /* Where the parameters come from: an array of pointers, or one buffer (`extra`). */
 struct params {
@@ -89,7 +92,8 @@ static CUresult read_extra(void **extra, const void **buffer, size_t *bytes)
  * kernel with one large buffer as its parameter (NCCL: 4096 bytes) is often given only the part
  * that it reads, and the rest is sent as zeros. A kernel whose layout the executor does not know
  * takes the buffer as it is. */
-static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void **extra, struct params *params)
+static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void **extra,
+                                      struct params *params)
 {
     size_t bytes;
     if (params->pointers)
@@ -105,8 +109,8 @@ static SHIM_RARE CUresult find_buffer(const struct shim_function *function, void
     return CUDA_SUCCESS;
 }
 
-static inline CUresult find_params(const struct shim_function *function, void **pointers, void **extra,
-                                   struct params *params)
+static inline CUresult find_params(const struct shim_function *function, void **pointers,
+                                   void **extra, struct params *params)
 {
     *params = (struct params){.pointers = pointers, .bytes = function->param_bytes};
     if (extra)
@@ -130,7 +134,8 @@ static inline void copy_param(uint8_t *to, const void *from, uint32_t bytes)
         memcpy(to, from, bytes);
 }
 
-static inline void pack(const struct shim_function *function, const struct params *params, uint8_t *to)
+static inline void pack(const struct shim_function *function, const struct params *params,
+                        uint8_t *to)
 {
     if (params->buffer) {
         memcpy(to, params->buffer, params->given);
@@ -145,11 +150,12 @@ static inline void pack(const struct shim_function *function, const struct param
         copy_param(to + param->offset, *from, param->bytes);
 }
 
-/* ---- launching ------------------------------------------------------------------------------------------------- */
+/* ---- launching ------------------------------------------------------------------------------ */
 
 /* The message is put together where libzmq will send it from. */
-static inline CUresult submit(const struct shim_stream_ref *ref, const struct shim_function *function,
-                              const struct launch *launch, const struct params *params)
+static inline CUresult submit(const struct shim_stream_ref *ref,
+                              const struct shim_function *function, const struct launch *launch,
+                              const struct params *params)
 {
     struct tally_zmq_message message;
     if (tally_zmq.msg_init_size(&message, launch->op.op.bytes) != 0)
@@ -167,7 +173,8 @@ static inline CUresult submit(const struct shim_stream_ref *ref, const struct sh
     return shim_stream_submit(ref, &(struct shim_work){.message = &message});
 }
 
-/* CUDA_LAUNCH_BLOCKING, read when cuInit succeeds: programs set it for themselves as late as that. */
+/* CUDA_LAUNCH_BLOCKING, read when cuInit succeeds: programs set it for themselves as late as that.
+ */
 static atomic_bool launches_block;
 
 void shim_launches_configure(void)
@@ -179,8 +186,9 @@ void shim_launches_configure(void)
 /* What a launch costs its program. Flattened into one function: it passes through a dozen small
  * functions of as many files, and calling them would cost half as much again. What is rare stays
  * outside (SHIM_RARE). */
-static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f, CUstream stream, struct launch *launch, void **kernel_params,
-                          void **extra)
+static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f, CUstream stream,
+                                                   struct launch *launch, void **kernel_params,
+                                                   void **extra)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, stream, &ref);
@@ -189,7 +197,8 @@ static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f
     struct shim_function *function = shim_function_get((uintptr_t)f);
     if (!function)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (function->channel != ref.channel && (result = shim_function_on(function, ref.channel)) != CUDA_SUCCESS)
+    if (function->channel != ref.channel &&
+        (result = shim_function_on(function, ref.channel)) != CUDA_SUCCESS)
         return result;
     struct params params;
     struct tally_op_launch *op = &launch->op;
@@ -201,7 +210,8 @@ static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f
     if (result)
         return result;
     op->op.code = TALLY_OP_LAUNCH;
-    op->op.bytes = (uint32_t)(sizeof *op + op->attribute_count * sizeof *launch->attributes + params.bytes);
+    op->op.bytes =
+        (uint32_t)(sizeof *op + op->attribute_count * sizeof *launch->attributes + params.bytes);
     op->function = function->handle;
     op->stream = ref.wire;
     op->param_bytes = params.bytes;
@@ -211,10 +221,11 @@ static __attribute__((flatten)) CUresult launch_on(bool per_thread, CUfunction f
     return result;
 }
 
-CUresult shim_cuLaunchKernel(bool per_thread, CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                             unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                             unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-                             void **kernelParams, void **extra)
+CUresult shim_cuLaunchKernel(bool per_thread, CUfunction f, unsigned int gridDimX,
+                             unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX,
+                             unsigned int blockDimY, unsigned int blockDimZ,
+                             unsigned int sharedMemBytes, CUstream hStream, void **kernelParams,
+                             void **extra)
 {
     struct launch launch = {
         .op.grid = {gridDimX, gridDimY, gridDimZ},
@@ -224,8 +235,8 @@ CUresult shim_cuLaunchKernel(bool per_thread, CUfunction f, unsigned int gridDim
     return launch_on(per_thread, f, hStream, &launch, kernelParams, extra);
 }
 
-CUresult shim_cuLaunchKernelEx(bool per_thread, const CUlaunchConfig *config, CUfunction f, void **kernelParams,
-                               void **extra)
+CUresult shim_cuLaunchKernelEx(bool per_thread, const CUlaunchConfig *config, CUfunction f,
+                               void **kernelParams, void **extra)
 {
     if (!config)
         return CUDA_ERROR_INVALID_VALUE;
@@ -239,10 +250,11 @@ CUresult shim_cuLaunchKernelEx(bool per_thread, const CUlaunchConfig *config, CU
     return launch_on(per_thread, f, config->hStream, &launch, kernelParams, extra);
 }
 
-CUresult shim_cuLaunchCooperativeKernel(bool per_thread, CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
-                                        unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
-                                        unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
-                                        void **kernelParams)
+CUresult shim_cuLaunchCooperativeKernel(bool per_thread, CUfunction f, unsigned int gridDimX,
+                                        unsigned int gridDimY, unsigned int gridDimZ,
+                                        unsigned int blockDimX, unsigned int blockDimY,
+                                        unsigned int blockDimZ, unsigned int sharedMemBytes,
+                                        CUstream hStream, void **kernelParams)
 {
     struct launch launch = {
         .op.grid = {gridDimX, gridDimY, gridDimZ},

@@ -1,11 +1,12 @@
-/* How contexts come and go: the devices' primary contexts, counted, and those that programs create. */
+/* How contexts come and go: the devices' primary contexts, counted, and those that programs create.
+ */
 #include "context.h"
 #include "generated/custom.h"
 
 #define CTX_FLAGS_VALID ((unsigned int)CU_CTX_FLAGS_MASK)
 #define CTX_SCHED_INVALID 3u /* CU_CTX_SCHED_* are 0, 1, 2 and 4 */
 
-/* ---- primary contexts --------------------------------------------------------------------------- */
+/* ---- primary contexts ----------------------------------------------------------------------- */
 
 CUresult shim_cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
 {
@@ -71,7 +72,8 @@ CUresult shim_cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int 
 static bool flags_valid(unsigned int flags)
 {
     unsigned int sched = flags & CU_CTX_SCHED_MASK;
-    return (flags & ~CTX_FLAGS_VALID) == 0 && sched != CTX_SCHED_INVALID && sched <= CU_CTX_SCHED_BLOCKING_SYNC;
+    return (flags & ~CTX_FLAGS_VALID) == 0 && sched != CTX_SCHED_INVALID &&
+           sched <= CU_CTX_SCHED_BLOCKING_SYNC;
 }
 
 CUresult shim_cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags)
@@ -98,7 +100,7 @@ CUresult shim_cuCtxSetFlags(unsigned int flags)
     return CUDA_SUCCESS;
 }
 
-/* ---- other contexts ----------------------------------------------------------------------------- */
+/* ---- other contexts ------------------------------------------------------------------------- */
 
 static CUresult create(CUcontext *pctx, unsigned int flags, CUdevice dev, uint32_t api_version)
 {
@@ -141,8 +143,8 @@ CUresult shim_cuCtxCreate_v3(CUcontext *pctx, CUexecAffinityParam *paramsArray, 
     return create(pctx, flags, dev, 3020);
 }
 
-CUresult shim_cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags,
-                             CUdevice dev)
+CUresult shim_cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *ctxCreateParams,
+                             unsigned int flags, CUdevice dev)
 {
     if (ctxCreateParams != NULL && ctxCreateParams->cigParams != NULL)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -156,7 +158,8 @@ CUresult shim_cuCtxDestroy_v2(CUcontext ctx)
     if (status != CUDA_SUCCESS)
         return status;
     struct shim_context *context = shim_context_lookup(ctx);
-    if (context == NULL || shim_context_is_primary(context)) /* a primary context is released, not destroyed */
+    if (context == NULL ||
+        shim_context_is_primary(context)) /* a primary context is released, not destroyed */
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!atomic_exchange(&context->live, false))
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;

@@ -65,7 +65,7 @@ static struct link *find(CUlinkState state, bool take)
     return link;
 }
 
-/* ---- making ---------------------------------------------------------------------------------- */
+/* ---- making --------------------------------------------------------------------------------- */
 
 static CUresult current_architecture(uint32_t *architecture)
 {
@@ -129,7 +129,7 @@ CUresult shim_cuLinkDestroy(CUlinkState state)
     return CUDA_SUCCESS;
 }
 
-/* ---- inputs ---------------------------------------------------------------------------------- */
+/* ---- inputs --------------------------------------------------------------------------------- */
 
 /* The options of one input: nothing of them matters here, but they must be ones. */
 static CUresult check_options(unsigned int count, const CUjit_option *options, void **values)
@@ -215,7 +215,7 @@ CUresult shim_cuLinkAddFile_v2(CUlinkState state, CUjitInputType type, const cha
     return result;
 }
 
-/* ---- the result ------------------------------------------------------------------------------ */
+/* ---- the result ----------------------------------------------------------------------------- */
 
 CUresult shim_cuLinkComplete(CUlinkState state, void **cubinOut, size_t *sizeOut)
 {

@@ -12,7 +12,7 @@
 
 static const char too_much[] = "short of memory";
 
-/* ---- the list -------------------------------------------------------------------------------- */
+/* ---- the list ------------------------------------------------------------------------------- */
 
 static bool grow(struct shim_link_inputs *inputs)
 {
@@ -56,7 +56,7 @@ static CUresult append_copy(struct shim_link_inputs *inputs, const void *fatbin,
     return append(inputs, copy, bytes, why);
 }
 
-/* ---- PTX ------------------------------------------------------------------------------------- */
+/* ---- PTX ------------------------------------------------------------------------------------ */
 
 /* Behind white space and comments. */
 static const char *skip_blank(const char *at)
@@ -147,7 +147,7 @@ static CUresult take_ptx(struct shim_link_inputs *inputs, const void *data, size
     return result;
 }
 
-/* ---- machine code and fatbins ---------------------------------------------------------------- */
+/* ---- machine code and fatbins --------------------------------------------------------------- */
 
 /* The architecture that machine code is for; its place depends on the version of the ABI. */
 static uint32_t machine_architecture(const Elf64_Ehdr *header)
@@ -221,7 +221,7 @@ static CUresult take_fatbin(struct shim_link_inputs *inputs, const void *data, s
     return append_copy(inputs, data, whole, why);
 }
 
-/* ---- the host's object files and archives of them -------------------------------------------- */
+/* ---- the host's object files and archives of them ------------------------------------------- */
 
 /* Fatbins one behind the other, as the host's linker lays them. */
 static CUresult take_fatbins(struct shim_link_inputs *inputs, const uint8_t *data, size_t bytes,
@@ -302,7 +302,7 @@ static CUresult take_library(struct shim_link_inputs *inputs, const uint8_t *dat
     return result;
 }
 
-/* ---- all kinds ------------------------------------------------------------------------------- */
+/* ---- all kinds ------------------------------------------------------------------------------ */
 
 static CUresult take(struct shim_link_inputs *inputs, CUjitInputType type, const void *data,
                      size_t bytes, uint32_t architecture, const char **why)

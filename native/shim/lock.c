@@ -19,10 +19,7 @@ SHIM_RARE void shim_lock_wait(struct shim_lock *lock)
         futex(lock, FUTEX_WAIT, 2, NULL);
 }
 
-SHIM_RARE void shim_lock_wake(struct shim_lock *lock)
-{
-    futex(lock, FUTEX_WAKE, 1, NULL);
-}
+SHIM_RARE void shim_lock_wake(struct shim_lock *lock) { futex(lock, FUTEX_WAKE, 1, NULL); }
 
 static int64_t now_ms(void)
 {

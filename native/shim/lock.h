@@ -1,5 +1,5 @@
-/* A mutex that costs one instruction to take and one to give while nobody else wants it, inlined: every
- * launch takes one. */
+/* A mutex that costs one instruction to take and one to give while nobody else wants it, inlined:
+ * every launch takes one. */
 #ifndef TALLY_SHIM_LOCK_H
 #define TALLY_SHIM_LOCK_H
 

@@ -1,5 +1,5 @@
-/* The driver's log of errors. The shim writes none: what a program should know is in its results, what its
- * operator should know is at tallyd. So there is a log, and it stays empty. */
+/* The driver's log of errors. The shim writes none: what a program should know is in its results,
+ * what its operator should know is at tallyd. So there is a log, and it stays empty. */
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -7,7 +7,8 @@
 
 static char callback_handle; /* its address stands for every registration */
 
-CUresult shim_cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData, CUlogsCallbackHandle *callback_out)
+CUresult shim_cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData,
+                                     CUlogsCallbackHandle *callback_out)
 {
     if (callbackFunc == NULL || callback_out == NULL)
         return CUDA_ERROR_INVALID_VALUE;
@@ -17,7 +18,8 @@ CUresult shim_cuLogsRegisterCallback(CUlogsCallback callbackFunc, void *userData
 
 CUresult shim_cuLogsUnregisterCallback(CUlogsCallbackHandle callback)
 {
-    return callback == (CUlogsCallbackHandle)&callback_handle ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return callback == (CUlogsCallbackHandle)&callback_handle ? CUDA_SUCCESS
+                                                              : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult shim_cuLogsCurrent(CUlogIterator *iterator_out, unsigned int flags)
@@ -39,7 +41,8 @@ CUresult shim_cuLogsDumpToFile(CUlogIterator *iterator, const char *pathToFile, 
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuLogsDumpToMemory(CUlogIterator *iterator, char *buffer, size_t *size, unsigned int flags)
+CUresult shim_cuLogsDumpToMemory(CUlogIterator *iterator, char *buffer, size_t *size,
+                                 unsigned int flags)
 {
     if (buffer == NULL || size == NULL || *size == 0 || flags != 0)
         return CUDA_ERROR_INVALID_VALUE;

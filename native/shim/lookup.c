@@ -1,4 +1,5 @@
-/* Versioned look-up. The library never opens itself by name: that would make a second copy of it. */
+/* Versioned look-up. The library never opens itself by name: that would make a second copy of it.
+ */
 #include "lookup.h"
 
 #include <stddef.h>
@@ -20,8 +21,8 @@ static uint32_t lower_bound(const char *name)
     return low;
 }
 
-/* The newest variant that the requested version knows; with per_thread, the per-thread variant where the
- * function has one. NULL with *known telling whether only the version was too old. */
+/* The newest variant that the requested version knows; with per_thread, the per-thread variant
+ * where the function has one. NULL with *known telling whether only the version was too old. */
 static const struct shim_symbol *find(const char *name, int version, int per_thread, int *known)
 {
     const struct shim_symbol *best = NULL;

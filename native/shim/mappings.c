@@ -11,8 +11,8 @@ static bool parse(const char *line, struct shim_mapping *mapping)
     char permissions[5];
     unsigned major_number, minor_number;
     int path_at = 0;
-    if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &mapping->start, &mapping->end, permissions, &mapping->offset,
-               &major_number, &minor_number, &mapping->inode, &path_at) < 7)
+    if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &mapping->start, &mapping->end, permissions,
+               &mapping->offset, &major_number, &minor_number, &mapping->inode, &path_at) < 7)
         return false;
     mapping->readable = permissions[0] == 'r';
     mapping->writable = permissions[1] == 'w';
@@ -30,7 +30,8 @@ static bool parse(const char *line, struct shim_mapping *mapping)
 /* Without /proc nobody can tell: the program's word is taken, as a driver would take it. */
 static bool trust(const void *address, struct shim_mapping *mapping, size_t *available)
 {
-    *mapping = (struct shim_mapping){.start = (uintptr_t)address, .end = UINT64_MAX, .readable = true};
+    *mapping =
+        (struct shim_mapping){.start = (uintptr_t)address, .end = UINT64_MAX, .readable = true};
     *available = address ? (size_t)UINT32_MAX : 0;
     return address != NULL;
 }
@@ -49,7 +50,8 @@ bool shim_mapping_find(const void *address, struct shim_mapping *mapping, size_t
             *mapping = here;
             end = here.end;
         } else if (end) {
-            if (here.start != end || !here.readable || here.device != mapping->device || here.inode != mapping->inode)
+            if (here.start != end || !here.readable || here.device != mapping->device ||
+                here.inode != mapping->inode)
                 break;
             end = here.end;
         }

@@ -16,10 +16,10 @@ struct shim_mapping {
     char path[TALLY_PATH_BYTES_MAX]; /* empty: no file */
 };
 
-/* The mapping that holds the address, and in *available how many bytes from there on are readable, over
- * adjacent mappings of the same file or of none: what lies behind may be a file that is shorter than its
- * mapping, whose pages are a SIGBUS. False: not mapped readable. Where /proc is not mounted any address is
- * taken to be readable, and no file is known. */
+/* The mapping that holds the address, and in *available how many bytes from there on are readable,
+ * over adjacent mappings of the same file or of none: what lies behind may be a file that is
+ * shorter than its mapping, whose pages are a SIGBUS. False: not mapped readable. Where /proc is
+ * not mounted any address is taken to be readable, and no file is known. */
 bool shim_mapping_find(const void *address, struct shim_mapping *mapping, size_t *available);
 
 #endif

@@ -8,9 +8,10 @@
 #include "generated/custom.h"
 #include "tell.h"
 
-#define HOST_ALLOC_FLAGS (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
-#define HOST_REGISTER_FLAGS                                                                                            \
-    (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |                        \
+#define HOST_ALLOC_FLAGS                                                                           \
+    (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
+#define HOST_REGISTER_FLAGS                                                                        \
+    (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |    \
      CU_MEMHOSTREGISTER_READ_ONLY)
 #define ASIDE_MAX 32u
 #define PITCH_ALIGNMENT 512u /* what current GPUs give */
@@ -18,16 +19,18 @@
 bool shim_memory_holds(const struct shim_channel *channel, uint64_t address, uint64_t bytes)
 {
     struct shim_range range;
-    return shim_range_find(address, &range) && range.channel == channel && bytes <= range.bytes - (address - range.base);
+    return shim_range_find(address, &range) && range.channel == channel &&
+           bytes <= range.bytes - (address - range.base);
 }
 
 bool shim_memory_waits(uint64_t address)
 {
     struct shim_range range;
-    return shim_range_find(address, &range) && (range.kind == SHIM_RANGE_PINNED || range.sync_memops);
+    return shim_range_find(address, &range) &&
+           (range.kind == SHIM_RANGE_PINNED || range.sync_memops);
 }
 
-/* ---- device memory ----------------------------------------------------------------------------------- */
+/* ---- device memory -------------------------------------------------------------------------- */
 
 static CUresult send_free(struct shim_channel *channel, uint16_t code, uint64_t address)
 {
@@ -35,9 +38,10 @@ static CUresult send_free(struct shim_channel *channel, uint16_t code, uint64_t 
     return shim_send(channel, &op, sizeof op, NULL, 0);
 }
 
-/* One allocation that the table of ranges knows, or CUDA_ERROR_ALREADY_MAPPED with its address in *address. */
-static CUresult allocate_once(struct shim_context *context, struct shim_channel *channel, size_t bytes,
-                              uint64_t *address)
+/* One allocation that the table of ranges knows, or CUDA_ERROR_ALREADY_MAPPED with its address in
+ * *address. */
+static CUresult allocate_once(struct shim_context *context, struct shim_channel *channel,
+                              size_t bytes, uint64_t *address)
 {
     struct tally_op_mem_alloc op = {.op.code = TALLY_OP_MEM_ALLOC, .bytes = bytes};
     struct tally_reply_mem_alloc reply;
@@ -60,7 +64,8 @@ static CUresult allocate_once(struct shim_context *context, struct shim_channel 
 /* An address must mean one device, but the drivers of two executors do not know each other's
  * addresses. An allocation at an address of another device is kept aside until the executor has
  * given one elsewhere. */
-static CUresult allocate(struct shim_context *context, struct shim_channel *channel, size_t bytes, CUdeviceptr *dptr)
+static CUresult allocate(struct shim_context *context, struct shim_channel *channel, size_t bytes,
+                         CUdeviceptr *dptr)
 {
     uint64_t aside[ASIDE_MAX], address;
     uint32_t count = 0;
@@ -94,8 +99,8 @@ CUresult shim_cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
     return allocate(context, channel, bytesize, dptr);
 }
 
-CUresult shim_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
-                                 unsigned int ElementSizeBytes)
+CUresult shim_cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes,
+                                 size_t Height, unsigned int ElementSizeBytes)
 {
     CUresult result = shim_current(NULL, NULL);
     if (result)
@@ -120,7 +125,8 @@ CUresult shim_cuMemFree_v2(CUdeviceptr dptr)
         return result;
     struct shim_range range;
     if (!shim_range_remove(dptr, SHIM_RANGE_DEVICE, &range)) {
-        struct shim_channel *channel; /* of a session that is lost: that error, however often it is freed */
+        struct shim_channel
+            *channel; /* of a session that is lost: that error, however often it is freed */
         result = shim_current(NULL, &channel);
         return result ? result : CUDA_ERROR_INVALID_VALUE;
     }
@@ -143,17 +149,18 @@ CUresult shim_cuMemGetInfo_v2(size_t *free, size_t *total)
     return result;
 }
 
-/* ---- pinned host memory ---------------------------------------------------------------------------------- */
+/* ---- pinned host memory --------------------------------------------------------------------- */
 
-/* Maps the executor's file at the address that it chose. The memory lives as long as somebody maps it. A forked
- * child does not inherit it, as with CUDA. */
+/* Maps the executor's file at the address that it chose. The memory lives as long as somebody maps
+ * it. A forked child does not inherit it, as with CUDA. */
 static bool map_pinned(struct shim_channel *channel, const struct tally_reply_host_alloc *reply)
 {
     int fd = shim_channel_memory(channel, reply->number, reply->bytes);
     if (fd < 0)
         return false;
     void *want = (void *)(uintptr_t)reply->address;
-    void *got = mmap(want, reply->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    void *got =
+        mmap(want, reply->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     close(fd);
     if (got == MAP_FAILED)
         return false;
@@ -178,7 +185,8 @@ CUresult shim_cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
         *pp = NULL;
         return CUDA_SUCCESS;
     }
-    struct tally_op_host_alloc op = {.op.code = TALLY_OP_HOST_ALLOC, .bytes = bytesize, .flags = Flags};
+    struct tally_op_host_alloc op = {
+        .op.code = TALLY_OP_HOST_ALLOC, .bytes = bytesize, .flags = Flags};
     struct tally_reply_host_alloc reply;
     result = shim_call(channel, &op, sizeof op, NULL, 0, &reply, sizeof reply);
     if (result)
@@ -226,9 +234,10 @@ CUresult shim_cuMemFreeHost(void *p)
     return free_pinned(&range);
 }
 
-/* Pages that a program made cannot be shared after the fact, and with unified addressing a kernel may use what is
- * registered, whatever the flags. So it is refused, as CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED says beforehand:
- * the kernel would fault, or see something else. Copies work without. */
+/* Pages that a program made cannot be shared after the fact, and with unified addressing a kernel
+ * may use what is registered, whatever the flags. So it is refused, as
+ * CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED says beforehand: the kernel would fault, or see
+ * something else. Copies work without. */
 CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
 {
     static uint64_t calls;
@@ -237,8 +246,10 @@ CUresult shim_cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
         return result;
     if (!p || !bytesize || Flags & ~HOST_REGISTER_FLAGS)
         return CUDA_ERROR_INVALID_VALUE;
-    shim_tell("kernels cannot be shown memory that the program made: cuMemHostRegister (cudaHostRegister) is not "
-              "supported; copies work without it, and memory of cuMemHostAlloc (cudaHostAlloc) is pinned");
+    shim_tell("kernels cannot be shown memory that the program made: cuMemHostRegister "
+              "(cudaHostRegister) is not "
+              "supported; copies work without it, and memory of cuMemHostAlloc (cudaHostAlloc) is "
+              "pinned");
     return shim_unsupported("cuMemHostRegister", &calls);
 }
 
@@ -249,7 +260,7 @@ CUresult shim_cuMemHostUnregister(void *p)
     return result ? result : CUDA_ERROR_INVALID_VALUE; /* nothing is registered */
 }
 
-/* ---- the end of a context ------------------------------------------------------------------------------------ */
+/* ---- the end of a context ------------------------------------------------------------------- */
 
 static void close_context(struct shim_context *context)
 {

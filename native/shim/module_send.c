@@ -11,8 +11,10 @@
 
 static _Atomic uint64_t next_upload = 1;
 
-/* Hands the executor's log to the caller, as CUDA's JIT options promise: NUL-terminated, cut to fit. */
-static void deliver_log(struct shim_module_log *log, CUresult result, const char *text, size_t bytes)
+/* Hands the executor's log to the caller, as CUDA's JIT options promise: NUL-terminated, cut to
+ * fit. */
+static void deliver_log(struct shim_module_log *log, CUresult result, const char *text,
+                        size_t bytes)
 {
     shim_module_log_clear(log);
     char *to = result ? log->error : log->info;
@@ -36,8 +38,8 @@ void shim_module_log_clear(struct shim_module_log *log)
     log->info_filled = log->error_filled = 0;
 }
 
-static CUresult load(struct shim_channel *channel, struct tally_op_module_load *op, const void *tail,
-                     struct shim_module_log *log)
+static CUresult load(struct shim_channel *channel, struct tally_op_module_load *op,
+                     const void *tail, struct shim_module_log *log)
 {
     op->op = (struct tally_op){.code = TALLY_OP_MODULE_LOAD};
     size_t room = log->error_bytes > log->info_bytes ? log->error_bytes : log->info_bytes;
@@ -82,10 +84,11 @@ static CUresult upload(struct shim_channel *channel, uint64_t id, const struct s
     return CUDA_SUCCESS;
 }
 
-static CUresult send_by_hash(struct shim_channel *channel, uint64_t handle, const struct shim_image *image,
-                             struct shim_module_log *log)
+static CUresult send_by_hash(struct shim_channel *channel, uint64_t handle,
+                             const struct shim_image *image, struct shim_module_log *log)
 {
-    struct tally_op_module_load op = {.module = handle, .source = TALLY_IMAGE_HASH, .bytes = image->bytes};
+    struct tally_op_module_load op = {
+        .module = handle, .source = TALLY_IMAGE_HASH, .bytes = image->bytes};
     tally_sha256(image->data, image->bytes, op.hash);
     CUresult result = load(channel, &op, NULL, log);
     if ((int)result != TALLY_RESULT_NEED_IMAGE)
@@ -96,15 +99,17 @@ static CUresult send_by_hash(struct shim_channel *channel, uint64_t handle, cons
     return result ? result : load(channel, &op, NULL, log);
 }
 
-CUresult shim_module_send(struct shim_channel *channel, uint64_t handle, const struct shim_image *image,
-                          const struct shim_image_file *file, struct shim_module_log *log)
+CUresult shim_module_send(struct shim_channel *channel, uint64_t handle,
+                          const struct shim_image *image, const struct shim_image_file *file,
+                          struct shim_module_log *log)
 {
     struct tally_op_module_load op = {.module = handle, .bytes = image->bytes};
     if (file) {
         op.source = TALLY_IMAGE_FILE;
         op.offset = file->offset;
         op.tail_bytes = (uint32_t)strlen(file->path);
-        struct stat status; /* which file it is here: in another mount namespace its name is another one's */
+        struct stat status; /* which file it is here: in another mount namespace its name is another
+                               one's */
         if (stat(file->path, &status) == 0) {
             memcpy(op.hash, &(uint64_t){status.st_dev}, 8);
             memcpy(op.hash + 8, &(uint64_t){status.st_ino}, 8);

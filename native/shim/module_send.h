@@ -4,10 +4,11 @@
 
 #include "modules.h"
 
-/* By file range if `file` names one that the executor can read; else inline if small; else by hash, and
- * with its bytes only if the executor does not have it. */
-CUresult shim_module_send(struct shim_channel *channel, uint64_t handle, const struct shim_image *image,
-                          const struct shim_image_file *file, struct shim_module_log *log);
+/* By file range if `file` names one that the executor can read; else inline if small; else by hash,
+ * and with its bytes only if the executor does not have it. */
+CUresult shim_module_send(struct shim_channel *channel, uint64_t handle,
+                          const struct shim_image *image, const struct shim_image_file *file,
+                          struct shim_module_log *log);
 
 /* Nothing to tell: the buffers hold empty texts. */
 void shim_module_log_clear(struct shim_module_log *log);

@@ -19,11 +19,12 @@ struct shim_function *shim_function_get(uint64_t handle)
     return shim_handle_get(TALLY_KIND_FUNCTION, handle);
 }
 
-/* ---- loading and unloading ------------------------------------------------------------------------------ */
+/* ---- loading and unloading ------------------------------------------------------------------ */
 
 /* A library needs no context: CUDA loads it into each context when it is needed. Its errors are
  * told now all the same. */
-static CUresult find_channel(bool library, struct shim_context **context, struct shim_channel **channel)
+static CUresult find_channel(bool library, struct shim_context **context,
+                             struct shim_channel **channel)
 {
     CUresult result = shim_current(context, channel);
     if (result == CUDA_ERROR_INVALID_CONTEXT && library)
@@ -62,8 +63,8 @@ static void module_free(struct shim_module *module) LOCKS_UNCHECKED
     free(module);
 }
 
-CUresult shim_module_load(const struct shim_image *image, const struct shim_image_file *file, bool library,
-                          struct shim_module_log *log, struct shim_module **out)
+CUresult shim_module_load(const struct shim_image *image, const struct shim_image_file *file,
+                          bool library, struct shim_module_log *log, struct shim_module **out)
 {
     struct shim_context *context;
     struct shim_channel *channel;
@@ -83,7 +84,8 @@ CUresult shim_module_load(const struct shim_image *image, const struct shim_imag
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     module->handle = shim_handle_add(TALLY_KIND_MODULE, module);
-    result = module->handle ? shim_module_send(channel, module->handle, image, file, log) : CUDA_ERROR_OUT_OF_MEMORY;
+    result = module->handle ? shim_module_send(channel, module->handle, image, file, log)
+                            : CUDA_ERROR_OUT_OF_MEMORY;
     if (!result) {
         *out = module;
         return CUDA_SUCCESS;
@@ -105,7 +107,8 @@ static void function_free(struct shim_function *function)
 static void release(struct shim_module *module) LOCKS_UNCHECKED
 {
     for (uint32_t i = 0; i < SHIM_MODULE_BUCKETS; i++)
-        for (struct shim_function *function = module->buckets[i], *next; function; function = next) {
+        for (struct shim_function *function = module->buckets[i], *next; function;
+             function = next) {
             next = function->next;
             shim_handle_remove(TALLY_KIND_FUNCTION, function->handle);
             shim_handle_release(TALLY_KIND_FUNCTION, function->handle);
@@ -156,7 +159,8 @@ __attribute__((constructor)) static void register_hook(void)
 }
 
 /* Sends a library to a device that does not have it. */
-static CUresult module_on_locked(struct shim_module *module, struct shim_channel *channel) REQUIRES(module->lock)
+static CUresult module_on_locked(struct shim_module *module, struct shim_channel *channel)
+    REQUIRES(module->lock)
 {
     if (module->devices & device_bit(channel))
         return CUDA_SUCCESS;
@@ -169,7 +173,7 @@ static CUresult module_on_locked(struct shim_module *module, struct shim_channel
     return result;
 }
 
-/* ---- functions ----------------------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------------ */
 
 static uint32_t bucket_of(const char *name)
 {
@@ -180,18 +184,21 @@ static uint32_t bucket_of(const char *name)
 }
 
 /* Sane: what a launch relies on without looking again. */
-static bool layout_is_sound(const struct tally_reply_get_function *reply, const struct tally_param *params)
+static bool layout_is_sound(const struct tally_reply_get_function *reply,
+                            const struct tally_param *params)
 {
     if (reply->param_bytes > TALLY_PARAM_BYTES_MAX)
         return false;
     for (uint32_t i = 0; i < reply->param_count; i++)
-        if (params[i].bytes > reply->param_bytes || params[i].offset > reply->param_bytes - params[i].bytes)
+        if (params[i].bytes > reply->param_bytes ||
+            params[i].offset > reply->param_bytes - params[i].bytes)
             return false;
     return true;
 }
 
 /* Whether some of the bytes that a launch sends belong to no parameter. */
-static bool layout_is_padded(const struct tally_reply_get_function *reply, const struct tally_param *params)
+static bool layout_is_padded(const struct tally_reply_get_function *reply,
+                             const struct tally_param *params)
 {
     uint32_t end = 0;
     for (uint32_t i = 0; i < reply->param_count && params[i].offset == end; i++)
@@ -201,13 +208,14 @@ static bool layout_is_padded(const struct tally_reply_get_function *reply, const
 
 /* Takes `params` (malloc'ed) over, also on failure. */
 static CUresult function_new(struct shim_module *module, uint64_t handle, const char *name,
-                             const struct tally_reply_get_function *reply, void *params, size_t params_bytes,
-                             struct shim_function **out)
+                             const struct tally_reply_get_function *reply, void *params,
+                             size_t params_bytes, struct shim_function **out)
 {
     struct shim_function *function = calloc(1, sizeof *function);
     char *copy = strdup(name);
     bool fits = reply->param_count <= TALLY_PARAMS_MAX &&
-                params_bytes == reply->param_count * sizeof(struct tally_param) && layout_is_sound(reply, params);
+                params_bytes == reply->param_count * sizeof(struct tally_param) &&
+                layout_is_sound(reply, params);
     if (!function || !copy || !fits) {
         free(params);
         free(copy);
@@ -231,8 +239,9 @@ static CUresult function_new(struct shim_module *module, uint64_t handle, const 
 }
 
 /* `reply` and what follows it in *params (malloc'ed). */
-static CUresult ask_function(const struct shim_module *module, struct shim_channel *channel, uint64_t handle,
-                             const char *name, struct tally_reply_get_function *reply, void **params,
+static CUresult ask_function(const struct shim_module *module, struct shim_channel *channel,
+                             uint64_t handle, const char *name,
+                             struct tally_reply_get_function *reply, void **params,
                              size_t *params_bytes)
 {
     struct tally_op_get_function op = {
@@ -250,8 +259,10 @@ static CUresult ask_function(const struct shim_module *module, struct shim_chann
     return result;
 }
 
-/* Asks the executor. The handle is minted without a record at first: nobody can use it before it is whole. */
-static CUresult fetch_function_locked(struct shim_module *module, const char *name, struct shim_function **out) REQUIRES(module->lock)
+/* Asks the executor. The handle is minted without a record at first: nobody can use it before it is
+ * whole. */
+static CUresult fetch_function_locked(struct shim_module *module, const char *name,
+                                      struct shim_function **out) REQUIRES(module->lock)
 {
     uint64_t handle = shim_handle_add(TALLY_KIND_FUNCTION, NULL);
     if (!handle)
@@ -259,7 +270,8 @@ static CUresult fetch_function_locked(struct shim_module *module, const char *na
     struct tally_reply_get_function reply;
     void *params;
     size_t params_bytes;
-    CUresult result = ask_function(module, module->channel, handle, name, &reply, &params, &params_bytes);
+    CUresult result =
+        ask_function(module, module->channel, handle, name, &reply, &params, &params_bytes);
     if (result)
         free(params);
     else
@@ -280,7 +292,8 @@ static bool name_is_sound(const char *name)
     return bytes > 0 && bytes <= TALLY_NAME_BYTES_MAX;
 }
 
-CUresult shim_module_function(struct shim_module *module, const char *name, struct shim_function **out)
+CUresult shim_module_function(struct shim_module *module, const char *name,
+                              struct shim_function **out)
 {
     if (!name_is_sound(name))
         return CUDA_ERROR_NOT_FOUND;
@@ -314,7 +327,8 @@ SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_
         struct tally_reply_get_function reply;
         void *params;
         size_t params_bytes;
-        result = ask_function(module, channel, function->handle, function->name, &reply, &params, &params_bytes);
+        result = ask_function(module, channel, function->handle, function->name, &reply, &params,
+                              &params_bytes);
         free(params);
         if (!result)
             atomic_fetch_or(&function->devices, device_bit(channel));
@@ -323,13 +337,13 @@ SHIM_RARE CUresult shim_function_on(struct shim_function *function, struct shim_
     return result;
 }
 
-/* ---- globals and names ------------------------------------------------------------------------------------------- */
+/* ---- globals and names ---------------------------------------------------------------------- */
 
 /* Adds the variable to the table of ranges, so that copies to and from it pass.
  * CUDA_ERROR_NOT_SUPPORTED where the address also means memory of another device: a copy could
  * not tell which is meant. */
-static CUresult remember_global_locked(struct shim_module *module, struct shim_channel *channel, uint64_t address,
-                                uint64_t bytes) REQUIRES(module->lock)
+static CUresult remember_global_locked(struct shim_module *module, struct shim_channel *channel,
+                                       uint64_t address, uint64_t bytes) REQUIRES(module->lock)
 {
     if (module->global_count == module->global_capacity) {
         uint32_t capacity = module->global_capacity ? 2 * module->global_capacity : 16;
@@ -357,7 +371,8 @@ static CUresult remember_global_locked(struct shim_module *module, struct shim_c
     return shim_unsupported("cuModuleGetGlobal(at an address of another device)", &calls);
 }
 
-CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address, uint64_t *bytes)
+CUresult shim_module_global(struct shim_module *module, const char *name, uint64_t *address,
+                            uint64_t *bytes)
 {
     if (!name_is_sound(name))
         return CUDA_ERROR_NOT_FOUND;
@@ -371,8 +386,9 @@ CUresult shim_module_global(struct shim_module *module, const char *name, uint64
         if (result)
             return result;
     }
-    struct tally_op_get_global op = {
-        .op.code = TALLY_OP_GET_GLOBAL, .module = module->handle, .name_bytes = (uint32_t)strlen(name)};
+    struct tally_op_get_global op = {.op.code = TALLY_OP_GET_GLOBAL,
+                                     .module = module->handle,
+                                     .name_bytes = (uint32_t)strlen(name)};
     struct tally_reply_get_global reply;
     result = shim_call(channel, &op, sizeof op, name, op.name_bytes, &reply, sizeof reply);
     if (result)

@@ -12,7 +12,7 @@
 #include "jit_options.h"
 #include "modules.h"
 
-/* ---- loading ------------------------------------------------------------------------------------------------ */
+/* ---- loading -------------------------------------------------------------------------------- */
 
 static CUresult load_found(const void *pointer, bool library, bool lasting, struct shim_jit *jit,
                            struct shim_module **out)
@@ -45,9 +45,10 @@ static CUresult load_memory(const void *pointer, bool library, bool lasting, str
     return result;
 }
 
-/* A whole file that is an image. Mapped only so that it can be sent where its name does not help. */
-static CUresult load_open_file(int fd, struct shim_image_file *file, bool library, struct shim_module_log *log,
-                               struct shim_module **out)
+/* A whole file that is an image. Mapped only so that it can be sent where its name does not help.
+ */
+static CUresult load_open_file(int fd, struct shim_image_file *file, bool library,
+                               struct shim_module_log *log, struct shim_module **out)
 {
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
@@ -63,7 +64,8 @@ static CUresult load_open_file(int fd, struct shim_image_file *file, bool librar
     return result;
 }
 
-static CUresult load_file(const char *name, bool library, struct shim_jit *jit, struct shim_module **out)
+static CUresult load_file(const char *name, bool library, struct shim_jit *jit,
+                          struct shim_module **out)
 {
     CUresult result = shim_ready();
     if (result)
@@ -75,16 +77,19 @@ static CUresult load_file(const char *name, bool library, struct shim_jit *jit, 
         return result;
     struct shim_image_file file;
     _Static_assert(sizeof file.path >= PATH_MAX, "realpath writes up to PATH_MAX");
-    int fd = realpath(name, file.path) ? open(file.path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
-    result = fd < 0 ? CUDA_ERROR_FILE_NOT_FOUND : load_open_file(fd, &file, library, &jit->log, out);
+    int fd = realpath(name, file.path)
+                 ? open(file.path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+                 : -1;
+    result =
+        fd < 0 ? CUDA_ERROR_FILE_NOT_FOUND : load_open_file(fd, &file, library, &jit->log, out);
     if (fd >= 0)
         close(fd);
     shim_jit_write(jit);
     return result;
 }
 
-CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions, CUjit_option *options,
-                                 void **optionValues)
+CUresult shim_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int numOptions,
+                                 CUjit_option *options, void **optionValues)
 {
     struct shim_module *loaded;
     if (!module)
@@ -128,36 +133,39 @@ static bool image_lasts(const CUlibraryOption *options, void *const *values, uns
 }
 
 CUresult shim_cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jitOptions,
-                                void **jitOptionsValues, unsigned int numJitOptions, CUlibraryOption *libraryOptions,
-                                void **libraryOptionValues, unsigned int numLibraryOptions)
+                                void **jitOptionsValues, unsigned int numJitOptions,
+                                CUlibraryOption *libraryOptions, void **libraryOptionValues,
+                                unsigned int numLibraryOptions)
 {
     struct shim_module *loaded;
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
     bool lasting = image_lasts(libraryOptions, libraryOptionValues, numLibraryOptions);
-    struct shim_jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    struct shim_jit jit = {
+        .count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
     CUresult result = load_memory(code, true, lasting, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
     return result;
 }
 
-CUresult shim_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName, CUjit_option *jitOptions,
-                                    void **jitOptionsValues, unsigned int numJitOptions,
-                                    CUlibraryOption *libraryOptions, void **libraryOptionValues,
-                                    unsigned int numLibraryOptions)
+CUresult shim_cuLibraryLoadFromFile(CUlibrary *library, const char *fileName,
+                                    CUjit_option *jitOptions, void **jitOptionsValues,
+                                    unsigned int numJitOptions, CUlibraryOption *libraryOptions,
+                                    void **libraryOptionValues, unsigned int numLibraryOptions)
 {
     struct shim_module *loaded;
     if (!library || (numLibraryOptions && !libraryOptions))
         return CUDA_ERROR_INVALID_VALUE;
-    struct shim_jit jit = {.count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
+    struct shim_jit jit = {
+        .count = numJitOptions, .options = jitOptions, .values = jitOptionsValues};
     CUresult result = load_file(fileName, true, &jit, &loaded);
     if (!result)
         *library = (CUlibrary)(uintptr_t)loaded->handle;
     return result;
 }
 
-/* ---- one handle, two names -------------------------------------------------------------------------------------- */
+/* ---- one handle, two names ------------------------------------------------------------------ */
 
 enum wanted { ANY, MODULE, LIBRARY };
 
@@ -196,7 +204,8 @@ CUresult shim_cuLibraryGetModule(CUmodule *pMod, CUlibrary library)
     return result;
 }
 
-static CUresult get_function(const void *handle, enum wanted wanted, const char *name, struct shim_function **out)
+static CUresult get_function(const void *handle, enum wanted wanted, const char *name,
+                             struct shim_function **out)
 {
     struct shim_module *module;
     CUresult result = name ? find(handle, wanted, &module) : CUDA_ERROR_INVALID_VALUE;
@@ -215,13 +224,15 @@ CUresult shim_cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *
 CUresult shim_cuLibraryGetKernel(CUkernel *pKernel, CUlibrary library, const char *name)
 {
     struct shim_function *function;
-    CUresult result = pKernel ? get_function(library, LIBRARY, name, &function) : CUDA_ERROR_INVALID_VALUE;
+    CUresult result =
+        pKernel ? get_function(library, LIBRARY, name, &function) : CUDA_ERROR_INVALID_VALUE;
     if (!result)
         *pKernel = (CUkernel)(uintptr_t)function->handle;
     return result;
 }
 
-static CUresult get_global(CUdeviceptr *dptr, size_t *bytes, const void *handle, enum wanted wanted, const char *name)
+static CUresult get_global(CUdeviceptr *dptr, size_t *bytes, const void *handle, enum wanted wanted,
+                           const char *name)
 {
     struct shim_module *module;
     uint64_t address, size;
@@ -239,17 +250,19 @@ static CUresult get_global(CUdeviceptr *dptr, size_t *bytes, const void *handle,
     return result;
 }
 
-CUresult shim_cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name)
+CUresult shim_cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod,
+                                   const char *name)
 {
     return get_global(dptr, bytes, hmod, ANY, name);
 }
 
-CUresult shim_cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name)
+CUresult shim_cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library,
+                                 const char *name)
 {
     return get_global(dptr, bytes, library, LIBRARY, name);
 }
 
-/* ---- enumeration ---------------------------------------------------------------------------------------------------- */
+/* ---- enumeration ---------------------------------------------------------------------------- */
 
 static CUresult count_functions(const void *handle, enum wanted wanted, unsigned int *count)
 {
@@ -300,9 +313,11 @@ CUresult shim_cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib)
     return count_functions(lib, LIBRARY, count);
 }
 
-_Static_assert(sizeof(CUfunction) == sizeof(uint64_t) && sizeof(CUkernel) == sizeof(uint64_t), "handles are 64 bits");
+_Static_assert(sizeof(CUfunction) == sizeof(uint64_t) && sizeof(CUkernel) == sizeof(uint64_t),
+               "handles are 64 bits");
 
-CUresult shim_cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod)
+CUresult shim_cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions,
+                                         CUmodule mod)
 {
     return enumerate(mod, ANY, (uint64_t *)functions, numFunctions);
 }

@@ -1,13 +1,15 @@
-/* Block sizes for a kernel: the search runs here, since the program's own function tells how much shared
- * memory a block size needs; each step is one question to the executor. */
+/* Block sizes for a kernel: the search runs here, since the program's own function tells how much
+ * shared memory a block size needs; each step is one question to the executor. */
 #include "context.h"
 #include "generated/calls.h"
 #include "generated/custom.h"
 
 /* The largest block that function, device and caller allow, in threads. */
-static CUresult largest_block(CUfunction func, const struct tally_device_info *info, int limit, int *threads)
+static CUresult largest_block(CUfunction func, const struct tally_device_info *info, int limit,
+                              int *threads)
 {
-    CUresult status = shim_cuFuncGetAttribute(threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, func);
+    CUresult status =
+        shim_cuFuncGetAttribute(threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, func);
     if (status != CUDA_SUCCESS)
         return status;
     int device_max = info->attributes[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK];
@@ -18,10 +20,11 @@ static CUresult largest_block(CUfunction func, const struct tally_device_info *i
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func,
-                                                        CUoccupancyB2DSize blockSizeToDynamicSMemSize,
-                                                        size_t dynamicSMemSize, int blockSizeLimit,
-                                                        unsigned int flags)
+CUresult
+shim_cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockSize, CUfunction func,
+                                               CUoccupancyB2DSize blockSizeToDynamicSMemSize,
+                                               size_t dynamicSMemSize, int blockSizeLimit,
+                                               unsigned int flags)
 {
     uint32_t device;
     CUresult status = shim_current_device(&device);
@@ -36,10 +39,13 @@ CUresult shim_cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *b
     int most = info->attributes[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR];
     int best_size = 0, best_blocks = 0;
     /* From the largest down in whole warps; on a tie the larger block stays. */
-    for (int whole = (largest + warp - 1) / warp * warp; status == CUDA_SUCCESS && whole > 0; whole -= warp) {
+    for (int whole = (largest + warp - 1) / warp * warp; status == CUDA_SUCCESS && whole > 0;
+         whole -= warp) {
         int size = whole < largest ? whole : largest, blocks;
-        size_t shared = blockSizeToDynamicSMemSize != NULL ? blockSizeToDynamicSMemSize(size) : dynamicSMemSize;
-        status = wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, func, size, shared, flags);
+        size_t shared =
+            blockSizeToDynamicSMemSize != NULL ? blockSizeToDynamicSMemSize(size) : dynamicSMemSize;
+        status = wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, func, size,
+                                                                           shared, flags);
         if (status == CUDA_SUCCESS && size * blocks > best_size * best_blocks) {
             best_size = size;
             best_blocks = blocks;
@@ -58,7 +64,7 @@ CUresult shim_cuOccupancyMaxPotentialBlockSize(int *minGridSize, int *blockSize,
                                                CUoccupancyB2DSize blockSizeToDynamicSMemSize,
                                                size_t dynamicSMemSize, int blockSizeLimit)
 {
-    return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func, blockSizeToDynamicSMemSize,
-                                                          dynamicSMemSize, blockSizeLimit,
-                                                          CU_OCCUPANCY_DEFAULT);
+    return shim_cuOccupancyMaxPotentialBlockSizeWithFlags(
+        minGridSize, blockSize, func, blockSizeToDynamicSMemSize, dynamicSMemSize, blockSizeLimit,
+        CU_OCCUPANCY_DEFAULT);
 }

@@ -48,11 +48,13 @@ CUresult shim_cuMemHostGetFlags(unsigned int *pFlags, void *p)
     struct shim_range range;
     CUresult result = pFlags ? find_host(p, &range) : CUDA_ERROR_INVALID_VALUE;
     if (!result)
-        *pFlags = range.flags | CU_MEMHOSTALLOC_DEVICEMAP; /* unified addressing maps what was allocated */
+        *pFlags = range.flags |
+                  CU_MEMHOSTALLOC_DEVICEMAP; /* unified addressing maps what was allocated */
     return result;
 }
 
-/* Values by size: attributes are 32-bit or 64-bit (pointers, sizes, ids), as CUDA documents for each. */
+/* Values by size: attributes are 32-bit or 64-bit (pointers, sizes, ids), as CUDA documents for
+ * each. */
 static bool is_wide(CUpointer_attribute attribute)
 {
     switch (attribute) {
@@ -74,8 +76,8 @@ static bool is_wide(CUpointer_attribute attribute)
 }
 
 /* False: this kind of memory does not have the attribute. */
-static bool read_attribute(const struct shim_range *range, uint64_t address, CUpointer_attribute attribute,
-                           uint64_t *value)
+static bool read_attribute(const struct shim_range *range, uint64_t address,
+                           CUpointer_attribute attribute, uint64_t *value)
 {
     bool host = range->kind == SHIM_RANGE_PINNED;
     *value = 0;
@@ -150,10 +152,10 @@ CUresult shim_cuPointerGetAttribute(void *data, CUpointer_attribute attribute, C
     return CUDA_SUCCESS;
 }
 
-/* Unlike the single query, this one answers for any pointer: what does not apply is zero (-2 for the
- * ordinal of memory that CUDA does not know, as the driver reports it). */
-CUresult shim_cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes, void **data,
-                                     CUdeviceptr ptr)
+/* Unlike the single query, this one answers for any pointer: what does not apply is zero (-2 for
+ * the ordinal of memory that CUDA does not know, as the driver reports it). */
+CUresult shim_cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute *attributes,
+                                     void **data, CUdeviceptr ptr)
 {
     CUresult result = shim_ready();
     if (result)
@@ -161,7 +163,8 @@ CUresult shim_cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attri
     if (!attributes || !data)
         return CUDA_ERROR_INVALID_VALUE;
     for (unsigned i = 0; i < numAttributes; i++)
-        if (!data[i] || !attributes[i] || attributes[i] > CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE ||
+        if (!data[i] || !attributes[i] ||
+            attributes[i] > CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE ||
             attributes[i] == CU_POINTER_ATTRIBUTE_P2P_TOKENS)
             return CUDA_ERROR_INVALID_VALUE;
     struct shim_range range;
@@ -177,7 +180,8 @@ CUresult shim_cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attri
     return CUDA_SUCCESS;
 }
 
-CUresult shim_cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr ptr)
+CUresult shim_cuPointerSetAttribute(const void *value, CUpointer_attribute attribute,
+                                    CUdeviceptr ptr)
 {
     CUresult result = shim_ready();
     if (result)

@@ -6,8 +6,8 @@
 #include "tally/assert.h"
 #include "tally/locks.h"
 
-/* Sorted by base, never overlapping. An insertion moves what lies behind it, which for the thousands of
- * allocations that programs have costs less than the message that went before. */
+/* Sorted by base, never overlapping. An insertion moves what lies behind it, which for the
+ * thousands of allocations that programs have costs less than the message that went before. */
 static struct tally_rwlock lock = TALLY_RWLOCK_INIT;
 static struct shim_range *ranges GUARDED_BY(lock);
 static size_t range_count GUARDED_BY(lock), range_capacity GUARDED_BY(lock);
@@ -19,10 +19,7 @@ static void forget(void)
     range_count = 0;
 }
 
-__attribute__((constructor)) static void register_hook(void)
-{
-    shim_on_fork(forget);
-}
+__attribute__((constructor)) static void register_hook(void) { shim_on_fork(forget); }
 
 /* Index of the first range that ends behind `address`. */
 static size_t lower_locked(uint64_t address) REQUIRES_SHARED(lock)
@@ -61,7 +58,8 @@ CUresult shim_range_add(struct shim_range range)
     CUresult result = CUDA_SUCCESS;
     tally_rwlock_write(&lock);
     size_t at = lower_locked(range.base);
-    if (range.base + range.bytes < range.base || (at < range_count && ranges[at].base < range.base + range.bytes)) {
+    if (range.base + range.bytes < range.base ||
+        (at < range_count && ranges[at].base < range.base + range.bytes)) {
         result = CUDA_ERROR_ALREADY_MAPPED;
     } else if (!make_room_locked()) {
         result = CUDA_ERROR_OUT_OF_MEMORY;

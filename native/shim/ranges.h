@@ -1,5 +1,6 @@
-/* What the client knows of addresses: an ordered table of allocations, so that bad addresses and double
- * frees are told at once, and unified addressing can tell device from pinned from pageable. */
+/* What the client knows of addresses: an ordered table of allocations, so that bad addresses and
+ * double frees are told at once, and unified addressing can tell device from pinned from pageable.
+ */
 #ifndef TALLY_SHIM_RANGES_H
 #define TALLY_SHIM_RANGES_H
 

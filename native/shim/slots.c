@@ -6,19 +6,14 @@
 #include "channel.h"
 #include "tally/assert.h"
 
-uint32_t shim_slot_bytes(const struct shim_channel *channel)
-{
-    return channel->slot_bytes;
-}
+uint32_t shim_slot_bytes(const struct shim_channel *channel) { return channel->slot_bytes; }
 
-uint32_t shim_slot_count(const struct shim_channel *channel)
-{
-    return channel->slot_count;
-}
+uint32_t shim_slot_count(const struct shim_channel *channel) { return channel->slot_count; }
 
 static bool slot_done(const struct shim_channel *channel, uint32_t index)
 {
-    return __atomic_load_n(&channel->page->done[index], __ATOMIC_ACQUIRE) == channel->slot_sequence[index];
+    return __atomic_load_n(&channel->page->done[index], __ATOMIC_ACQUIRE) ==
+           channel->slot_sequence[index];
 }
 
 /* A copy of one slot takes some 100 us: look a few times, then sleep for growing parts of that. */
@@ -45,8 +40,8 @@ static CUresult wait_done(struct shim_channel *channel, uint32_t index)
     }
 }
 
-/* The lowest slot that the executor is done with: the same few are used over and over, and stay in the
- * caches of both sides. Else the one that was sent longest ago. */
+/* The lowest slot that the executor is done with: the same few are used over and over, and stay in
+ * the caches of both sides. Else the one that was sent longest ago. */
 static uint32_t find_free_locked(const struct shim_channel *channel) REQUIRES(channel->slot_lock)
 {
     for (uint32_t index = 0; index < channel->slot_count; index++)

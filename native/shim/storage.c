@@ -73,7 +73,8 @@ CUresult shim_storage_get(struct shim_storage *storage, void *key, void **value)
     if (entry == NULL)
         return CUDA_ERROR_INVALID_HANDLE;
     void *found = atomic_load_explicit(&entry->value, memory_order_acquire);
-    /* The entry may have been given to another key meanwhile; then this key has no value any more. */
+    /* The entry may have been given to another key meanwhile; then this key has no value any more.
+     */
     if (atomic_load_explicit(&entry->key, memory_order_acquire) != key)
         return CUDA_ERROR_INVALID_HANDLE;
     *value = found;

@@ -1,5 +1,5 @@
-/* Values that libraries attach to a context (the CLS export table): read on every runtime call, so reads
- * take no lock; written a few times per library and context. */
+/* Values that libraries attach to a context (the CLS export table): read on every runtime call, so
+ * reads take no lock; written a few times per library and context. */
 #ifndef TALLY_SHIM_STORAGE_H
 #define TALLY_SHIM_STORAGE_H
 

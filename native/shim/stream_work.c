@@ -10,7 +10,8 @@ CUresult shim_stream_submit(const struct shim_stream_ref *ref, const struct shim
     if (work->message)
         return shim_channel_post(ref->channel, work->message);
     if (work->call)
-        return shim_call_begin(ref->channel, work->call, work->op, work->op_bytes, work->tail, work->tail_bytes);
+        return shim_call_begin(ref->channel, work->call, work->op, work->op_bytes, work->tail,
+                               work->tail_bytes);
     return shim_send(ref->channel, work->op, work->op_bytes, work->tail, work->tail_bytes);
 }
 

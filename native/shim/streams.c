@@ -10,7 +10,8 @@
 
 #define LEGACY_ID 1u /* cuStreamGetId of the default stream; others count from 2 */
 
-/* Records are reused, never freed: a look-up that races with a destruction reads a stale record at worst. */
+/* Records are reused, never freed: a look-up that races with a destruction reads a stale record at
+ * worst. */
 static struct tally_mutex records_lock = TALLY_MUTEX_INIT;
 static struct shim_stream *free_records GUARDED_BY(records_lock);
 static _Atomic uint64_t next_id = LEGACY_ID + 1;
@@ -33,8 +34,8 @@ static void record_free(struct shim_stream *stream)
     tally_mutex_give(&records_lock);
 }
 
-static CUresult create(struct shim_context *context, struct shim_channel *channel, uint32_t flags, int priority,
-                       struct shim_stream **out)
+static CUresult create(struct shim_context *context, struct shim_channel *channel, uint32_t flags,
+                       int priority, struct shim_stream **out)
 {
     struct shim_stream *stream = record_new();
     if (!stream)
@@ -49,8 +50,10 @@ static CUresult create(struct shim_context *context, struct shim_channel *channe
     CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t handle = stream->handle = shim_handle_add(TALLY_KIND_STREAM, stream);
     if (handle) {
-        struct tally_op_stream_create op = {
-            .op.code = TALLY_OP_STREAM_CREATE, .stream = handle, .flags = flags, .priority = priority};
+        struct tally_op_stream_create op = {.op.code = TALLY_OP_STREAM_CREATE,
+                                            .stream = handle,
+                                            .flags = flags,
+                                            .priority = priority};
         result = shim_send(channel, &op, sizeof op, NULL, 0);
         if (!result) {
             *out = stream;
@@ -75,9 +78,10 @@ static CUresult destroy(uint64_t handle)
     return result;
 }
 
-/* ---- per-thread default streams ------------------------------------------------------------------------ */
+/* ---- per-thread default streams ------------------------------------------------------------- */
 
-/* One hidden stream per thread and context, made on first use, destroyed with the thread or the context. */
+/* One hidden stream per thread and context, made on first use, destroyed with the thread or the
+ * context. */
 struct hidden {
     struct shim_context *context;
     uint64_t handle, id; /* id: the index may be another stream's by now */
@@ -100,19 +104,18 @@ static void destroy_hidden(void *list)
     struct hidden *hidden = list;
     while (hidden) {
         struct hidden *next = hidden->next;
-        if (hidden->generation == shim_generation() && shim_ready() == CUDA_SUCCESS && hidden_stream(hidden))
+        if (hidden->generation == shim_generation() && shim_ready() == CUDA_SUCCESS &&
+            hidden_stream(hidden))
             destroy(hidden->handle);
         free(hidden);
         hidden = next;
     }
 }
 
-static void make_key(void)
-{
-    hidden_usable = pthread_key_create(&hidden_key, destroy_hidden) == 0;
-}
+static void make_key(void) { hidden_usable = pthread_key_create(&hidden_key, destroy_hidden) == 0; }
 
-static SHIM_RARE CUresult thread_stream(struct shim_context *context, struct shim_channel *channel, struct shim_stream **out)
+static SHIM_RARE CUresult thread_stream(struct shim_context *context, struct shim_channel *channel,
+                                        struct shim_stream **out)
 {
     pthread_once(&hidden_once, make_key);
     if (!hidden_usable)
@@ -141,7 +144,7 @@ static SHIM_RARE CUresult thread_stream(struct shim_context *context, struct shi
     return result;
 }
 
-/* ---- what a stream parameter means ------------------------------------------------------------------------- */
+/* ---- what a stream parameter means ---------------------------------------------------------- */
 
 static SHIM_RARE CUresult no_stream(void)
 {
@@ -188,10 +191,7 @@ void shim_streams_close(struct shim_context *context)
     shim_handle_each(TALLY_KIND_STREAM, close_one, context);
 }
 
-static void forget(void)
-{
-    tally_mutex_init(&records_lock);
-}
+static void forget(void) { tally_mutex_init(&records_lock); }
 
 __attribute__((constructor)) static void register_hooks(void)
 {
@@ -199,7 +199,7 @@ __attribute__((constructor)) static void register_hooks(void)
     shim_context_on_close(shim_streams_close);
 }
 
-/* ---- the API ------------------------------------------------------------------------------------------------- */
+/* ---- the API -------------------------------------------------------------------------------- */
 
 CUresult shim_cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority)
 {
@@ -274,7 +274,8 @@ CUresult shim_cuCtxSynchronize_v2(CUcontext ctx)
     return result ? result : synchronize(channel);
 }
 
-CUresult shim_cuStreamWaitEvent(bool per_thread, CUstream hStream, CUevent hEvent, unsigned int Flags)
+CUresult shim_cuStreamWaitEvent(bool per_thread, CUstream hStream, CUevent hEvent,
+                                unsigned int Flags)
 {
     struct shim_stream_ref ref;
     CUresult result = shim_stream_resolve(per_thread, hStream, &ref);
@@ -285,10 +286,13 @@ CUresult shim_cuStreamWaitEvent(bool per_thread, CUstream hStream, CUevent hEven
         return CUDA_ERROR_INVALID_HANDLE;
     if (Flags & ~(unsigned)CU_EVENT_WAIT_EXTERNAL)
         return CUDA_ERROR_INVALID_VALUE;
-    if (event->channel != ref.channel) /* no executor sees another's events: this thread waits in the stream's stead */
+    if (event->channel != ref.channel) /* no executor sees another's events: this thread waits in
+                                          the stream's stead */
         return shim_cuEventSynchronize(hEvent);
-    struct tally_op_stream_wait_event op = {
-        .op.code = TALLY_OP_STREAM_WAIT_EVENT, .stream = ref.wire, .event = event->handle, .flags = Flags};
+    struct tally_op_stream_wait_event op = {.op.code = TALLY_OP_STREAM_WAIT_EVENT,
+                                            .stream = ref.wire,
+                                            .event = event->handle,
+                                            .flags = Flags};
     return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
@@ -314,26 +318,26 @@ static CUresult stream_value(bool per_thread, CUstream stream, CUdeviceptr addre
     return shim_stream_submit(&ref, &(struct shim_work){SHIM_WORK(op)});
 }
 
-CUresult shim_cuStreamWaitValue32_v2(bool per_thread, CUstream stream, CUdeviceptr addr, cuuint32_t value,
-                                     unsigned int flags)
+CUresult shim_cuStreamWaitValue32_v2(bool per_thread, CUstream stream, CUdeviceptr addr,
+                                     cuuint32_t value, unsigned int flags)
 {
     return stream_value(per_thread, stream, addr, value, flags, true, false);
 }
 
-CUresult shim_cuStreamWaitValue64_v2(bool per_thread, CUstream stream, CUdeviceptr addr, cuuint64_t value,
-                                     unsigned int flags)
+CUresult shim_cuStreamWaitValue64_v2(bool per_thread, CUstream stream, CUdeviceptr addr,
+                                     cuuint64_t value, unsigned int flags)
 {
     return stream_value(per_thread, stream, addr, value, flags, true, true);
 }
 
-CUresult shim_cuStreamWriteValue32_v2(bool per_thread, CUstream stream, CUdeviceptr addr, cuuint32_t value,
-                                      unsigned int flags)
+CUresult shim_cuStreamWriteValue32_v2(bool per_thread, CUstream stream, CUdeviceptr addr,
+                                      cuuint32_t value, unsigned int flags)
 {
     return stream_value(per_thread, stream, addr, value, flags, false, false);
 }
 
-CUresult shim_cuStreamWriteValue64_v2(bool per_thread, CUstream stream, CUdeviceptr addr, cuuint64_t value,
-                                      unsigned int flags)
+CUresult shim_cuStreamWriteValue64_v2(bool per_thread, CUstream stream, CUdeviceptr addr,
+                                      cuuint64_t value, unsigned int flags)
 {
     return stream_value(per_thread, stream, addr, value, flags, false, true);
 }

@@ -1,4 +1,5 @@
-/* Fillers for the private tables: each knows its place, is counted, and answers CUDA_ERROR_NOT_SUPPORTED. */
+/* Fillers for the private tables: each knows its place, is counted, and answers
+ * CUDA_ERROR_NOT_SUPPORTED. */
 #ifndef TALLY_SHIM_STUBS_H
 #define TALLY_SHIM_STUBS_H
 

@@ -14,7 +14,8 @@
 #define LINES_MAX 32 /* different ones in a process; what comes later is not told */
 #define PREFIX "tally: "
 
-static _Atomic uint64_t told[LINES_MAX]; /* hashes of lines; 0: free. Inherited by forked children */
+static _Atomic uint64_t
+    told[LINES_MAX]; /* hashes of lines; 0: free. Inherited by forked children */
 static struct stat first_stderr;
 static int had_stderr;
 
@@ -38,7 +39,8 @@ static uint64_t hash_of(const char *line)
     return hash ? hash : 1;
 }
 
-/* Whether the line is new; it is not afterwards. Two threads with one line: one of them gets true. */
+/* Whether the line is new; it is not afterwards. Two threads with one line: one of them gets true.
+ */
 static int take_turn(const char *line)
 {
     uint64_t hash = hash_of(line);
@@ -76,7 +78,8 @@ void shim_tell(const char *format, ...)
     if ((!quiet || !*quiet) && is_first_stderr() && take_turn(line)) {
         size_t length = strlen(line);
         line[length++] = '\n';
-        ssize_t wrote = write(STDERR_FILENO, line, length); /* one call: lines of processes do not mix */
+        ssize_t wrote =
+            write(STDERR_FILENO, line, length); /* one call: lines of processes do not mix */
         (void)wrote;
     }
     errno = error;

@@ -14,7 +14,8 @@ struct shim_text {
     uint8_t bytes[];
 };
 
-void shim_text_add_locked(struct shim_channel *channel, bool to_stderr, const uint8_t *bytes, size_t count) REQUIRES(channel->call_lock)
+void shim_text_add_locked(struct shim_channel *channel, bool to_stderr, const uint8_t *bytes,
+                          size_t count) REQUIRES(channel->call_lock)
 {
     struct shim_text *text = malloc(sizeof *text + count);
     if (!text)

@@ -16,7 +16,8 @@ CUresult shim_tools_context_id(CUcontext context, uint64_t *id)
 }
 
 /* The object for the stream that the parameter means at present: the stream's own handle. */
-CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **object, uint8_t per_thread)
+CUresult shim_tools_stream_object(CUcontext context, CUstream stream, void **object,
+                                  uint8_t per_thread)
 {
     struct shim_stream_ref ref;
     if (object == NULL)
@@ -39,13 +40,16 @@ CUresult shim_tools_stream_id(CUcontext context, void *object, uint64_t *id)
 }
 
 uint32_t shim_tools_each_function(CUcontext context, CUmodule module,
-                                  void (*visit)(void *user, CUfunction function, void *owner), void *user)
+                                  void (*visit)(void *user, CUfunction function, void *owner),
+                                  void *user)
 {
     unsigned int count = 0;
-    if (visit == NULL || shim_cuModuleGetFunctionCount(&count, module) != CUDA_SUCCESS || count == 0)
+    if (visit == NULL || shim_cuModuleGetFunctionCount(&count, module) != CUDA_SUCCESS ||
+        count == 0)
         return 0;
     CUfunction *functions = calloc(count, sizeof *functions);
-    if (functions == NULL || shim_cuModuleEnumerateFunctions(functions, count, module) != CUDA_SUCCESS)
+    if (functions == NULL ||
+        shim_cuModuleEnumerateFunctions(functions, count, module) != CUDA_SUCCESS)
         count = 0;
     for (unsigned int i = 0; i < count; i++)
         visit(user, functions[i], module);

@@ -1,7 +1,8 @@
-/* A list is one of indices, of GPU- or of MIG- names; the first entry says which. An entry that names no device
- * hides itself and all behind it; one that repeats a device hides all. A name may be cut short as long as it fits
- * one device only. torch reads the variable by the same rules before it asks the driver. Of MIG instances a process
- * sees one at most, as CUDA documents: the list's first. */
+/* A list is one of indices, of GPU- or of MIG- names; the first entry says which. An entry that
+ * names no device hides itself and all behind it; one that repeats a device hides all. A name may
+ * be cut short as long as it fits one device only. torch reads the variable by the same rules
+ * before it asks the driver. Of MIG instances a process sees one at most, as CUDA documents: the
+ * list's first. */
 #include "visible.h"
 
 #include <ctype.h>
@@ -40,8 +41,10 @@ static bool next_word(const char **list, struct word *word)
     const char *at = *list, *comma = strchr(at, ',');
     size_t bytes = comma ? (size_t)(comma - at) : strlen(at);
     *list = comma ? comma + 1 : NULL;
-    for (; bytes && isspace((unsigned char)*at); at++, bytes--) {}
-    for (; bytes && isspace((unsigned char)at[bytes - 1]); bytes--) {}
+    for (; bytes && isspace((unsigned char)*at); at++, bytes--) {
+    }
+    for (; bytes && isspace((unsigned char)at[bytes - 1]); bytes--) {
+    }
     *word = (struct word){at, bytes};
     return true;
 }
@@ -70,8 +73,10 @@ static bool is_mig(const struct tally_device_info *info)
 static void uuid_text(const struct tally_device_info *info, char text[UUID_TEXT_BYTES])
 {
     const unsigned char *u = (const unsigned char *)info->uuid;
-    snprintf(text, UUID_TEXT_BYTES, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    snprintf(text, UUID_TEXT_BYTES,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
+             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+             u[15]);
 }
 
 /* The one device whose UUID starts with the word behind its prefix. */
@@ -85,7 +90,8 @@ static uint32_t by_uuid(const struct devices *devices, struct word word, bool mi
         char text[UUID_TEXT_BYTES];
         const struct tally_device_info *info = &devices->info[devices->order[i]];
         uuid_text(info, text);
-        if (is_mig(info) != mig || word.bytes >= UUID_TEXT_BYTES || strncasecmp(text, word.at, word.bytes) != 0)
+        if (is_mig(info) != mig || word.bytes >= UUID_TEXT_BYTES ||
+            strncasecmp(text, word.at, word.bytes) != 0)
             continue;
         if (found != NOT_FOUND)
             return NOT_FOUND;
@@ -94,13 +100,14 @@ static uint32_t by_uuid(const struct devices *devices, struct word word, bool mi
     return found;
 }
 
-/* The older form, MIG-GPU-UUID/INSTANCE/COMPUTE, names an instance by its GPU and numbers. The driver tells neither of
- * a device that is an instance, so it fits none. */
+/* The older form, MIG-GPU-UUID/INSTANCE/COMPUTE, names an instance by its GPU and numbers. The
+ * driver tells neither of a device that is an instance, so it fits none. */
 static void tell_older_form(const struct devices *devices)
 {
     for (uint32_t i = 0; i < devices->count; i++)
         if (is_mig(&devices->info[i])) {
-            shim_tell("CUDA_VISIBLE_DEVICES: Tally knows MIG instances by their own names only, MIG-UUID as "
+            shim_tell("CUDA_VISIBLE_DEVICES: Tally knows MIG instances by their own names only, "
+                      "MIG-UUID as "
                       "`nvidia-smi -L` shows them");
             return;
         }
@@ -156,8 +163,8 @@ static void sort(struct devices *devices)
         }
 }
 
-uint32_t shim_visible_devices(const struct tally_device_info *info, uint32_t count, const char *list,
-                              const char *order, uint32_t out[])
+uint32_t shim_visible_devices(const struct tally_device_info *info, uint32_t count,
+                              const char *list, const char *order, uint32_t out[])
 {
     struct devices devices = {.info = info, .count = count};
     for (uint32_t i = 0; i < count; i++)

@@ -34,7 +34,8 @@ CUresult shim_wire_function(CUfunction function, uint64_t *out)
 
 CUresult shim_wire_launch_config(const CUlaunchConfig *config, struct tally_launch_config *out)
 {
-    if (config->numAttrs > TALLY_QUERY_ATTRIBUTES_MAX || (config->numAttrs > 0 && config->attrs == NULL))
+    if (config->numAttrs > TALLY_QUERY_ATTRIBUTES_MAX ||
+        (config->numAttrs > 0 && config->attrs == NULL))
         return CUDA_ERROR_INVALID_VALUE;
     out->grid[0] = config->gridDimX;
     out->grid[1] = config->gridDimY;

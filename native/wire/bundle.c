@@ -3,17 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + 7) & ~(size_t)7;
-}
+static size_t aligned(size_t bytes) { return (bytes + 7) & ~(size_t)7; }
 
 static size_t head_bytes(uint32_t count)
 {
     return sizeof(struct tally_bundle) + count * sizeof(uint64_t);
 }
 
-uint8_t *tally_bundle_make(const void *const *fatbins, const size_t *bytes, uint32_t count, size_t *total)
+uint8_t *tally_bundle_make(const void *const *fatbins, const size_t *bytes, uint32_t count,
+                           size_t *total)
 {
     size_t end = head_bytes(count);
     for (uint32_t i = 0; i < count; i++)
@@ -47,10 +45,12 @@ static bool read_head(const uint8_t *bytes, size_t count, struct tally_bundle *h
     if (!tally_is_bundle(bytes, count) || count < sizeof *head)
         return false;
     memcpy(head, bytes, sizeof *head);
-    return head->count > 0 && head->count <= TALLY_BUNDLE_FATBINS_MAX && head_bytes(head->count) <= count;
+    return head->count > 0 && head->count <= TALLY_BUNDLE_FATBINS_MAX &&
+           head_bytes(head->count) <= count;
 }
 
-const uint8_t *tally_bundle_at(const void *bundle, size_t count, uint32_t wanted, size_t *fatbin_bytes)
+const uint8_t *tally_bundle_at(const void *bundle, size_t count, uint32_t wanted,
+                               size_t *fatbin_bytes)
 {
     const uint8_t *bytes = bundle;
     struct tally_bundle head;

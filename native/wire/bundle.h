@@ -1,5 +1,6 @@
-/* Fatbins that belong together: what a wrapper of version 2 points at, as bytes. The first one holds what is
- * linked already and may be empty; the driver links the others where the first has nothing for the device. */
+/* Fatbins that belong together: what a wrapper of version 2 points at, as bytes. The first one
+ * holds what is linked already and may be empty; the driver links the others where the first has
+ * nothing for the device. */
 #ifndef TALLY_WIRE_BUNDLE_H
 #define TALLY_WIRE_BUNDLE_H
 
@@ -19,7 +20,8 @@ struct tally_bundle {
 };
 
 /* `fatbins[i]` of `bytes[i]` bytes each as one bundle, malloc'ed; NULL: short of memory. */
-uint8_t *tally_bundle_make(const void *const *fatbins, const size_t *bytes, uint32_t count, size_t *total);
+uint8_t *tally_bundle_make(const void *const *fatbins, const size_t *bytes, uint32_t count,
+                           size_t *total);
 
 /* Whether the bytes begin like a bundle. */
 bool tally_is_bundle(const void *bytes, size_t count);

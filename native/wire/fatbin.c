@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define VERSION 0x0101u /* of an entry */
-#define FLAGS 0x11u /* 64 bits, Linux; not compressed */
+#define FLAGS 0x11u     /* 64 bits, Linux; not compressed */
 
 /* Nothing real is larger; above it a length field is garbage. */
 #define BYTES_MAX ((uint64_t)4 << 30)
@@ -30,7 +30,7 @@ size_t tally_fatbin_bytes(const void *at, size_t available)
     return bytes <= available ? bytes : 0;
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 bool tally_fatbin_open(struct tally_fatbin_reader *reader, const void *fatbin)
 {
@@ -81,7 +81,7 @@ bool tally_fatbin_runs_on(const void *fatbin, uint32_t architecture)
     return runs;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 /* Options of the compiler, behind the header of a PTX entry. This one is nvcc's for `-rdc=true`:
  * the driver compiles the PTX to code that can be linked, and does not miss what other inputs

@@ -46,7 +46,7 @@ static struct {
     bool installed GUARDED_BY(gate_lock);
 } gate = {.spare = -1, .event_fd = -1};
 
-/* ---- peers ---- */
+/* ---- peers ---------------------------------------------------------------------------------- */
 
 /* A number that no other process has while this one lives: the inode of its pidfd. 0 where the
  * kernel has no pidfs. */
@@ -101,7 +101,7 @@ static uint64_t owner_of(int fd)
     return peer.process ? peer.process : peer.pid;
 }
 
-/* ---- what comes in ---- */
+/* ---- what comes in -------------------------------------------------------------------------- */
 
 static uint32_t soft_limit(void)
 {
@@ -215,7 +215,7 @@ void tally_gate_reserve(int listener, const struct tally_gate_peer *peer)
     tally_mutex_give(&gate_lock);
 }
 
-/* ---- libzmq's references ---- */
+/* ---- libzmq's references -------------------------------------------------------------------- */
 
 static void redirect(ElfW(Addr) base, ElfW(Addr) at, void *to)
 {
@@ -228,9 +228,9 @@ static void redirect(ElfW(Addr) base, ElfW(Addr) at, void *to)
 }
 
 struct tables {
-    const ElfW(Sym) *symbols;
+    const ElfW(Sym) * symbols;
     const char *names;
-    const ElfW(Rela) *references[2]; /* through the procedure table, and others */
+    const ElfW(Rela) * references[2]; /* through the procedure table, and others */
     size_t bytes[2];
 };
 
@@ -244,13 +244,26 @@ static struct tables read_tables(const struct dl_phdr_info *info)
         for (; entry->d_tag != DT_NULL; entry++) {
             void *address = (void *)entry->d_un.d_ptr; /* the loader has made addresses of them */
             switch (entry->d_tag) {
-            case DT_SYMTAB: tables.symbols = address; break;
-            case DT_STRTAB: tables.names = address; break;
-            case DT_JMPREL: tables.references[0] = address; break;
-            case DT_PLTRELSZ: tables.bytes[0] = entry->d_un.d_val; break;
-            case DT_RELA: tables.references[1] = address; break;
-            case DT_RELASZ: tables.bytes[1] = entry->d_un.d_val; break;
-            default: break;
+            case DT_SYMTAB:
+                tables.symbols = address;
+                break;
+            case DT_STRTAB:
+                tables.names = address;
+                break;
+            case DT_JMPREL:
+                tables.references[0] = address;
+                break;
+            case DT_PLTRELSZ:
+                tables.bytes[0] = entry->d_un.d_val;
+                break;
+            case DT_RELA:
+                tables.references[1] = address;
+                break;
+            case DT_RELASZ:
+                tables.bytes[1] = entry->d_un.d_val;
+                break;
+            default:
+                break;
             }
         }
     }
@@ -303,10 +316,7 @@ int tally_gate_install(uint32_t reserve, uint32_t per_process_max)
     return installed ? 0 : -1;
 }
 
-int tally_gate_event_fd(void)
-{
-    return gate.event_fd;
-}
+int tally_gate_event_fd(void) { return gate.event_fd; }
 
 uint64_t tally_gate_refused(void)
 {
@@ -315,7 +325,7 @@ uint64_t tally_gate_refused(void)
     return atomic_exchange(&gate.refused, 0);
 }
 
-/* ---- descriptors ---- */
+/* ---- descriptors ---------------------------------------------------------------------------- */
 
 uint32_t tally_descriptors_free(void)
 {

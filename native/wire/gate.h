@@ -11,7 +11,7 @@
 /* The process at the other end of a unix socket, as the kernel names it. */
 struct tally_gate_peer {
     uint32_t uid, gid;
-    uint32_t pid;    /* in our PID namespace; 0: in none that we see */
+    uint32_t pid; /* in our PID namespace; 0: in none that we see */
     uint32_t reserved;
     uint64_t process; /* names it while it lives, in any namespace; 0: the kernel cannot */
 };

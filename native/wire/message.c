@@ -4,8 +4,8 @@
 
 #include "tally/assert.h"
 
-int tally_message_build(struct tally_zmq_message *message, const void *head, size_t head_bytes, const void *tail,
-                        size_t tail_bytes)
+int tally_message_build(struct tally_zmq_message *message, const void *head, size_t head_bytes,
+                        const void *tail, size_t tail_bytes)
 {
     TALLY_ASSERT(head_bytes + tail_bytes <= TALLY_MESSAGE_BYTES_MAX && (tail || !tail_bytes));
     if (tally_zmq.msg_init_size(message, head_bytes + tail_bytes) != 0)
@@ -17,8 +17,8 @@ int tally_message_build(struct tally_zmq_message *message, const void *head, siz
     return 0;
 }
 
-int tally_message_send(void *socket, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes,
-                       int flags)
+int tally_message_send(void *socket, const void *head, size_t head_bytes, const void *tail,
+                       size_t tail_bytes, int flags)
 {
     if (!tail_bytes) /* one call into libzmq less */
         return tally_zmq.send(socket, head, head_bytes, flags) < 0 ? -1 : 0;
@@ -33,7 +33,8 @@ int tally_message_send(void *socket, const void *head, size_t head_bytes, const 
     return -1;
 }
 
-int tally_control_send(void *socket, uint16_t type, uint32_t sequence, const void *payload, size_t bytes, int flags)
+int tally_control_send(void *socket, uint16_t type, uint32_t sequence, const void *payload,
+                       size_t bytes, int flags)
 {
     struct tally_control_header header = {
         .magic = TALLY_CONTROL_MAGIC,
@@ -46,7 +47,8 @@ int tally_control_send(void *socket, uint16_t type, uint32_t sequence, const voi
     return tally_zmq.send(socket, payload, bytes, flags) < 0 ? -1 : 0;
 }
 
-/* Takes the rest of a multipart message off the socket; the parts of one message arrive together. */
+/* Takes the rest of a multipart message off the socket; the parts of one message arrive together.
+ */
 static void drop_rest(void *socket, struct tally_zmq_message *message)
 {
     while (tally_zmq.msg_more(message))
@@ -54,7 +56,8 @@ static void drop_rest(void *socket, struct tally_zmq_message *message)
             return;
 }
 
-long tally_control_receive(void *socket, struct tally_control_header *header, void *payload, size_t capacity)
+long tally_control_receive(void *socket, struct tally_control_header *header, void *payload,
+                           size_t capacity)
 {
     struct tally_zmq_message message;
     tally_zmq.msg_init(&message);
@@ -68,7 +71,8 @@ long tally_control_receive(void *socket, struct tally_control_header *header, vo
     bool headed = tally_zmq.msg_size(&message) == sizeof *header && tally_zmq.msg_more(&message);
     if (headed) {
         memcpy(header, tally_zmq.msg_data(&message), sizeof *header);
-        if (header->magic == TALLY_CONTROL_MAGIC && tally_zmq.msg_recv(&message, socket, TALLY_ZMQ_DONTWAIT) >= 0 &&
+        if (header->magic == TALLY_CONTROL_MAGIC &&
+            tally_zmq.msg_recv(&message, socket, TALLY_ZMQ_DONTWAIT) >= 0 &&
             !tally_zmq.msg_more(&message) && tally_zmq.msg_size(&message) <= capacity) {
             size = (long)tally_zmq.msg_size(&message);
             memcpy(payload, tally_zmq.msg_data(&message), (size_t)size);

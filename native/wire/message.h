@@ -1,5 +1,5 @@
-/* The codec's lower half, shared by shim and engine: bounded reading of received bytes, and sending a
- * struct with its tail as one frame. Received frames may lie unaligned in libzmq's buffers, hence
+/* The codec's lower half, shared by shim and engine: bounded reading of received bytes, and sending
+ * a struct with its tail as one frame. Received frames may lie unaligned in libzmq's buffers, hence
  * everything is copied out, never cast. */
 #ifndef TALLY_WIRE_MESSAGE_H
 #define TALLY_WIRE_MESSAGE_H
@@ -70,9 +70,10 @@ static inline bool tally_reply_read(const void *bytes, size_t count, struct tall
            count <= TALLY_MESSAGE_BYTES_MAX && reply->kind <= TALLY_REPLY_STDERR;
 }
 
-/* A whole received op as a fixed struct: `out` gets exactly `fixed` bytes, `tail` (may be NULL) the rest.
- * Without `tail` the message must end there. */
-static inline bool tally_op_split(const void *bytes, size_t count, void *out, size_t fixed, struct tally_reader *tail)
+/* A whole received op as a fixed struct: `out` gets exactly `fixed` bytes, `tail` (may be NULL) the
+ * rest. Without `tail` the message must end there. */
+static inline bool tally_op_split(const void *bytes, size_t count, void *out, size_t fixed,
+                                  struct tally_reader *tail)
 {
     struct tally_reader reader = tally_reader_of(bytes, count);
     if (!tally_reader_copy(&reader, out, fixed))
@@ -85,18 +86,21 @@ static inline bool tally_op_split(const void *bytes, size_t count, void *out, si
 }
 
 /* A message of head and tail in one frame, ready to be sent. 0 or -1 (no memory). */
-int tally_message_build(struct tally_zmq_message *message, const void *head, size_t head_bytes, const void *tail,
-                        size_t tail_bytes);
+int tally_message_build(struct tally_zmq_message *message, const void *head, size_t head_bytes,
+                        const void *tail, size_t tail_bytes);
 
 /* Builds and sends; 0 or -1 with tally_zmq.error() telling why (EAGAIN: full). */
-int tally_message_send(void *socket, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes,
-                       int flags);
+int tally_message_send(void *socket, const void *head, size_t head_bytes, const void *tail,
+                       size_t tail_bytes, int flags);
 
 /* Control plane: header and payload as two frames. */
-int tally_control_send(void *socket, uint16_t type, uint32_t sequence, const void *payload, size_t bytes, int flags);
+int tally_control_send(void *socket, uint16_t type, uint32_t sequence, const void *payload,
+                       size_t bytes, int flags);
 
-/* Receives one control reply of at most `capacity` payload bytes. Returns the payload's size or -1: time-out
- * (EAGAIN), or a message that is malformed, too large, or of more frames than two (EPROTO). */
-long tally_control_receive(void *socket, struct tally_control_header *header, void *payload, size_t capacity);
+/* Receives one control reply of at most `capacity` payload bytes. Returns the payload's size or -1:
+ * time-out (EAGAIN), or a message that is malformed, too large, or of more frames than two
+ * (EPROTO). */
+long tally_control_receive(void *socket, struct tally_control_header *header, void *payload,
+                           size_t capacity);
 
 #endif

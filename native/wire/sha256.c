@@ -14,10 +14,7 @@ static const uint32_t round_constants[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
-static uint32_t rotate(uint32_t value, int bits)
-{
-    return value >> bits | value << (32 - bits);
-}
+static uint32_t rotate(uint32_t value, int bits) { return value >> bits | value << (32 - bits); }
 
 static uint32_t load_be(const uint8_t *at)
 {
@@ -58,8 +55,8 @@ static void compress(uint32_t state[8], const uint8_t block[64])
 
 void tally_sha256_init(struct tally_sha256 *sha)
 {
-    *sha = (struct tally_sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
-                                           0x1f83d9ab, 0x5be0cd19}};
+    *sha = (struct tally_sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                           0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
 void tally_sha256_update(struct tally_sha256 *sha, const void *data, size_t bytes)

@@ -1,6 +1,6 @@
-/* libzmq, loaded at run time. The library comes with pyzmq (TALLY_LIBZMQ names the file), so neither the
- * build nor the host needs a system package; therefore the few declarations that we use are our own.
- * ABI: libzmq 4.x, stable since 4.0. */
+/* libzmq, loaded at run time. The library comes with pyzmq (TALLY_LIBZMQ names the file), so
+ * neither the build nor the host needs a system package; therefore the few declarations that we use
+ * are our own. ABI: libzmq 4.x, stable since 4.0. */
 #ifndef TALLY_WIRE_ZMQ_H
 #define TALLY_WIRE_ZMQ_H
 
@@ -46,7 +46,8 @@ enum tally_zmq_flag { TALLY_ZMQ_DONTWAIT = 1, TALLY_ZMQ_SNDMORE = 2 };
 enum tally_zmq_poll_event { TALLY_ZMQ_POLLIN = 1, TALLY_ZMQ_POLLOUT = 2 };
 enum tally_zmq_context_option { TALLY_ZMQ_IO_THREADS = 1, TALLY_ZMQ_MAX_SOCKETS = 2 };
 
-/* Monitor events (zmq_socket_monitor): first frame u16 event, u32 value; second frame the address. */
+/* Monitor events (zmq_socket_monitor): first frame u16 event, u32 value; second frame the address.
+ */
 enum tally_zmq_event {
     TALLY_ZMQ_EVENT_CONNECTED = 0x0001,
     TALLY_ZMQ_EVENT_ACCEPTED = 0x0020,
@@ -67,7 +68,8 @@ struct tally_zmq {
     int (*connect)(void *socket, const char *endpoint);
     int (*disconnect)(void *socket, const char *endpoint);
     int (*send)(void *socket, const void *data, size_t bytes, int flags);
-    int (*recv)(void *socket, void *data, size_t bytes, int flags); /* the frame's size, even if truncated */
+    int (*recv)(void *socket, void *data, size_t bytes,
+                int flags); /* the frame's size, even if truncated */
     int (*msg_init)(struct tally_zmq_message *message);
     int (*msg_init_size)(struct tally_zmq_message *message, size_t bytes);
     int (*msg_send)(struct tally_zmq_message *message, void *socket, int flags);
@@ -85,8 +87,8 @@ struct tally_zmq {
 /* The table; valid after tally_zmq_load returned 0. */
 extern struct tally_zmq tally_zmq;
 
-/* Loads the library once, whichever thread comes first. 0, or -1 where it cannot be had; `reason` (may be
- * NULL) then points to a text that stays valid. */
+/* Loads the library once, whichever thread comes first. 0, or -1 where it cannot be had; `reason`
+ * (may be NULL) then points to a text that stays valid. */
 int tally_zmq_load(const char **reason);
 
 /* Sets an int-valued option. 0 or -1. */

@@ -1,13 +1,13 @@
 /* Address ranges that client and executor must agree on, because CUDA's unified addressing makes a
- * pinned host address and its device address one number. A program may use several devices, each with an
- * executor of its own: each device has its own part of the address space. */
+ * pinned host address and its device address one number. A program may use several devices, each
+ * with an executor of its own: each device has its own part of the address space. */
 #ifndef TALLY_ADDRESS_H
 #define TALLY_ADDRESS_H
 
 #include <stdint.h>
 
-/* Sanitizers reserve most of the address space for their shadow memory, so their builds use other parts;
- * a shim learns from the executor where its memory is. */
+/* Sanitizers reserve most of the address space for their shadow memory, so their builds use other
+ * parts; a shim learns from the executor where its memory is. */
 #if defined(TALLY_SANITIZE_THREAD)
 /* ThreadSanitizer's low application range on x86-64 ends at 512 GiB: all parts must fit. */
 #define TALLY_PARTS_BASE 0x1000000000ull
@@ -24,7 +24,8 @@
 #define TALLY_PINNED_BYTES (48ull << 30)
 #endif
 
-/* More devices than parts share them; a program that uses two of one part may run out of addresses. */
+/* More devices than parts share them; a program that uses two of one part may run out of addresses.
+ */
 #define TALLY_PART_BYTES ((TALLY_TENANT_BYTES + TALLY_PINNED_BYTES) * TALLY_TENANTS_MAX)
 #define TALLY_PART_BASE(device) (TALLY_PARTS_BASE + (device) % TALLY_PARTS_MAX * TALLY_PART_BYTES)
 

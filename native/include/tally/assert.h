@@ -1,6 +1,6 @@
-/* Assertions that stay on in release builds. They stand at borders between parts, in pairs: what one side
- * promises the other one asks for. They are for mistakes of ours alone; what a program or a message may get
- * wrong is answered with an error. */
+/* Assertions that stay on in release builds. They stand at borders between parts, in pairs: what
+ * one side promises the other one asks for. They are for mistakes of ours alone; what a program or
+ * a message may get wrong is answered with an error. */
 #ifndef TALLY_ASSERT_H
 #define TALLY_ASSERT_H
 
@@ -15,7 +15,7 @@ tally_assert_failed(const char *file, int line, const char *condition)
     abort();
 }
 
-#define TALLY_ASSERT(condition)                                                                   \
+#define TALLY_ASSERT(condition)                                                                    \
     (__builtin_expect(!!(condition), 1) ? (void)0                                                  \
                                         : tally_assert_failed(__FILE__, __LINE__, #condition))
 

@@ -1,5 +1,6 @@
-/* The CUDA driver API's types, constants and prototypes, so that no part of the build needs the toolkit.
- * generated/cuda_api.h comes from NVIDIA's header through interpose/; the few macros that matter are here. */
+/* The CUDA driver API's types, constants and prototypes, so that no part of the build needs the
+ * toolkit. generated/cuda_api.h comes from NVIDIA's header through interpose/; the few macros that
+ * matter are here. */
 #ifndef TALLY_CUDA_H
 #define TALLY_CUDA_H
 

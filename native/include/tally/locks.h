@@ -1,13 +1,14 @@
-/* Which lock guards what, said so that a tool checks it: `make lint` compiles with clang's thread safety
- * analysis. To other compilers the attributes are nothing. A function that wants its caller to hold a lock
- * says REQUIRES, and its name ends in _locked. */
+/* Which lock guards what, said so that a tool checks it: `make lint` compiles with clang's thread
+ * safety analysis. To other compilers the attributes are nothing. A function that wants its caller
+ * to hold a lock says REQUIRES, and its name ends in _locked. */
 #ifndef TALLY_LOCKS_H
 #define TALLY_LOCKS_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
-/* All of them name the lock itself, not its address, also where it is a member: GUARDED_BY(lock). */
+/* All of them name the lock itself, not its address, also where it is a member: GUARDED_BY(lock).
+ */
 #ifdef __clang__
 #define LOCK_ATTRIBUTE(x) __attribute__((x))
 #else
@@ -47,7 +48,8 @@ static inline void tally_mutex_take(struct tally_mutex *mutex) ACQUIRES(*mutex) 
     pthread_mutex_lock(&mutex->pthread);
 }
 
-static inline bool tally_mutex_try(struct tally_mutex *mutex) ACQUIRES_IF(true, *mutex) LOCKS_UNCHECKED
+static inline bool tally_mutex_try(struct tally_mutex *mutex)
+    ACQUIRES_IF(true, *mutex) LOCKS_UNCHECKED
 {
     return pthread_mutex_trylock(&mutex->pthread) == 0;
 }
@@ -57,7 +59,8 @@ static inline void tally_mutex_give(struct tally_mutex *mutex) RELEASES(*mutex) 
     pthread_mutex_unlock(&mutex->pthread);
 }
 
-static inline void tally_mutex_wait(struct tally_mutex *mutex, pthread_cond_t *wake) REQUIRES(*mutex)
+static inline void tally_mutex_wait(struct tally_mutex *mutex, pthread_cond_t *wake)
+    REQUIRES(*mutex)
 {
     pthread_cond_wait(wake, &mutex->pthread);
 }
@@ -73,7 +76,8 @@ static inline void tally_rwlock_init(struct tally_rwlock *lock) ALONE_WITH(*lock
     pthread_rwlock_init(&lock->pthread, NULL);
 }
 
-static inline void tally_rwlock_read(struct tally_rwlock *lock) ACQUIRES_SHARED(*lock) LOCKS_UNCHECKED
+static inline void tally_rwlock_read(struct tally_rwlock *lock)
+    ACQUIRES_SHARED(*lock) LOCKS_UNCHECKED
 {
     pthread_rwlock_rdlock(&lock->pthread);
 }

@@ -8,8 +8,9 @@
  *            ops     client PUSH -> executor PULL, one frame: tally_op, body
  *            replies executor PUSH -> client PULL, one frame: tally_reply, body
  *
- * All integers are little-endian, all structs naturally aligned without implicit padding, strings are
- * UTF-8 without NUL unless a fixed array says otherwise. Nothing here may be trusted by the executor.
+ * All integers are little-endian, all structs naturally aligned without implicit padding, strings
+ * are UTF-8 without NUL unless a fixed array says otherwise. Nothing here may be trusted by the
+ * executor.
  */
 #ifndef TALLY_PROTOCOL_H
 #define TALLY_PROTOCOL_H
@@ -17,8 +18,8 @@
 #include <stdint.h>
 
 #define TALLY_PROTOCOL_VERSION 2u
-#define TALLY_CONTROL_MAGIC 0x43594c54u /* "TLYC" */
-#define TALLY_PAGE_MAGIC 0x50594c54u    /* "TLYP" */
+#define TALLY_CONTROL_MAGIC 0x43594c54u  /* "TLYC" */
+#define TALLY_PAGE_MAGIC 0x50594c54u     /* "TLYP" */
 #define TALLY_HANDOVER_MAGIC 0x4d594c54u /* "TLYM" */
 
 /* Limits. A message beyond one ends its session. */
@@ -36,7 +37,7 @@
 #define TALLY_SLOTS_MAX 64u
 #define TALLY_END_REASON_BYTES 256u /* in the session page */
 
-/* ---- control plane ---------------------------------------------------------------------------- */
+/* ---- control plane -------------------------------------------------------------------------- */
 
 enum tally_control_type {
     TALLY_CONTROL_HELLO = 1,       /* tally_hello -> tally_hello_reply, tally_device_info[] */
@@ -80,10 +81,10 @@ struct tally_device_info {
     char name[256];
     uint8_t uuid[16];
     uint64_t total_bytes;
-    int32_t stream_priority_least;    /* numerically greatest */
-    int32_t stream_priority_greatest; /* numerically lowest */
-    uint64_t limits[16];              /* by CUlimit */
-    char pci_bus_id[32];              /* "0000:00:00.0" */
+    int32_t stream_priority_least;               /* numerically greatest */
+    int32_t stream_priority_greatest;            /* numerically lowest */
+    uint64_t limits[16];                         /* by CUlimit */
+    char pci_bus_id[32];                         /* "0000:00:00.0" */
     int32_t attributes[TALLY_DEVICE_ATTRIBUTES]; /* by CUdevice_attribute */
 };
 
@@ -97,11 +98,13 @@ struct tally_open_reply {
     /* Names of sockets in the folder of the control socket, wherever the client found that: */
     char ops[256];     /* to PUSH ops to */
     char replies[256]; /* to PULL replies from */
-    char segment[256]; /* SOCK_SEQPACKET: gives the session's segment, then pinned memory, see tally_handover */
+    char segment[256]; /* SOCK_SEQPACKET: gives the session's segment, then pinned memory, see
+                          tally_handover */
     uint64_t segment_bytes;
     uint32_t slot_count;
     uint32_t slot_bytes;
-    uint64_t device_region_base; /* VA range in which device addresses of this session lie (0: any) */
+    uint64_t
+        device_region_base; /* VA range in which device addresses of this session lie (0: any) */
     uint64_t device_region_bytes;
 };
 
@@ -111,8 +114,8 @@ struct tally_unsupported {
 };
 
 /* ---- handover of memory ------------------------------------------------------------------------
- * One message for each piece of shared memory, with its file as a descriptor (SCM_RIGHTS): first the
- * segment, then one for each HOST_ALLOC, before its reply. The file's size is sealed. */
+ * One message for each piece of shared memory, with its file as a descriptor (SCM_RIGHTS): first
+ * the segment, then one for each HOST_ALLOC, before its reply. The file's size is sealed. */
 
 struct tally_handover {
     uint32_t magic;
@@ -123,9 +126,9 @@ struct tally_handover {
 
 /* ---- shared segment --------------------------------------------------------------------------
  * One page, then slot_count slots of slot_bytes. The client owns the order of slots: it uses them
- * round robin, and takes slot i again only when done[i] equals the sequence number that it last gave
- * with that slot. The executor (or the GPU itself, through a stream write) stores done[i].
- * The executor never reads back what it wrote here: a hostile client confuses only itself. */
+ * round robin, and takes slot i again only when done[i] equals the sequence number that it last
+ * gave with that slot. The executor (or the GPU itself, through a stream write) stores done[i]. The
+ * executor never reads back what it wrote here: a hostile client confuses only itself. */
 
 struct tally_session_page {
     uint32_t magic;
@@ -139,25 +142,25 @@ struct tally_session_page {
     uint8_t pad[4096 - 64 - 4 * TALLY_SLOTS_MAX - TALLY_END_REASON_BYTES];
 };
 
-/* ---- data plane ------------------------------------------------------------------------------ */
+/* ---- data plane ----------------------------------------------------------------------------- */
 
 /* Handles are minted by the client: kind and a small index that is reused after destruction. */
 enum tally_kind {
     TALLY_KIND_CONTEXT = 1,
     TALLY_KIND_STREAM = 2,
     TALLY_KIND_EVENT = 3,
-    TALLY_KIND_MODULE = 4, /* modules and libraries */
+    TALLY_KIND_MODULE = 4,   /* modules and libraries */
     TALLY_KIND_FUNCTION = 5, /* functions and kernels */
     TALLY_KIND_LIBRARY = 6,
     TALLY_KIND_KERNEL = 7,
     TALLY_KIND_ARRAY = 8,
 };
 #define TALLY_HANDLE_TAG 0x7a11ull
-#define TALLY_HANDLE(kind, index) \
+#define TALLY_HANDLE(kind, index)                                                                  \
     (((uint64_t)(kind) << 48) | (TALLY_HANDLE_TAG << 32) | (uint64_t)(uint32_t)(index))
 #define TALLY_HANDLE_KIND(handle) ((uint32_t)((uint64_t)(handle) >> 48))
 #define TALLY_HANDLE_INDEX(handle) ((uint32_t)(uint64_t)(handle))
-#define TALLY_HANDLE_OK(handle, kind) \
+#define TALLY_HANDLE_OK(handle, kind)                                                              \
     (((uint64_t)(handle) >> 32) == (((uint64_t)(kind) << 16) | TALLY_HANDLE_TAG))
 #define TALLY_INDEX_MAX (1u << 20) /* per kind and session */
 #define TALLY_STREAM_LEGACY 1ull   /* CU_STREAM_LEGACY; NULL streams are sent as this */
@@ -181,7 +184,8 @@ struct tally_reply {
     uint32_t bytes;
     uint64_t call_id;
     int32_t result;      /* CUresult */
-    int32_t async_error; /* CUresult of an earlier one-way op that failed without being sticky; told once */
+    int32_t async_error; /* CUresult of an earlier one-way op that failed without being sticky; told
+                            once */
 };
 
 enum tally_place {
@@ -191,10 +195,17 @@ enum tally_place {
     TALLY_PLACE_INLINE = 3, /* source only: the bytes follow this struct */
 };
 
-enum tally_image_source { TALLY_IMAGE_FILE = 1, TALLY_IMAGE_UPLOAD = 2, TALLY_IMAGE_INLINE = 3, TALLY_IMAGE_HASH = 4 };
+enum tally_image_source {
+    TALLY_IMAGE_FILE = 1,
+    TALLY_IMAGE_UPLOAD = 2,
+    TALLY_IMAGE_INLINE = 3,
+    TALLY_IMAGE_HASH = 4
+};
 enum { TALLY_RESULT_NEED_IMAGE = -1 }; /* answer to TALLY_IMAGE_HASH: not cached, send it */
 
-struct tally_param { uint32_t offset, bytes; };
+struct tally_param {
+    uint32_t offset, bytes;
+};
 
 enum { TALLY_LAUNCH_COOPERATIVE = 1 };
 
