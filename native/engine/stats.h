@@ -16,8 +16,9 @@ struct tally_histogram {
     uint64_t buckets[TALLY_HISTOGRAM_BUCKETS];
 };
 
-/* Every counter: its number, its name in JSON and metrics, whether it only grows (COUNTER) or is an amount held
- * now or its peak (GAUGE), and what it says to people. A new one is a row here, and the code that counts. */
+/* Every counter: its number, its name in JSON and metrics, whether it only grows (COUNTER) or is an
+ * amount held now or its peak (GAUGE), and what it says to people. A new one is a row here, and the
+ * code that counts. */
 #define TALLY_COUNTER_ROWS(ROW) \
     ROW(OPS, "ops", COUNTER, "driver calls that reached the executor") \
     ROW(LAUNCHES, "launches", COUNTER, "kernel launches") \

@@ -173,16 +173,18 @@ bool tally_sched_startable(const struct tally_sched *s, const struct queue *queu
     return launch->starts < SLICES_MAX;
 }
 
-uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session,
-                             enum form form)
+uint32_t tally_sched_next_of(struct tally_sched *s, const struct session *session, enum form form,
+                             tally_sched_suits *suits)
 {
     uint32_t at = session->ring;
     if (at == NONE || session->waiting == 0)
         return NONE;
     do {
-        if (tally_sched_startable(s, &s->queues[at], form))
-            return s->queues[at].cursor;
-        at = s->queues[at].next;
+        const struct queue *queue = &s->queues[at];
+        if (tally_sched_startable(s, queue, form) &&
+            (!suits || suits(s, &s->launches[queue->cursor], form)))
+            return queue->cursor;
+        at = queue->next;
     } while (at != session->ring);
     return NONE;
 }

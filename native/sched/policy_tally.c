@@ -35,20 +35,10 @@ static bool gap_suits(struct tally_sched *s, const struct launch *launch, enum f
     return s->now_ns >= gone_ns + wait_ns;
 }
 
-/* The next launch of a session that may start now, over its queues in turn; NONE. */
+/* The next launch of a session that may start now; NONE. */
 static uint32_t next_of(struct tally_sched *s, const struct session *session, enum form form)
 {
-    uint32_t at = session->ring;
-    if (at == NONE || session->waiting == 0)
-        return NONE;
-    do {
-        const struct queue *queue = &s->queues[at];
-        if (tally_sched_startable(s, queue, form) &&
-            gap_suits(s, &s->launches[queue->cursor], form))
-            return queue->cursor;
-        at = queue->next;
-    } while (at != session->ring);
-    return NONE;
+    return tally_sched_next_of(s, session, form, gap_suits);
 }
 
 /* The sessions that may be served now all have the greatest priority among those that could be. */

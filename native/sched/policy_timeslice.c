@@ -43,7 +43,7 @@ static void fill_turn(struct tally_sched *s, uint64_t left_ns)
 {
     struct session *session = &s->sessions[turn_of(s)->session];
     for (;;) {
-        uint32_t index = tally_sched_next_of(s, session, FORM_PLAN);
+        uint32_t index = tally_sched_next_of(s, session, FORM_PLAN, NULL);
         if (index == NONE || tally_sched_out_full(s))
             return;
         uint64_t charge = tally_sched_charge_of(s, &s->launches[index], FORM_PLAN);

@@ -179,9 +179,11 @@ static inline bool tally_sched_out_full(const struct tally_sched *s)
 struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type);
 /* Whether the first waiting launch of this queue may start now without breaking program order. */
 bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form);
-/* The next startable launch of a session, over its queues in turn; NONE. */
-uint32_t tally_sched_next_of(const struct tally_sched *s, const struct session *session,
-                             enum form form);
+/* A policy's condition for a startable launch; it may wish for the time when it holds. */
+typedef bool tally_sched_suits(struct tally_sched *s, const struct launch *launch, enum form form);
+/* The next startable launch of a session that suits (NULL: any), over its queues in turn; NONE. */
+uint32_t tally_sched_next_of(struct tally_sched *s, const struct session *session, enum form form,
+                             tally_sched_suits *suits);
 /* Whether it would go through the guard if it started now in this form. */
 bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch,
                                   enum form form);
