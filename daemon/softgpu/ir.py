@@ -123,6 +123,9 @@ class Instruction:
     guard_negated: bool = False
     call: CallOperands | None = None
     carry: Register | None = None  # the condition code, where it is read or written
+    # What analysis/uses.py has found out, which is asked often.
+    written: tuple[Register, ...] | None = None
+    read: tuple[Register, ...] | None = None
 
     @property
     def full_name(self) -> str:

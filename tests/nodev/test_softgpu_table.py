@@ -60,7 +60,7 @@ def probed(function: Function) -> Instruction:
     )
 
 
-def names(registers: list[Any]) -> list[str]:
+def names(registers: tuple[Any, ...]) -> list[str]:
     return [register.name for register in registers]
 
 

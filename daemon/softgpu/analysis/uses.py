@@ -33,7 +33,19 @@ def has_result(ins: Instruction) -> bool:
     return writes_first_operand(ins)
 
 
-def writes(ins: Instruction) -> list[Register]:
+def writes(ins: Instruction) -> tuple[Register, ...]:
+    if ins.written is None:
+        ins.written = tuple(_writes(ins))
+    return ins.written
+
+
+def reads(ins: Instruction) -> tuple[Register, ...]:
+    if ins.read is None:
+        ins.read = tuple(_reads(ins))
+    return ins.read
+
+
+def _writes(ins: Instruction) -> list[Register]:
     if ins.call is not None:
         return [r for o in ins.call.results for r in registers_of(o)]
     if not has_result(ins):
@@ -44,7 +56,7 @@ def writes(ins: Instruction) -> list[Register]:
     return found
 
 
-def reads(ins: Instruction) -> list[Register]:
+def _reads(ins: Instruction) -> list[Register]:
     found: list[Register] = [] if ins.guard is None else [ins.guard]
     if ins.carry is not None and has_trait(ins, Trait.READS_CARRY):
         found.append(ins.carry)
