@@ -188,7 +188,7 @@ def _member(field: Field) -> list[str]:
 
 
 def engine_table(ops: Ops) -> str:
-    """native/engine/generated/ops_gen.h."""
+    """native/engine/ops/generated/ops_gen.h."""
     rows = []
     for op in ops.ops:
         flags = "CALL" if op.call else "WORK" if op.work else "0"
@@ -281,6 +281,6 @@ def render() -> dict[str, str]:
     ops = Ops()
     return {
         "native/include/tally/generated/messages.h": messages_header(ops),
-        "native/engine/generated/ops_gen.h": engine_table(ops),
+        "native/engine/ops/generated/ops_gen.h": engine_table(ops),
         "docs/protocol.md": page(ops, PAGE_PATH.read_text()),
     }

@@ -20,6 +20,6 @@ OUTPUTS: dict[str, Emitter] = {
     "native/shim/generated/exports.map": surface.export_list,
     "native/shim/generated/symbols.c": surface.lookup_table,
     "native/shim/generated/results.c": surface.results,
-    "native/engine/generated/dispatch_gen.h": wire.dispatch_header,
-    "native/engine/generated/dispatch_gen.c": wire.dispatch_source,
+    "native/engine/ops/generated/dispatch_gen.h": wire.dispatch_header,
+    "native/engine/ops/generated/dispatch_gen.c": wire.dispatch_source,
 }

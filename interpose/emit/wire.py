@@ -197,8 +197,8 @@ def dispatch_header(handlings: Handlings) -> str:
 def dispatch_source(handlings: Handlings) -> str:
     functions = handlings.wired()
     includes = (
-        '#include "engine/generated/dispatch_gen.h"\n\n#include <string.h>\n\n'
-        '#include "engine/dispatch.h"\n'
+        '#include "engine/ops/generated/dispatch_gen.h"\n\n#include <string.h>\n\n'
+        '#include "engine/ops/dispatch.h"\n'
     )
     bodies = [_server(handlings, f) for f in functions]
     rows = "".join(_row(handlings, f) for f in functions)

@@ -11,16 +11,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/guard.h"
-#include "engine/image.h"
-#include "engine/kernels.h"
-#include "engine/queues.h"
-#include "engine/quota.h"
-#include "engine/rewriter.h"
-#include "engine/schedule.h"
-#include "engine/timing.h"
-#include "engine/trace.h"
-#include "engine/watch.h"
+#include "engine/code/image.h"
+#include "engine/code/rewriter.h"
+#include "engine/launch/kernels.h"
+#include "engine/launch/schedule.h"
+#include "engine/launch/timing.h"
+#include "engine/launch/trace.h"
+#include "engine/memory/guard.h"
+#include "engine/memory/quota.h"
+#include "engine/session/watch.h"
+#include "engine/streams/queues.h"
 
 /* Of a session: sockets, what libzmq makes for each, memory on its way to the client. And what the executor
  * keeps for itself: to compile, to read files, to tell why a session is refused. */

@@ -1,5 +1,5 @@
 /* The recorder's ring: in order, bounded, and what it had no room for is counted. */
-#include "engine/trace.h"
+#include "engine/launch/trace.h"
 #include "tests/check.h"
 
 static void add(struct trace *trace, uint64_t session)

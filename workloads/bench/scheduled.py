@@ -25,7 +25,7 @@ POLICIES = ("tally", "fifo")
 TARGET = 1.05
 LAUNCHES = 3_000  # in one go
 REQUESTS = 50  # launches with a synchronisation each
-ENGINE_THREAD = "tally-s"  # names of the sessions' threads begin so (native/engine/session.c)
+ENGINE_THREAD = "tally-s"  # names of sessions' threads begin so (engine/session/session.c)
 
 
 def cpu_ns(pid: int) -> tuple[int, int]:

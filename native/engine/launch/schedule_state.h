@@ -1,0 +1,116 @@
+/* What the scheduler's two files share: schedule.c, which feeds the core and hears the device, and turns.c,
+ * where session threads launch. Everything here is under schedule.lock. */
+#ifndef TALLY_ENGINE_SCHEDULE_STATE_H
+#define TALLY_ENGINE_SCHEDULE_STATE_H
+
+#include "engine/launch/schedule.h"
+#include "engine/launch/trace.h"
+#include "engine/launch/transfer.h"
+#include "engine/launch/work.h"
+
+#define LAUNCHES_MAX 16384u
+#define STARTS_MAX 16384u
+#define SESSION_LAUNCHES_MAX 1024u
+#define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
+#define INSTRUCTIONS_MAX 64u
+#define NONE UINT32_MAX
+#define QUEUE_OF(launch) ((launch)->stream->queue % SESSION_QUEUES_MAX)
+
+/* A launch that the core knows. */
+struct pending {
+    struct session *session;
+    uint32_t next_free;
+    uint32_t serial; /* of the launch that has this place now */
+    uint32_t blocks;
+    uint64_t signature;
+    bool used, told; /* told: the core has had its LAUNCH event */
+    bool owned;      /* its session thread will free it */
+    uint32_t slot;   /* its control block, if it may go through the guard */
+    bool over, dropped;
+    bool begun; /* some start of it has gone to the device */
+    CUresult error; /* of a start that the device gave up */
+    bool rescue_asked; /* its session thread is to carry a rescue out (rescue.c) */
+    uint32_t rescue_parts; /* of a rescue: its own and the rescued start, which have not ended */
+    uint32_t rescue_ran, rescue_lo; /* blocks that they ran; where the rescued one began */
+    uint32_t reported; /* blocks that earlier, preempted starts ran */
+    bool gated;        /* it is behind a gate, with the device (gate.c) */
+    uint32_t gate, queue; /* the gate's number and its stream's */
+    uint64_t opened_ns;   /* when its gate was opened */
+    uint64_t bytes;    /* of a transfer; 0: it is a kernel's launch */
+    enum tally_transfer_kind transfer;
+    uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
+    uint32_t todo_count;
+    /* From here on a fresh record is not cleared: two thirds of it, in every launch. */
+    struct tally_trace_record traced; /* its starts so far; kind 0: nobody recorded when it came */
+    struct tally_sched_instruction todo[TODO_MAX];
+};
+
+/* One start in flight. Its tag comes back with the device's report. */
+struct start {
+    uint32_t next_free;
+    uint32_t generation;
+    uint32_t queue;          /* of its session */
+    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place;
+                                launch NONE: it is counted as work (work.c) */
+    uint32_t lo, hi, flags;
+    uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
+    uint64_t taken_ns;              /* when it was about to go to the device */
+    uint64_t signature;
+    struct session *session; /* NULL: free */
+    bool stoppable;          /* of a best-effort kernel that has a guarded form */
+    bool transfer;           /* not a kernel's */
+    bool beside;             /* the rescue's own */
+    bool early;              /* it ended before the core was told that it began */
+    struct softgpu_launch_times times;
+};
+
+struct schedule {
+    struct tally_engine *engine;
+    struct tally_sched *core;
+    struct tally_plans *plans;
+    struct tally_rates rates;
+    pthread_mutex_t lock;
+    pthread_cond_t timer_set;
+    pthread_t timer;
+    bool timer_runs, stopping;
+    uint64_t timer_ns;
+    struct pending *pendings;
+    struct start *starts;
+    struct work_books works[SESSIONS_MAX]; /* by session */
+    uint64_t rescues; /* that were made: the core asks for more (rescue.c) */
+    uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
+    uint32_t pending_free, start_free;
+    _Atomic bool high_at_once, levels;
+};
+
+/* Tells the core; 0, or its error. */
+int schedule_feed(struct schedule *s, const struct tally_sched_event *event);
+
+/* NONE: there are too many. */
+uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch);
+void pending_give(struct schedule *s, uint32_t index);
+
+/* Its tag; 0: there are too many. */
+uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo, uint32_t hi,
+                    uint32_t flags);
+/* NULL: not one of ours, or reported by now. */
+struct start *start_of(struct schedule *s, uint64_t tag);
+void start_give(struct schedule *s, struct start *start);
+/* The device has reported it, and the core knows its launch. */
+void start_ended(struct schedule *s, struct start *start);
+/* Of a launch that is not in the books: nothing else will tell of its end. */
+void start_trace(struct schedule *s, const struct start *start);
+
+/* That a launch was refused because the books are full. Without the lock. */
+void schedule_tell_full(struct session *session);
+
+static inline bool is_guarded(uint32_t flags)
+{
+    return flags & (TALLY_SCHED_START_PREEMPTIBLE | TALLY_SCHED_START_RESUMED);
+}
+
+/* turns.c: whether launches that the session's thread let go have not all been run; they are forgotten. */
+bool turns_are_open(const struct schedule *s, const struct session *session);
+void turns_close(struct schedule *s, struct session *session);
+
+#endif

@@ -1,0 +1,117 @@
+/* The session's segment: one piece of shared memory with the page and the slots.
+ *
+ * The client cannot cut it short, as its size is sealed. But a machine that is short of memory raises SIGBUS for
+ * a page of it that the client has punched out; shared_store and shared_read survive that (guard.c). The driver's
+ * own accesses are the driver's matter (a GPU has the pages pinned, softgpu guards its copies). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/memory/guard.h"
+#include "engine/session/session.h"
+#include "engine/session/shared.h"
+
+bool segment_open(struct session *session, char *error, size_t error_bytes)
+{
+    struct segment *segment = &session->segment;
+    const struct tally_session_config *config = &session->config;
+    segment->bytes = sizeof(struct tally_session_page) + (size_t)config->slot_count * config->slot_bytes;
+    int fd = shared_create(session, 0, segment->bytes);
+    if (fd < 0) {
+        snprintf(error, error_bytes, "cannot create %zu bytes of shared memory: %s", segment->bytes,
+                 errno == EDQUOT ? "there is as much as `pinned_bytes_max`, or the limit of a job or session, allows"
+                                 : strerror(errno));
+        return false;
+    }
+    void *base = mmap((void *)session->memory.region_base, segment->bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    if (base == MAP_FAILED) {
+        snprintf(error, error_bytes, "cannot map the session's segment: %s", strerror(errno));
+        close(fd);
+        shared_release(session, segment->bytes);
+        return false;
+    }
+    segment->file = fd;
+    segment->base = base;
+    segment->page = base;
+    segment->slots = segment->base + sizeof *segment->page;
+    segment->page->version = TALLY_PROTOCOL_VERSION;
+    segment->page->magic = TALLY_PAGE_MAGIC;
+    const struct tally_driver *cu = &session->driver->cu;
+    bool registered = session->driver->is_soft;
+    if (!registered && cu->cuMemHostRegister_v2)
+        registered = cu->cuMemHostRegister_v2(base, segment->bytes, CU_MEMHOSTREGISTER_DEVICEMAP) == CUDA_SUCCESS;
+    segment->stream_writes = registered && cu->cuStreamWriteValue32_v2;
+    return true;
+}
+
+void segment_close(struct session *session)
+{
+    struct segment *segment = &session->segment;
+    if (!segment->base)
+        return;
+    if (!session->driver->is_soft && session->driver->cu.cuMemHostUnregister)
+        session->driver->cu.cuMemHostUnregister(segment->base);
+    munmap(segment->base, segment->bytes);
+    if (segment->file)
+        close(segment->file);
+    segment->file = 0;
+    shared_release(session, segment->bytes);
+    segment->base = NULL;
+}
+
+void segment_mark_closed(struct session *session)
+{
+    struct tally_session_page *page = session->segment.page;
+    uint64_t reason[TALLY_END_REASON_BYTES / sizeof(uint64_t)] = {0};
+    if (!page)
+        return;
+    memcpy(reason, session->reason, strnlen(session->reason, sizeof reason - 1));
+    for (size_t i = 0; i < sizeof reason / sizeof *reason; i++)
+        shared_store_wide(session, (uint64_t *)(void *)page->reason + i, reason[i]);
+    atomic_thread_fence(memory_order_release); /* who sees the mark sees the reason */
+    shared_store(session, &page->closed, 1);
+}
+
+static void mark_later(struct session *session, struct wait_item *item, CUresult result)
+{
+    if (result == CUDA_SUCCESS)
+        shared_store(session, &session->segment.page->done[item->a], (uint32_t)item->b);
+    else
+        session_note(session, result);
+}
+
+void segment_mark(struct session *session, struct stream *stream, uint32_t slot, uint32_t sequence)
+{
+    struct segment *segment = &session->segment;
+    uint32_t *done = &segment->page->done[slot];
+    if (!stream || stream_query(session, stream) == CUDA_SUCCESS) {
+        shared_store(session, done, sequence);
+        return;
+    }
+    if (segment->stream_writes) {
+        CUresult result = session->driver->cu.cuStreamWriteValue32_v2(stream->driver, (CUdeviceptr)done, sequence, 0);
+        if (result == CUDA_SUCCESS)
+            return;
+        segment->stream_writes = false;
+    }
+    struct wait_item *item = wait_item_new(mark_later, 1);
+    if (!item) {
+        session_end(session, "the executor is short of memory");
+        return;
+    }
+    CUresult result = event_pool_get(session, &item->events[0]);
+    if (result != CUDA_SUCCESS) { /* the session has failed: nothing of it will run */
+        wait_item_free(session, item);
+        session_note(session, result);
+        shared_store(session, done, sequence);
+        return;
+    }
+    item->event_count = 1;
+    session->driver->cu.cuEventRecord(item->events[0], stream->driver);
+    item->a = slot;
+    item->b = sequence;
+    waiter_add(&session->waits, item);
+}

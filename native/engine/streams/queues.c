@@ -1,0 +1,102 @@
+#include "engine/streams/queues.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#include "engine/launch/schedule.h"
+
+#define NONE QUEUE_NONE
+
+uint32_t queues_max(const struct session *session)
+{
+    return engine_config(session->engine)->stream_queues_max;
+}
+
+static bool is_used(const struct session *session, uint32_t place)
+{
+    return session->queues_used[place / 64] >> (place % 64) & 1;
+}
+
+static bool take_free(struct session *session, struct stream *stream)
+{
+    for (uint32_t place = 0; place < queues_max(session); place++) {
+        if (is_used(session, place))
+            continue;
+        pthread_mutex_lock(&session->streams_lock);
+        session->queues_used[place / 64] |= 1ull << (place % 64);
+        stream->queue = session->index * SESSION_QUEUES_MAX + place;
+        pthread_mutex_unlock(&session->streams_lock);
+        return true;
+    }
+    return false;
+}
+
+/* From the stream that has it: of its launches nothing is left in the books. */
+static bool take_over(struct session *session, struct stream *stream, uint32_t place)
+{
+    uint32_t queue = session->index * SESSION_QUEUES_MAX + place;
+    struct stream *holder = session->stream_list;
+    if (place == NONE)
+        return false;
+    while (holder && holder->queue != queue)
+        holder = holder->next;
+    assert(holder && holder != stream);
+    if (!holder)
+        return false;
+    pthread_mutex_lock(&session->streams_lock);
+    holder->queue = NONE;
+    stream->queue = queue;
+    pthread_mutex_unlock(&session->streams_lock);
+    return true;
+}
+
+bool queue_take(struct session *session, struct stream *stream)
+{
+    return stream->queue != NONE || take_free(session, stream) ||
+           take_over(session, stream, schedule_idle_queue(session, false));
+}
+
+bool queue_wait(struct session *session, struct stream *stream)
+{
+    if (queue_take(session, stream))
+        return true;
+    session_tell(session, "launches wait for those of other streams: `stream_queues_max` in tallyd's "
+                 "config lets %u streams of a process have work at a time", queues_max(session));
+    return take_over(session, stream, schedule_idle_queue(session, true));
+}
+
+void queue_give(struct session *session, struct stream *stream)
+{
+    uint32_t place = stream->queue % SESSION_QUEUES_MAX;
+    if (stream->queue == NONE)
+        return;
+    session->queues_used[place / 64] &= ~(1ull << (place % 64));
+    stream->queue = NONE;
+}
+
+static const char *validate(const struct session *session)
+{
+    uint64_t seen[SESSION_QUEUES_MAX / 64] = {0};
+    for (const struct stream *stream = session->stream_list; stream; stream = stream->next) {
+        uint32_t place = stream->queue % SESSION_QUEUES_MAX;
+        if (stream->queue == NONE)
+            continue;
+        if (stream->queue / SESSION_QUEUES_MAX != session->index || !is_used(session, place))
+            return "a stream has a queue that its session has not";
+        if (seen[place / 64] >> (place % 64) & 1)
+            return "two streams have one queue";
+        seen[place / 64] |= 1ull << (place % 64);
+    }
+    for (uint32_t place = 0; place < SESSION_QUEUES_MAX; place++)
+        if (is_used(session, place) != (seen[place / 64] >> (place % 64) & 1))
+            return "a queue is used by no stream";
+    return NULL;
+}
+
+const char *queues_validate(struct session *session)
+{
+    pthread_mutex_lock(&session->streams_lock);
+    const char *wrong = validate(session);
+    pthread_mutex_unlock(&session->streams_lock);
+    return wrong;
+}
