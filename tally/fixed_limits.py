@@ -71,14 +71,14 @@ FIXED = (
     ),
     Fixed(
         "Launches and copies of all programs that one device's scheduler holds",
-        "native/engine/launch/schedule_state.h",
+        "native/engine/launch/books.h",
         "LAUNCHES_MAX",
         "High ones go on, and are counted only; a best-effort one returns out of memory, and "
         f"{TOLD}.",
     ),
     Fixed(
         "What kernels print between two waits of their program",
-        "native/engine/session/session.h",
+        "native/engine/session/output.h",
         "OUTPUT_BYTES_MAX",
         "The rest is lost, as with CUDA, and counted (`output_lost_bytes` of `tally stats`).",
     ),

@@ -198,7 +198,7 @@ def dispatch_source(handlings: Handlings) -> str:
     functions = handlings.wired()
     includes = (
         '#include "engine/ops/generated/dispatch_gen.h"\n\n#include <string.h>\n\n'
-        '#include "engine/ops/dispatch.h"\n'
+        '#include "engine/ops/resolve.h"\n'
     )
     bodies = [_server(handlings, f) for f in functions]
     rows = "".join(_row(handlings, f) for f in functions)

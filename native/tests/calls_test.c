@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/ops/dispatch.h"
+#include "engine/ops/resolve.h"
 #include "engine/ops/generated/dispatch_gen.h"
 #include "shim/context.h"
 #include "shim/generated/calls.h"

@@ -1,13 +1,22 @@
 /* Functions of modules, and the rewritten forms that they have. */
+#include "engine/code/function.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/code/module.h"
 #include "engine/code/rewriter.h"
 #include "engine/launch/meeting.h"
+#include "engine/ops/message.h"
+#include "engine/session/fault.h"
+#include "engine/session/reply.h"
+#include "engine/session/session.h"
+#include "engine/session/table.h"
 #include "tally/generated/ops.h"
+#include "wire/message.h"
 
-void function_free(struct function *function)
+static void function_free(struct function *function)
 {
     if (!function)
         return;
@@ -159,7 +168,7 @@ static void add_forms(struct session *session, struct function *function, const 
         hash = (hash ^ (uint8_t)*at) * 0x100000001b3ull;
     function->code = hash;
     function->name = strdup(name); /* NULL: it goes without */
-    function->meets = meeting_kernel(engine_config(session->engine)->waiting_kernels, name);
+    function->meets = meeting_kernel(session->engine->config.waiting_kernels, name);
     if (function->module->rewritten)
         find_forms(session, function, function->module->driver, name);
     function->forms_pending = function->module->forms && function->name;
@@ -175,6 +184,24 @@ static void read_attributes(const struct tally_driver *cu, CUfunction function, 
         if (cu->cuFuncGetAttribute(&value, (CUfunction_attribute)i, function) == CUDA_SUCCESS)
             attributes[i] = value;
     }
+}
+
+struct function *function_find(const struct session *session, uint64_t handle)
+{
+    return table_get(&session->functions, handle);
+}
+
+void functions_drop(struct session *session, const struct module *module)
+{
+    for (uint32_t i = 0; i < session->functions.room; i++) {
+        struct function *function = session->functions.items[i];
+        if (!function || (module && function->module != module))
+            continue;
+        session->functions.items[i] = NULL;
+        function_free(function);
+    }
+    if (!module)
+        table_clear(&session->functions);
 }
 
 bool op_get_function(struct session *session, const struct message *message)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/session/session.h"
 #include "wire/sha256.h"
 
 /* What nobody uses is kept up to here, so that the next process of a job need not bring it again. */
@@ -261,7 +262,7 @@ static uint64_t nanoseconds(struct timespec time)
 
 static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t count, struct image **out)
 {
-    struct image_cache *cache = engine_images(session->engine);
+    struct image_cache *cache = session->engine->images;
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || !peer_may_read(session, &status))
         return CUDA_ERROR_FILE_NOT_FOUND;

@@ -4,7 +4,12 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/code/image.h"
 #include "engine/code/variables.h"
+#include "engine/device/driver.h"
+#include "engine/parts.h"
+#include "engine/session/ending.h"
+#include "engine/session/session.h"
 
 struct forms {
     struct forms *next; /* of the queue */
@@ -109,12 +114,12 @@ static void load_in_session(struct rewriter *rewriter, struct forms *forms, cons
 /* Under the lock, released meanwhile. */
 static void make(struct rewriter *rewriter, struct forms *forms)
 {
-    struct image_cache *images = engine_images(rewriter->engine);
+    struct image_cache *images = rewriter->engine->images;
     rewriter->current = forms;
     if (!forms->unwanted) {
         forms->session->rewritten_turn = ++rewriter->turns;
         pthread_mutex_unlock(&rewriter->lock);
-        const char *text = image_rewritten(images, forms->image, engine_config(rewriter->engine)->rewrite);
+        const char *text = image_rewritten(images, forms->image, rewriter->engine->config.rewrite);
         pthread_mutex_lock(&rewriter->lock);
         if (!forms->unwanted) /* still */
             load_in_session(rewriter, forms, text);
@@ -183,7 +188,7 @@ struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, s
     forms->session = session;
     forms->image = image;
     forms->originals = originals;
-    image_retain(engine_images(rewriter->engine), image);
+    image_retain(rewriter->engine->images, image);
     pthread_mutex_lock(&rewriter->lock);
     if (rewriter->last)
         rewriter->last->next = forms;
@@ -218,7 +223,7 @@ CUmodule rewriter_drop(struct rewriter *rewriter, struct forms *forms)
 {
     pthread_mutex_lock(&rewriter->lock);
     if (unqueue(rewriter, forms))
-        image_release(engine_images(rewriter->engine), forms->image);
+        image_release(rewriter->engine->images, forms->image);
     while (rewriter->current == forms && rewriter->looking)
         pthread_cond_wait(&rewriter->done, &rewriter->lock);
     CUmodule module = forms->module;

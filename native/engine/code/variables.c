@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/session/session.h"
+
 static size_t count_words(const char *at, const char *end)
 {
     size_t words = 0;

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include "engine/stats.h"
+
 struct entry {
     const char *symbol;
     size_t offset;

@@ -1,9 +1,17 @@
 /* How the end of a start is learnt from a driver that does not report it: an event behind it, and a thread
  * of the session that waits for that event. The starts of one queue make a lane, of which only the first is
  * with the waiter: so they are reported in order, and no queue waits for another one. */
-#include "engine/launch/gate.h"
-#include "engine/launch/schedule.h"
+#include "engine/launch/completion.h"
+
+#include "engine/launch/control.h"
+#include "engine/launch/report.h"
+#include "engine/launch/start.h"
 #include "engine/launch/work.h"
+#include "engine/parts.h"
+#include "engine/session/event_pool.h"
+#include "engine/session/session.h"
+#include "engine/session/waiter.h"
+#include "engine/streams/queues.h"
 
 /* A stream without a queue shares a lane: what shares one is reported in order, so some of it later. */
 static uint32_t lane_of(const struct stream *stream)
@@ -54,7 +62,7 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
     else if (work_is_tag(times.tag))
         work_end(session, times.tag, item->pieces, times.active_ns);
     else
-        schedule_report(engine_schedule(session->engine), &times, &arrived_ns);
+        schedule_report(session->engine->schedule, &times, &arrived_ns);
     if ((next = advance(session, lane)))
         waiter_add(&session->completions, next);
 }

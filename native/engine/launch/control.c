@@ -6,9 +6,11 @@
  * engine's urgent stream, so that a late rise of the flag cannot come after what lowers it: the head is
  * written before a launch, the flag raised during it, and what the block says afterwards is read by the
  * session's completion thread, before it reports. */
-#include "engine/session/session.h"
+#include "engine/launch/control.h"
 
 #include <string.h>
+
+#include "engine/session/session.h"
 
 #define HEAD_BYTES 64u
 #define WORD_FLAG 0u
@@ -24,7 +26,7 @@ static bool write_head(struct session *session, const struct control *control, c
         return true;
     }
     const struct tally_driver *cu = &session->driver->cu;
-    CUstream urgent = engine_urgent_stream(session->engine);
+    CUstream urgent = session->engine->urgent;
     return cu->cuMemcpyHtoDAsync_v2(control->address, head, 5 * sizeof *head, urgent) == CUDA_SUCCESS &&
            cu->cuStreamSynchronize(urgent) == CUDA_SUCCESS;
 }
@@ -35,7 +37,7 @@ static bool clear(struct session *session, CUdeviceptr address, uint32_t room)
     size_t bytes = HEAD_BYTES + (size_t)room * 4;
     if (session->driver->is_soft)
         return cu->cuMemsetD8_v2(address, 0, bytes) == CUDA_SUCCESS;
-    return cu->cuMemsetD8Async(address, 0, bytes, engine_urgent_stream(session->engine)) == CUDA_SUCCESS;
+    return cu->cuMemsetD8Async(address, 0, bytes, session->engine->urgent) == CUDA_SUCCESS;
 }
 
 static bool grow(struct session *session, struct control *control, uint32_t blocks)
@@ -77,7 +79,7 @@ static bool copy_marks(struct session *session, const struct control *from,
         return true;
     }
     return cu->cuMemcpyDtoDAsync_v2(to->address + HEAD_BYTES, from->address + HEAD_BYTES, bytes,
-                                    engine_urgent_stream(session->engine)) == CUDA_SUCCESS;
+                                    session->engine->urgent) == CUDA_SUCCESS;
 }
 
 bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_t blocks)
@@ -96,13 +98,13 @@ void control_raise(struct session *session, uint32_t slot)
 {
     const struct control *control = &session->control[slot];
     const struct tally_driver *cu = &session->driver->cu;
-    CUstream urgent = engine_urgent_stream(session->engine);
+    CUstream urgent = session->engine->urgent;
     CUdeviceptr flag = control->address + WORD_FLAG * 4;
     if (session->driver->is_soft) {
         __atomic_store_n(&words(control)[WORD_FLAG], 1, __ATOMIC_RELEASE);
         return;
     }
-    cu->cuCtxSetCurrent(engine_context(session->engine)); /* whoever changes a policy may have none */
+    cu->cuCtxSetCurrent(session->engine->context); /* whoever changes a policy may have none */
     if (!cu->cuStreamWriteValue32_v2 || cu->cuStreamWriteValue32_v2(urgent, flag, 1, 0) != CUDA_SUCCESS)
         cu->cuMemsetD32Async(flag, 1, 1, urgent);
 }
@@ -126,7 +128,7 @@ CUresult control_count(struct session *session, uint32_t slot, uint32_t *begun)
 {
     const struct tally_driver *cu = &session->driver->cu;
     CUdeviceptr word = session->control[slot].address + WORD_STARTED * 4;
-    CUstream urgent = engine_urgent_stream(session->engine);
+    CUstream urgent = session->engine->urgent;
     *begun = control_read(session, slot);
     if (session->driver->is_soft)
         return CUDA_SUCCESS;
@@ -140,7 +142,7 @@ CUresult control_fetch(struct session *session, uint32_t slot)
     struct control *control = &session->control[slot];
     if (session->driver->is_soft)
         return CUDA_SUCCESS; /* control_read looks for itself */
-    CUstream urgent = engine_urgent_stream(session->engine);
+    CUstream urgent = session->engine->urgent;
     CUresult result = cu->cuMemcpyDtoHAsync_v2(&control->started, control->address + WORD_STARTED * 4,
                                                sizeof control->started, urgent);
     if (result == CUDA_SUCCESS)

@@ -8,22 +8,27 @@
 #ifndef TALLY_ENGINE_GATE_H
 #define TALLY_ENGINE_GATE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/streams/queues.h"
 #include "tally/cuda.h"
 
-struct launch;
 struct pending;
 struct schedule;
-struct session;
 
-/* Whether the session's next launch has to be gated. Session thread. */
-bool gates_are_wanted(struct session *session);
-/* Gives the driver the launch behind a gate. Session thread, no lock held. */
-CUresult gate_submit(struct session *session, struct launch *launch);
-/* A stream has got to its gate of that number, of the start with this tag. Any thread. */
-void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_t number);
+struct gates {
+    CUdeviceptr words; /* 0: none yet; session thread */
+    uint32_t numbers[SESSION_QUEUES_MAX]; /* of the newest gate; the schedule's lock */
+    _Atomic uint32_t outstanding; /* launches behind gates that are not over */
+};
+
+/* The words are made when first needed; false: short of device memory. Session thread. */
+bool gates_open_words(struct session *session);
+CUdeviceptr gate_word(const struct session *session, uint32_t place);
+/* Opens the place's gates up to that number: a store, or one call that waits for nothing. */
+void gate_write(struct session *session, uint32_t place, uint32_t number);
 
 /* Under the schedule's lock: the core says start; the launch is over; the session fails or ends. */
 void gate_open(struct pending *pending);

@@ -3,7 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/code/function.h"
+#include "engine/engine.h"
+#include "engine/launch/launch.h"
 #include "engine/launch/residency.h"
+#include "engine/stats.h"
 
 #define KERNELS_MAX 65536u /* as many as there can be plans */
 #define SLOTS (KERNELS_MAX * 2)

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/stats.h"
+
 #define PATTERN_BYTES 256u
 
 bool meeting_kernel(const char *patterns, const char *name)

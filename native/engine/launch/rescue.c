@@ -5,7 +5,16 @@
  * The launch has been run when both have ended. */
 #include "engine/launch/rescue.h"
 
+#include "engine/code/function.h"
+#include "engine/launch/books.h"
+#include "engine/launch/control.h"
+#include "engine/launch/feed.h"
+#include "engine/launch/launch.h"
+#include "engine/launch/start.h"
+#include "engine/parts.h"
+#include "engine/session/news.h"
 #include "engine/session/session.h"
+#include "engine/streams/stream.h"
 
 static bool make_stream(struct session *session)
 {
@@ -59,7 +68,8 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
     if (start)
         start->beside = true;
     pthread_mutex_unlock(&s->lock);
-    engine_rescued(session, launch->function->name);
+    /* A kernel did not stop when it was told to. */
+    news_post(session, TALLY_ENGINE_RESCUED, CUDA_SUCCESS, launch->function->name);
     CUresult result = go(session, launch, &beside, tag);
     pthread_mutex_lock(&s->lock);
     if (result == CUDA_SUCCESS)
@@ -70,33 +80,6 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
     if (!pending->over)
         schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
     return result;
-}
-
-bool rescue_ended(struct schedule *s, struct pending *pending, struct start *start)
-{
-    if (pending->rescue_parts == 0)
-        return false;
-    struct tally_sched_event event = {
-        .type = TALLY_SCHED_FINISHED,
-        .launch = start->launch,
-        .lo = pending->rescue_lo,
-        .hi = pending->blocks,
-    };
-    uint32_t slot = start->beside ? RESCUE_SLOT : pending->slot;
-    pending->rescue_ran += control_read(pending->session, slot);
-    if (!start->beside)
-        pending->rescue_lo = event.lo = start->lo;
-    start_give(s, start);
-    if (--pending->rescue_parts > 0)
-        return true;
-    control_lower(pending->session, pending->slot);
-    pending->flag_ns = 0;
-    if (pending->rescue_ran < pending->blocks) { /* the program has overwritten our marks */
-        pending->error = CUDA_ERROR_LAUNCH_FAILED;
-        event.type = TALLY_SCHED_FAILED;
-    }
-    schedule_feed(s, &event);
-    return true;
 }
 
 void rescue_close(struct session *session)

@@ -1,5 +1,8 @@
 #include "engine/launch/residency.h"
 
+#include "engine/code/function.h"
+#include "engine/launch/launch.h"
+#include "engine/parts.h"
 #include "engine/session/session.h"
 
 #define THREADS_MAX 4096u /* of a block: no device has as many */

@@ -27,41 +27,10 @@ void schedule_destroy(struct schedule *schedule);
  * session's launches is expected any more. */
 bool schedule_session_open(struct session *session);
 void schedule_session_close(struct session *session);
-/* The session is ending: a thread that waits for its turn gives up. Any thread. */
-void schedule_wake(struct session *session);
-/* A sticky error: what the session has outstanding will not run. */
-void schedule_session_failed(struct session *session, CUresult error);
 
-/* Runs a launch as the policy wants it. Session thread; returns when the launch is with the device to its
- * end, has all been run, or can be stopped and runs. */
-CUresult schedule_launch(struct session *session, struct launch *launch);
-/* Session thread, before it does anything else: waits until launches that it let go have all been run; before
- * it gives the stream of a launch anything: until those of other streams have. */
-void schedule_settle(struct session *session);
-void schedule_make_way(struct session *session, const struct launch *launch);
-/* Session thread, called (session_call): starts again what had been stopped. */
-void schedule_go_on(struct session *session);
-/* The place of a queue of the session of whose launches none is in the books; QUEUE_NONE: there is none, or, with
- * `wait`, the session ends before there is. Session thread. */
-uint32_t schedule_idle_queue(struct session *session, bool wait);
-/* softgpu's report of a start or of counted work. Whether it was a launch; if so, also its time of arrival,
- * 0: not known. */
-bool schedule_report(struct schedule *schedule, const struct softgpu_launch_times *times, uint64_t *arrived_ns);
-
-int schedule_set_policy(struct schedule *schedule, uint32_t policy);
-uint32_t schedule_policy(struct schedule *schedule);
-/* Whether streams of high sessions should have the device's high priority. Any thread. */
-bool schedule_uses_levels(const struct schedule *schedule);
-int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limits *limits);
-void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
 /* Brings the session's counters up to what the core knows. */
 void schedule_count(struct session *session);
-/* NULL, or what is wrong with the session's books. For tests: walks them, under the lock. Session thread. */
-const char *schedule_validate(const struct session *session);
-uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max);
 /* What the session has had with the device for longest; false: nothing. */
 bool schedule_running(struct session *session, struct tally_running *running);
-uint64_t schedule_plans_evicted(struct schedule *schedule);
-uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
 
 #endif

@@ -2,6 +2,11 @@
 
 #include <stdlib.h>
 
+#include "engine/launch/launch.h"
+#include "engine/parts.h"
+#include "engine/session/session.h"
+#include "engine/streams/stream.h"
+
 #define SAMPLES 8u
 #define SAMPLE_NS 200000ull          /* least time between two sampled launches */
 #define REFERENCE_NS 1000000000ull   /* the clocks are tied anew so often; a float holds 1 s to 0.1 us */
@@ -27,7 +32,7 @@ struct timing {
 bool timing_open(struct session *session)
 {
     const struct tally_driver *cu = &session->driver->cu;
-    if (session->tenant_made && !engine_config(session->engine)->event_timing)
+    if (session->tenant_made && !session->engine->config.event_timing)
         return true;
     if (!cu->cuEventElapsedTime_v2 && !cu->cuEventElapsedTime)
         return true;
@@ -154,7 +159,7 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
 
 bool timing_driver_reports(const struct tally_engine *engine)
 {
-    const struct tally_engine_config *config = engine_config(engine);
+    const struct tally_engine_config *config = &engine->config;
     return config->soft && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
 }
 

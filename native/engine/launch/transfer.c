@@ -2,10 +2,10 @@
 
 #include <assert.h>
 
-#include "engine/launch/gate.h"
-#include "engine/launch/schedule.h"
+#include "engine/launch/completion.h"
+#include "engine/launch/start.h"
 #include "engine/launch/timing.h"
-#include "engine/launch/work.h"
+#include "engine/session/session.h"
 
 #define PART_BYTES (64u << 10) /* of a long row; a multiple of every element */
 
@@ -167,31 +167,4 @@ CUresult transfer_run(struct session *session, struct stream *stream,
     else if (tag && result == CUDA_SUCCESS)
         result = completion_add(session, stream, 0, LAUNCH_WHOLE, tag);
     return result;
-}
-
-/* High: at once, and seen while it is with the device. */
-static CUresult submit_high(struct session *session, struct stream *stream,
-                            const struct transfer *transfer, uint32_t blocks)
-{
-    uint64_t tag = work_begin(session, WORK_TRANSFER);
-    CUresult result = transfer_run(session, stream, transfer, 0, blocks, tag);
-    if (result != CUDA_SUCCESS)
-        work_end(session, tag, 1, 0);
-    return result;
-}
-
-CUresult transfer_submit(struct session *session, struct stream *stream, struct transfer *transfer)
-{
-    uint32_t blocks = transfer_blocks(transfer);
-    if (session->config.high)
-        return submit_high(session, stream, transfer, blocks);
-    struct launch launch = {
-        .session = session,
-        .stream = stream,
-        .transfer = transfer,
-        .blocks = blocks,
-        .arrived_ns = transfer->arrived_ns,
-    };
-    return gates_are_wanted(session) ? gate_submit(session, &launch)
-                                     : schedule_launch(session, &launch);
 }

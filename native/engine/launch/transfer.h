@@ -24,12 +24,7 @@ struct transfer {
     struct transfer_end dst, src;   /* a fill has no source */
     uint64_t width, height, depth;  /* bytes, rows, slices; none is 0 */
     uint32_t value, element_bytes;  /* of a fill */
-    uint64_t arrived_ns;
 };
-
-/* Gives the stream the transfer; returns when all of it is with the device. Session thread, behind
- * stream_enter. */
-CUresult transfer_submit(struct session *session, struct stream *stream, struct transfer *transfer);
 
 uint64_t transfer_bytes(const struct transfer *transfer);
 /* The parts that it may be divided into: of a row, or whole rows. */

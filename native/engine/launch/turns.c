@@ -5,13 +5,29 @@
  * stream are let go together; whatever else the program asks for waits until they have all been run, because
  * one that was stopped has to be started again, ahead of that. Their thread does it: in between two launches,
  * while it waits for them, or called away from its socket. */
+#include "engine/launch/turns.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/launch/books.h"
+#include "engine/launch/control.h"
+#include "engine/launch/feed.h"
+#include "engine/launch/launch.h"
+#include "engine/launch/open.h"
+#include "engine/launch/report.h"
 #include "engine/launch/rescue.h"
-#include "engine/launch/schedule_state.h"
+#include "engine/launch/start.h"
+#include "engine/launch/trace.h"
+#include "engine/launch/transfer.h"
+#include "engine/launch/work.h"
+#include "engine/parts.h"
+#include "engine/session/notice.h"
+#include "engine/session/reply.h"
+#include "engine/session/session.h"
 #include "engine/streams/queues.h"
+#include "engine/streams/stream.h"
 
 static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
 {
@@ -25,6 +41,274 @@ static struct tally_sched_event launch_event(const struct launch *launch, uint32
     };
 }
 
+/* The start that the thread is to make, with those of the launch behind it, if high has come since it was
+ * decided: it is given back to the core, which decides again. false: it may be made. Under the lock. */
+static bool recall(struct schedule *s, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    struct tally_sched_event event = {.type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
+    if (pending->todo_count == 0 || !tally_sched_is_stale(s->core, &pending->todo[0]))
+        return false;
+    pending->todo_count = 0; /* the core may fill it again at once */
+    int result = schedule_feed(s, &event);
+    assert(result == 0);
+    (void)result;
+    return true;
+}
+
+/* Under the lock, which is released around the driver's call. */
+static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    struct tally_sched_instruction in = pending->todo[0];
+    memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
+    enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
+                            : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
+                                                             : LAUNCH_WHOLE;
+    launch->slot = pending->slot;
+    if (in.type == TALLY_SCHED_RESCUE)
+        return rescue_start(s, session, launch, index);
+    pending->begun = true;
+    uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
+    pthread_mutex_unlock(&s->lock);
+    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&s->lock);
+    if (result == CUDA_SUCCESS)
+        return result;
+    struct start *start = start_of(s, tag);
+    if (start)
+        start_give(s, start);
+    pending->error = result;
+    if (!pending->over)
+        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
+    return result;
+}
+
+static void wait_turn(struct schedule *s, struct session *session)
+{
+    pthread_cond_wait(&session->turn, &s->lock);
+}
+
+/* What became of a launch that is over: the error that dropped it. */
+static CUresult outcome(const struct session *session, const struct pending *pending)
+{
+    if (!pending->over || !pending->dropped || atomic_load(&session->ending))
+        return CUDA_SUCCESS;
+    return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
+}
+
+/* ---- launches that were let go, under the lock -------------------------------------------------- */
+
+/* Starts the oldest that has been stopped and may go on. false: none. */
+static bool carry_open(struct schedule *s, struct session *session)
+{
+    for (uint32_t i = 0; i < session->open_count; i++) {
+        struct open_launch *open = open_at(session, i);
+        if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
+            continue;
+        if (!recall(s, open->index))
+            carry_start(s, session, &open->launch, open->index);
+        return true;
+    }
+    return false;
+}
+
+/* Those that have been run leave; the first error among them. */
+static CUresult reap(struct schedule *s, struct session *session)
+{
+    CUresult result = CUDA_SUCCESS;
+    while (session->open_count > 0 && s->pendings[open_at(session, 0)->index].over) {
+        uint32_t index = open_at(session, 0)->index;
+        if (result == CUDA_SUCCESS)
+            result = outcome(session, &s->pendings[index]);
+        pending_give(s, index);
+        open_drop_oldest(session);
+    }
+    return result;
+}
+
+/* Until only so many are left, or the session ends. */
+static CUresult settle(struct schedule *s, struct session *session, uint32_t left)
+{
+    CUresult result = CUDA_SUCCESS;
+    for (;;) {
+        CUresult ended = reap(s, session);
+        if (result == CUDA_SUCCESS)
+            result = ended;
+        if (session->open_count <= left || atomic_load(&session->ending))
+            return result;
+        if (!carry_open(s, session))
+            wait_turn(s, session);
+    }
+}
+
+/* ---- a launch of a session that has to wait for its turn ----------------------------------------- */
+
+/* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
+static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+{
+    struct pending *pending = &s->pendings[index];
+    CUresult result = CUDA_SUCCESS;
+    bool gone = false, guarded = false;
+    session->held_ns = engine_now_ns();
+    while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
+        if (carry_open(s, session))
+            continue;
+        if (pending->todo_count == 0) {
+            wait_turn(s, session);
+            continue;
+        }
+        if (recall(s, index))
+            continue;
+        guarded = is_guarded(pending->todo[0].flags);
+        gone = guarded || pending->todo[0].flags & TALLY_SCHED_START_FINAL;
+        result = carry_start(s, session, launch, index);
+    }
+    if (result == CUDA_SUCCESS)
+        result = outcome(session, pending);
+    session->held_ns = 0;
+    if (pending->over) {
+        pending_give(s, index);
+    } else if (guarded && gone) {
+        open_add(session, launch, index);
+    } else {
+        pending->owned = false;
+    }
+    return result;
+}
+
+/* Whether the launch may go through the guard, now that it is known what it comes behind. */
+static bool may_be_guarded(const struct session *session, const struct tally_sched_plan *plan)
+{
+    bool behind_guarded = session->open_count > 0;
+    return plan->kind == TALLY_SCHED_PREEMPTIBLE ||
+           (plan->kind == TALLY_SCHED_WHOLE && plan->guardable && behind_guarded);
+}
+
+static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index, struct tally_sched_plan *plan)
+{
+    struct session *session = launch->session;
+    if (launch->transfer) {
+        uint64_t bytes = transfer_bytes(launch->transfer), bound_ns = tally_sched_bound(s->core);
+        tally_rates_plan(&s->rates, launch->transfer->kind, bytes, launch->blocks, bound_ns, plan);
+        return;
+    }
+    tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
+    tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
+    bool ready = may_be_guarded(session, plan);
+    if (ready) {
+        pthread_mutex_unlock(&s->lock);
+        ready = open_prepare(session, launch);
+        pthread_mutex_lock(&s->lock);
+        s->pendings[index].slot = open_slot(session);
+    }
+    plan->guardable &= ready;
+    if (!ready && plan->kind == TALLY_SCHED_PREEMPTIBLE)
+        plan->kind = TALLY_SCHED_WHOLE;
+}
+
+static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
+{
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
+    while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
+        if (!carry_open(s, session))
+            wait_turn(s, session);
+    uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
+    if (index == NONE)
+        return result;
+    struct tally_sched_event event = launch_event(launch, index);
+    make_plan(s, launch, index, &event.plan);
+    if (session->failed)
+        result = session->failed;
+    s->pendings[index].told = !session->failed;
+    if (!session->failed && schedule_feed(s, &event) == 0)
+        result = see_through(s, session, launch, index);
+    else
+        pending_give(s, index);
+    return result;
+}
+
+/* ---- what the session's thread calls -------------------------------------------------------------- */
+
+/* Around what is done with launches that were let go: who gives this thread something to do need not call. */
+static void enter(struct schedule *s, struct session *session)
+{
+    pthread_mutex_lock(&s->lock);
+    session->in_turn = true;
+}
+
+/* The program has been told that its launch was taken: what came of it is an error of a one-way op. */
+static void leave(struct schedule *s, struct session *session, CUresult earlier)
+{
+    session->in_turn = false;
+    pthread_mutex_unlock(&s->lock);
+    if (earlier != CUDA_SUCCESS)
+        session_finish(session, &(struct tally_op){.code = TALLY_OP_LAUNCH}, earlier);
+}
+
+void schedule_settle(struct session *session)
+{
+    struct schedule *s = session->engine->schedule;
+    if (session->open_count == 0)
+        return;
+    enter(s, session);
+    leave(s, session, settle(s, session, 0));
+}
+
+void schedule_make_way(struct session *session, const struct launch *launch)
+{
+    if (session->open_count > 0 && open_at(session, 0)->launch.stream != launch->stream)
+        schedule_settle(session);
+}
+
+void schedule_go_on(struct session *session)
+{
+    struct schedule *s = session->engine->schedule;
+    enter(s, session);
+    while (!atomic_load(&session->ending) && carry_open(s, session))
+        continue;
+    leave(s, session, reap(s, session));
+}
+
+/* The place of a queue of the session of whose launches none is in the books; QUEUE_NONE: there is none, or, with
+ * `wait`, the session ends before there is. */
+static uint32_t idle_queue(struct session *session, bool wait)
+{
+    struct schedule *s = session->engine->schedule;
+    uint32_t place = NONE;
+    enter(s, session);
+    while (place == NONE) {
+        for (uint32_t i = 0; i < queues_max(session) && place == NONE; i++)
+            if (session->queue_starts[i] == 0)
+                place = i;
+        if (!wait || atomic_load(&session->ending))
+            break;
+        if (place == NONE && !carry_open(s, session))
+            wait_turn(s, session);
+    }
+    leave(s, session, CUDA_SUCCESS);
+    return atomic_load(&session->ending) ? NONE : place;
+}
+
+static bool queue_take(struct session *session, struct stream *stream)
+{
+    return stream->queue != QUEUE_NONE || queue_take_free(session, stream) ||
+           queue_take_over(session, stream, idle_queue(session, false));
+}
+
+bool queue_wait(struct session *session, struct stream *stream)
+{
+    if (queue_take(session, stream))
+        return true;
+    session_tell(session,
+                 "launches wait for those of other streams: `stream_queues_max` in tallyd's "
+                 "config lets %u streams of a process have work at a time",
+                 queues_max(session));
+    return queue_take_over(session, stream, idle_queue(session, true));
+}
+
+/* ---- high ------------------------------------------------------------------------------------------- */
+
 /* High, beyond what the books hold: it is counted, and told before it goes. */
 static CUresult launch_counted(struct session *session, struct launch *launch)
 {
@@ -32,8 +316,8 @@ static CUresult launch_counted(struct session *session, struct launch *launch)
     CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
     if (result != CUDA_SUCCESS)
         work_end(session, tag, 1, 0);
-    else if (trace_is_on(engine_trace(session->engine)))
-        trace_untimed(launch);
+    else if (trace_is_on(&session->engine->trace))
+        launch_trace_untimed(launch);
     return result;
 }
 
@@ -96,308 +380,9 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
     return result;
 }
 
-/* The start that the thread is to make, with those of the launch behind it, if high has come since it was
- * decided: it is given back to the core, which decides again. false: it may be made. Under the lock. */
-static bool recall(struct schedule *s, uint32_t index)
-{
-    struct pending *pending = &s->pendings[index];
-    struct tally_sched_event event = {.type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
-    if (pending->todo_count == 0 || !tally_sched_is_stale(s->core, &pending->todo[0]))
-        return false;
-    pending->todo_count = 0; /* the core may fill it again at once */
-    int result = schedule_feed(s, &event);
-    assert(result == 0);
-    (void)result;
-    return true;
-}
-
-/* Under the lock, which is released around the driver's call. */
-static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    struct pending *pending = &s->pendings[index];
-    struct tally_sched_instruction in = pending->todo[0];
-    memmove(pending->todo, pending->todo + 1, --pending->todo_count * sizeof in);
-    enum launch_form form = is_guarded(in.flags)             ? LAUNCH_GUARDED
-                            : in.hi - in.lo < launch->blocks ? LAUNCH_SUBGRID
-                                                             : LAUNCH_WHOLE;
-    launch->slot = pending->slot;
-    if (in.type == TALLY_SCHED_RESCUE)
-        return rescue_start(s, session, launch, index);
-    pending->begun = true;
-    uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
-    pthread_mutex_unlock(&s->lock);
-    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&s->lock);
-    if (result == CUDA_SUCCESS)
-        return result;
-    struct start *start = start_of(s, tag);
-    if (start)
-        start_give(s, start);
-    pending->error = result;
-    if (!pending->over)
-        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
-    return result;
-}
-
-static void wait_turn(struct schedule *s, struct session *session)
-{
-    pthread_cond_wait(&session->turn, &s->lock);
-}
-
-/* What became of a launch that is over: the error that dropped it. */
-static CUresult outcome(const struct session *session, const struct pending *pending)
-{
-    if (!pending->over || !pending->dropped || atomic_load(&session->ending))
-        return CUDA_SUCCESS;
-    return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
-}
-
-/* ---- launches that were let go, under the lock -------------------------------------------------- */
-
-static struct open_launch *open_at(struct session *session, uint32_t number)
-{
-    return &session->open[(session->open_first + number) % GUARDED_MAX];
-}
-
-bool turns_are_open(const struct schedule *s, const struct session *session)
-{
-    for (uint32_t i = 0; i < session->open_count; i++)
-        if (!s->pendings[session->open[(session->open_first + i) % GUARDED_MAX].index].over)
-            return true;
-    return false;
-}
-
-/* Starts the oldest that has been stopped and may go on. false: none. */
-static bool carry_open(struct schedule *s, struct session *session)
-{
-    for (uint32_t i = 0; i < session->open_count; i++) {
-        struct open_launch *open = open_at(session, i);
-        if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
-            continue;
-        if (!recall(s, open->index))
-            carry_start(s, session, &open->launch, open->index);
-        return true;
-    }
-    return false;
-}
-
-/* Those that have been run leave; the first error among them. */
-static CUresult reap(struct schedule *s, struct session *session)
-{
-    CUresult result = CUDA_SUCCESS;
-    while (session->open_count > 0 && s->pendings[open_at(session, 0)->index].over) {
-        uint32_t index = open_at(session, 0)->index;
-        if (result == CUDA_SUCCESS)
-            result = outcome(session, &s->pendings[index]);
-        pending_give(s, index);
-        session->open_first = (session->open_first + 1) % GUARDED_MAX;
-        session->open_count--;
-    }
-    return result;
-}
-
-/* Until only so many are left, or the session ends. */
-static CUresult settle(struct schedule *s, struct session *session, uint32_t left)
-{
-    CUresult result = CUDA_SUCCESS;
-    for (;;) {
-        CUresult ended = reap(s, session);
-        if (result == CUDA_SUCCESS)
-            result = ended;
-        if (session->open_count <= left || atomic_load(&session->ending))
-            return result;
-        if (!carry_open(s, session))
-            wait_turn(s, session);
-    }
-}
-
-/* The launch stays in its place of `open`, with parameters of its own. */
-static void let_go(struct session *session, const struct launch *launch, uint32_t index)
-{
-    struct open_launch *open = open_at(session, session->open_count++);
-    memcpy(open->params, launch->params, launch->param_bytes);
-    open->launch = *launch;
-    open->launch.params = open->params;
-    open->launch.attributes = NULL; /* with attributes it could not go through the guard */
-    open->index = index;
-}
-
-/* Memory and control block for a launch that may be let go; without the lock. */
-static bool prepare_open(struct session *session, const struct launch *launch)
-{
-    struct open_launch *open = open_at(session, session->open_count);
-    if (open->params_room < launch->param_bytes || !open->params) {
-        size_t room = launch->param_bytes < 256 ? 256 : launch->param_bytes;
-        uint8_t *params = realloc(open->params, room);
-        if (!params)
-            return false;
-        open->params = params;
-        open->params_room = room;
-    }
-    return control_prepare(session, (uint32_t)(open - session->open), launch->blocks);
-}
-
-void turns_close(struct schedule *s, struct session *session)
-{
-    for (; session->open_count > 0; session->open_count--) {
-        pending_give(s, open_at(session, 0)->index);
-        session->open_first = (session->open_first + 1) % GUARDED_MAX;
-    }
-    for (uint32_t i = 0; i < GUARDED_MAX; i++) {
-        free(session->open[i].params);
-        session->open[i] = (struct open_launch){0};
-    }
-}
-
-/* ---- a launch of a session that has to wait for its turn ----------------------------------------- */
-
-/* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
-static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
-{
-    struct pending *pending = &s->pendings[index];
-    CUresult result = CUDA_SUCCESS;
-    bool gone = false, guarded = false;
-    session->held_ns = engine_now_ns();
-    while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
-        if (carry_open(s, session))
-            continue;
-        if (pending->todo_count == 0) {
-            wait_turn(s, session);
-            continue;
-        }
-        if (recall(s, index))
-            continue;
-        guarded = is_guarded(pending->todo[0].flags);
-        gone = guarded || pending->todo[0].flags & TALLY_SCHED_START_FINAL;
-        result = carry_start(s, session, launch, index);
-    }
-    if (result == CUDA_SUCCESS)
-        result = outcome(session, pending);
-    session->held_ns = 0;
-    if (pending->over) {
-        pending_give(s, index);
-    } else if (guarded && gone) {
-        let_go(session, launch, index);
-    } else {
-        pending->owned = false;
-    }
-    return result;
-}
-
-/* Whether the launch may go through the guard, now that it is known what it comes behind. */
-static bool may_be_guarded(const struct session *session, const struct tally_sched_plan *plan)
-{
-    bool behind_guarded = session->open_count > 0;
-    return plan->kind == TALLY_SCHED_PREEMPTIBLE ||
-           (plan->kind == TALLY_SCHED_WHOLE && plan->guardable && behind_guarded);
-}
-
-static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index, struct tally_sched_plan *plan)
-{
-    struct session *session = launch->session;
-    if (launch->transfer) {
-        uint64_t bytes = transfer_bytes(launch->transfer), bound_ns = tally_sched_bound(s->core);
-        tally_rates_plan(&s->rates, launch->transfer->kind, bytes, launch->blocks, bound_ns, plan);
-        return;
-    }
-    tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
-    tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
-    bool ready = may_be_guarded(session, plan);
-    if (ready) {
-        pthread_mutex_unlock(&s->lock);
-        ready = prepare_open(session, launch);
-        pthread_mutex_lock(&s->lock);
-        s->pendings[index].slot = (session->open_first + session->open_count) % GUARDED_MAX;
-    }
-    plan->guardable &= ready;
-    if (!ready && plan->kind == TALLY_SCHED_PREEMPTIBLE)
-        plan->kind = TALLY_SCHED_WHOLE;
-}
-
-static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
-{
-    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
-    while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
-        if (!carry_open(s, session))
-            wait_turn(s, session);
-    uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
-    if (index == NONE)
-        return result;
-    struct tally_sched_event event = launch_event(launch, index);
-    make_plan(s, launch, index, &event.plan);
-    if (session->failed)
-        result = session->failed;
-    s->pendings[index].told = !session->failed;
-    if (!session->failed && schedule_feed(s, &event) == 0)
-        result = see_through(s, session, launch, index);
-    else
-        pending_give(s, index);
-    return result;
-}
-
-/* ---- what the session's thread calls -------------------------------------------------------------- */
-
-/* Around what is done with launches that were let go: who gives this thread something to do need not call. */
-static void enter(struct schedule *s, struct session *session)
-{
-    pthread_mutex_lock(&s->lock);
-    session->in_turn = true;
-}
-
-/* The program has been told that its launch was taken: what came of it is an error of a one-way op. */
-static void leave(struct schedule *s, struct session *session, CUresult earlier)
-{
-    session->in_turn = false;
-    pthread_mutex_unlock(&s->lock);
-    if (earlier != CUDA_SUCCESS)
-        session_finish(session, &(struct tally_op){.code = TALLY_OP_LAUNCH}, earlier);
-}
-
-void schedule_settle(struct session *session)
-{
-    struct schedule *s = engine_schedule(session->engine);
-    if (session->open_count == 0)
-        return;
-    enter(s, session);
-    leave(s, session, settle(s, session, 0));
-}
-
-void schedule_make_way(struct session *session, const struct launch *launch)
-{
-    if (session->open_count > 0 && open_at(session, 0)->launch.stream != launch->stream)
-        schedule_settle(session);
-}
-
-void schedule_go_on(struct session *session)
-{
-    struct schedule *s = engine_schedule(session->engine);
-    enter(s, session);
-    while (!atomic_load(&session->ending) && carry_open(s, session))
-        continue;
-    leave(s, session, reap(s, session));
-}
-
-uint32_t schedule_idle_queue(struct session *session, bool wait)
-{
-    struct schedule *s = engine_schedule(session->engine);
-    uint32_t place = NONE;
-    enter(s, session);
-    while (place == NONE) {
-        for (uint32_t i = 0; i < queues_max(session) && place == NONE; i++)
-            if (session->queue_starts[i] == 0)
-                place = i;
-        if (!wait || atomic_load(&session->ending))
-            break;
-        if (place == NONE && !carry_open(s, session))
-            wait_turn(s, session);
-    }
-    leave(s, session, CUDA_SUCCESS);
-    return atomic_load(&session->ending) ? NONE : place;
-}
-
 CUresult schedule_launch(struct session *session, struct launch *launch)
 {
-    struct schedule *s = engine_schedule(session->engine);
+    struct schedule *s = session->engine->schedule;
     if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
         return launch_at_once(s, session, launch);
     if (!queue_wait(session, launch->stream))

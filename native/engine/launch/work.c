@@ -2,7 +2,10 @@
 
 #include <assert.h>
 
-#include "engine/launch/schedule_state.h"
+#include "engine/launch/books.h"
+#include "engine/launch/feed.h"
+#include "engine/parts.h"
+#include "engine/session/session.h"
 
 /* A tag: the generation, a bit that no start's tag has, the kind, the session's place. */
 #define WORK_BIT (1ull << 31)
@@ -49,7 +52,7 @@ void work_uncount(struct schedule *s, uint32_t session, enum work_kind kind, uin
 
 uint64_t work_begin(struct session *session, enum work_kind kind)
 {
-    struct schedule *s = engine_schedule(session->engine);
+    struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
     work_count(s, session, kind);
     uint64_t generation = s->works[session->index].generation;
@@ -68,7 +71,7 @@ void work_ended(struct schedule *s, uint64_t tag, uint32_t pieces, uint64_t gpu_
 
 void work_end(struct session *session, uint64_t tag, uint32_t pieces, uint64_t gpu_ns)
 {
-    struct schedule *s = engine_schedule(session->engine);
+    struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
     work_ended(s, tag, pieces, gpu_ns);
     pthread_mutex_unlock(&s->lock);

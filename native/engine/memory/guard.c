@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "engine/session/session.h"
+#include "engine/session/ending.h"
 #include "tally/jump.h"
 
 static _Thread_local sigjmp_buf *guarded; /* set while this thread touches shared memory */

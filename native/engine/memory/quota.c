@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "engine/stats.h"
 #include "tally/address.h"
 
 struct quota {

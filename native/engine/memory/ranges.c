@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/stats.h"
+
 /* How many ranges begin at or below the address. */
 static size_t position(const struct ranges *ranges, uint64_t address)
 {

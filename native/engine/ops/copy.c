@@ -1,10 +1,18 @@
 /* Copies, fills, and pieces of uploads. Every address is checked against the session's own ranges. */
+
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/launch/launch.h"
 #include "engine/launch/transfer.h"
-#include "engine/memory/guard.h"
+#include "engine/memory/ranges.h"
+#include "engine/ops/message.h"
+#include "engine/session/reply.h"
+#include "engine/session/segment.h"
 #include "engine/session/session.h"
+#include "engine/streams/later.h"
+#include "engine/streams/stream.h"
+#include "wire/message.h"
 
 /* Bytes from the first to behind the last of a box; false: too large for any memory. */
 static bool box_extent(const struct tally_op_copy *op, uint64_t pitch, uint64_t slice, uint64_t *extent)
@@ -46,6 +54,18 @@ static CUresult find_end(struct session *session, const struct tally_op_copy *op
     return range ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
+static CUresult launch_transfer(struct session *session, struct stream *stream, const struct transfer *transfer,
+                                uint64_t arrived_ns)
+{
+    struct launch launch = {
+        .session = session,
+        .stream = stream,
+        .transfer = transfer,
+        .arrived_ns = arrived_ns,
+    };
+    return launch_submit(session, &launch);
+}
+
 static CUresult copy(struct session *session, struct stream *stream, const struct tally_op_copy *op,
                      const struct tally_reader *tail, uint64_t arrived_ns)
 {
@@ -69,15 +89,15 @@ static CUresult copy(struct session *session, struct stream *stream, const struc
                                  : src.host ? TALLY_COUNT_BYTES_TO_DEVICE
                                             : TALLY_COUNT_BYTES_ON_DEVICE;
     tally_stats_add(&session->stats, counter, bytes);
-    return transfer_submit(session, stream, &(struct transfer){
+    const struct transfer transfer = {
         .kind = kind,
         .dst = dst,
         .src = src,
         .width = op->width,
         .height = op->height,
         .depth = op->depth,
-        .arrived_ns = arrived_ns,
-    });
+    };
+    return launch_transfer(session, stream, &transfer, arrived_ns);
 }
 
 bool op_copy(struct session *session, const struct message *message)
@@ -118,7 +138,7 @@ static CUresult fill(struct session *session, struct stream *stream, const struc
     if (result != CUDA_SUCCESS)
         return result;
     tally_stats_add(&session->stats, TALLY_COUNT_BYTES_SET, row * op->height);
-    return transfer_submit(session, stream, &(struct transfer){
+    const struct transfer transfer = {
         .kind = TALLY_TRANSFER_FILL,
         .dst = {.address = op->dst, .pitch = op->pitch},
         .width = row,
@@ -126,8 +146,8 @@ static CUresult fill(struct session *session, struct stream *stream, const struc
         .depth = 1,
         .value = op->value,
         .element_bytes = op->element_bytes,
-        .arrived_ns = arrived_ns,
-    });
+    };
+    return launch_transfer(session, stream, &transfer, arrived_ns);
 }
 
 bool op_memset(struct session *session, const struct message *message)
@@ -138,45 +158,5 @@ bool op_memset(struct session *session, const struct message *message)
         return false;
     struct stream *stream = stream_find(session, op.stream);
     session_finish(session, &op.op, stream ? fill(session, stream, &op, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE);
-    return true;
-}
-
-static struct upload *upload_find(struct session *session, const struct tally_op_upload *op)
-{
-    struct upload *unused = NULL;
-    uint64_t total = op->total; /* of all unfinished ones */
-    uint64_t most = engine_config(session->engine)->module_bytes_max;
-    for (uint32_t i = 0; i < UPLOADS_MAX; i++) {
-        total += session->uploads[i].total;
-        if (session->uploads[i].id == op->upload)
-            return &session->uploads[i];
-        if (!session->uploads[i].id)
-            unused = &session->uploads[i];
-    }
-    if (!unused || op->offset != 0 || op->total > most || total > most)
-        return NULL;
-    unused->bytes = calloc(1, op->total + 1); /* a NUL behind it: PTX is text */
-    if (!unused->bytes)
-        return NULL;
-    unused->id = op->upload;
-    unused->total = op->total;
-    return unused;
-}
-
-bool op_upload(struct session *session, const struct message *message)
-{
-    struct tally_op_upload op;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.upload == 0 || op.total == 0 ||
-        op.slot >= session->config.slot_count || op.bytes > session->config.slot_bytes ||
-        op.offset > op.total || op.bytes > op.total - op.offset)
-        return false;
-    struct upload *upload = upload_find(session, &op);
-    if (upload && upload->total != op.total)
-        return false;
-    const uint8_t *slot = session->segment.slots + (uint64_t)op.slot * session->config.slot_bytes;
-    if (upload)
-        shared_read(session, upload->bytes + op.offset, slot, op.bytes);
-    segment_mark(session, NULL, op.slot, op.slot_sequence);
-    session_finish(session, &op.op, upload ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
     return true;
 }

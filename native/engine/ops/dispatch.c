@@ -3,10 +3,21 @@
 
 #include <stdio.h>
 
-#include "engine/launch/schedule.h"
+#include "engine/code/function.h"
+#include "engine/launch/turns.h"
 #include "engine/memory/guard.h"
 #include "engine/ops/generated/dispatch_gen.h"
 #include "engine/ops/generated/ops_gen.h"
+#include "engine/ops/message.h"
+#include "engine/ops/op_launch.h"
+#include "engine/ops/violation.h"
+#include "engine/parts.h"
+#include "engine/session/ending.h"
+#include "engine/session/fault.h"
+#include "engine/session/reply.h"
+#include "engine/session/request.h"
+#include "engine/session/session.h"
+#include "wire/message.h"
 
 enum { CALL = 1, WORK = 2 }; /* must be answered; gives the device something to do */
 
@@ -24,11 +35,6 @@ bool op_bye(struct session *session, const struct message *message)
 
 #define ENTRY(name, handler, flags) [TALLY_OP_##name] = {handler, flags},
 static const struct entry entries[] = {ENGINE_OPS(ENTRY)};
-
-void session_violation(struct session *session, const struct message *message, const char *what)
-{
-    session_end(session, "bad message (op %u, %zu bytes): %s", message->op.code, message->size, what);
-}
 
 /* The rule for attributes where generated ops carry them; true if *result is the answer already. A priority
  * that a program sets is Tally's to give: it is taken and forgotten. */
@@ -129,42 +135,4 @@ void session_dispatch(struct session *session, const void *bytes, size_t size)
         well = entry ? entry->handle(session, &message) : serve_generated(session, &message);
     if (!well)
         session_violation(session, &message, "sizes or handles do not fit");
-}
-
-/* ---- what generated dispatch asks for ---- */
-
-const struct tally_driver *engine_driver(struct session *session)
-{
-    return &session->driver->cu;
-}
-
-CUresult engine_resolve_stream(struct session *session, uint64_t handle, CUstream *out)
-{
-    struct stream *stream = stream_find(session, handle);
-    if (!stream)
-        return CUDA_ERROR_INVALID_HANDLE;
-    CUresult result = stream_enter(session, stream);
-    *out = stream->driver;
-    return result;
-}
-
-CUresult engine_resolve_event(struct session *session, uint64_t handle, CUevent *out)
-{
-    struct shared_event *event = table_get(&session->events, handle);
-    *out = event ? event->driver : NULL;
-    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult engine_resolve_function(struct session *session, uint64_t handle, CUfunction *out)
-{
-    struct function *function = table_get(&session->functions, handle);
-    *out = function ? function->driver : NULL;
-    return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult engine_resolve_module(struct session *session, uint64_t handle, CUmodule *out)
-{
-    struct module *module = table_get(&session->modules, handle);
-    *out = module ? module->driver : NULL;
-    return module ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }

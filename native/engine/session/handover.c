@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/session/ending.h"
 #include "engine/session/listener.h"
 #include "engine/session/session.h"
+#include "wire/gate.h"
 
 static void put(int *fd)
 {

@@ -4,10 +4,18 @@
 #ifndef TALLY_ENGINE_HANDOVER_H
 #define TALLY_ENGINE_HANDOVER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct session;
+
+/* Descriptors; 0: none. */
+struct handover {
+    pthread_mutex_t lock; /* connection */
+    int connection;
+    int listener, segment_fd; /* until the client has connected; then the watcher's */
+};
 
 /* Makes the socket; takes the segment's file, which the client is given when it connects. */
 bool handover_open(struct session *session, const char *path);

@@ -7,6 +7,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "engine/session/session.h"
+#include "wire/gate.h"
+
 #define BACKLOG 16
 
 /* Nobody can connect before listen(), so there is no moment at which the socket is another
@@ -36,4 +39,11 @@ int listener_open(const char *path, int type, const struct tally_gate_peer *peer
     close(fd);
     errno = error;
     return -1;
+}
+
+struct tally_gate_peer session_peer(const struct session *session)
+{
+    const struct tally_session_config *config = &session->config;
+    return (struct tally_gate_peer){
+        .uid = config->uid, .gid = config->gid, .pid = config->pid, .process = config->process};
 }

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/session/ending.h"
+#include "engine/session/news.h"
+#include "engine/session/output.h"
 #include "engine/session/session.h"
 
 #define PREFIX "tally: "
@@ -58,7 +61,7 @@ void session_tell(struct session *session, const char *format, ...)
     make_plain(text);
     if (!is_new(&session->notices, text))
         return;
-    engine_notice(session, text);
+    news_post(session, TALLY_ENGINE_NOTICE, CUDA_SUCCESS, text);
     strcat(text, "\n");
     session_output(session, 2, line, strlen(line));
     session_call(session);

@@ -1,10 +1,17 @@
 /* What goes back to the client: results, errors of one-way ops, device printf. */
+#include "engine/session/reply.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/launch/schedule.h"
-#include "engine/memory/guard.h"
+#include "engine/device/driver.h"
+#include "engine/session/ending.h"
+#include "engine/session/fault.h"
+#include "engine/session/output.h"
+#include "engine/session/session.h"
+#include "wire/message.h"
+#include "wire/zmq.h"
 
 /* A client that does not read its replies for so long is not served any further. */
 #define REPLY_WAIT_MS 100
@@ -41,18 +48,6 @@ static void send_reply(struct session *session, const void *head, size_t head_by
     session_end(session, "the client does not take its replies");
 }
 
-/* What the device printed since the last time; the caller frees it. */
-static char *take_output(struct replies *replies, int i, size_t *bytes)
-{
-    pthread_mutex_lock(&replies->output_lock);
-    char *text = replies->output[i];
-    *bytes = replies->output_bytes[i];
-    replies->output[i] = NULL;
-    replies->output_bytes[i] = 0;
-    pthread_mutex_unlock(&replies->output_lock);
-    return text;
-}
-
 /* Under replies.lock. Output goes ahead of the reply that lets the program go on, as with CUDA, whose
  * printf buffer is flushed by waiting calls. */
 static void flush_output(struct session *session)
@@ -60,7 +55,7 @@ static void flush_output(struct session *session)
     session->replies.output_waiting = false;
     for (int i = 0; i < 2; i++) {
         size_t bytes;
-        char *text = take_output(&session->replies, i, &bytes);
+        char *text = output_take(&session->replies, i, &bytes);
         for (size_t at = 0; at < bytes; at += OUTPUT_CHUNK_BYTES) {
             size_t chunk = bytes - at < OUTPUT_CHUNK_BYTES ? bytes - at : OUTPUT_CHUNK_BYTES;
             struct tally_reply head = {
@@ -73,46 +68,6 @@ static void flush_output(struct session *session)
     }
 }
 
-/* From the device's worker threads, which must never wait for a client: nothing is sent here. */
-void session_output(struct session *session, int fd, const char *text, size_t bytes)
-{
-    struct replies *replies = &session->replies;
-    int i = fd == 2 ? 1 : 0;
-    pthread_mutex_lock(&replies->output_lock);
-    if (!replies->output[i])
-        replies->output[i] = malloc(OUTPUT_BYTES_MAX);
-    size_t room = replies->output[i] ? OUTPUT_BYTES_MAX - replies->output_bytes[i] : 0;
-    size_t kept = bytes < room ? bytes : room;
-    if (kept) {
-        memcpy(replies->output[i] + replies->output_bytes[i], text, kept);
-        replies->output_bytes[i] += kept;
-        replies->output_waiting = true;
-    }
-    pthread_mutex_unlock(&replies->output_lock);
-    if (kept < bytes)
-        tally_stats_add(&session->stats, TALLY_COUNT_OUTPUT_LOST_BYTES, bytes - kept);
-}
-
-/* The program knows its kernel by the name without what rewriting appends. */
-static void cut_suffix(char *text, const char *suffix)
-{
-    char *at = strstr(text, suffix);
-    if (at)
-        memmove(at, at + strlen(suffix), strlen(at + strlen(suffix)) + 1);
-}
-
-/* softgpu knows which kernel it was. A GPU does not say. */
-static void explain_fault(struct session *session, CUresult result, char text[TALLY_REASON_BYTES])
-{
-    text[0] = 0;
-    if (session->tenant_made)
-        session->driver->soft.tenant_fault(session->tenant, text, TALLY_REASON_BYTES);
-    cut_suffix(text, TALLY_GUARDED_SUFFIX);
-    cut_suffix(text, TALLY_SUBGRID_SUFFIX);
-    if (!text[0])
-        driver_error_text(session->driver, result, text, TALLY_REASON_BYTES);
-}
-
 void session_flush(struct session *session)
 {
     struct replies *replies = &session->replies;
@@ -121,22 +76,6 @@ void session_flush(struct session *session)
     pthread_mutex_lock(&replies->lock);
     flush_output(session);
     pthread_mutex_unlock(&replies->lock);
-}
-
-void session_note(struct session *session, CUresult result)
-{
-    if (!driver_error_is_sticky(result) || session->ending)
-        return;
-    int well = CUDA_SUCCESS;
-    if (!atomic_compare_exchange_strong(&session->sticky, &well, (int)result))
-        return;
-    char text[TALLY_REASON_BYTES];
-    explain_fault(session, result, text);
-    __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
-    session_tell(session, "%s", text); /* ahead of the word: who sees that finds the line soon */
-    shared_store(session, &session->segment.page->sticky_error, (uint32_t)result);
-    schedule_session_failed(session, result);
-    engine_fault(session, result, text);
 }
 
 void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head, size_t head_bytes,

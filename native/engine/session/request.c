@@ -1,6 +1,9 @@
 /* Request latency: from the first work after idle until the blocking wait that returns the session to
  * idle. A wait returns it to idle if no work came after the wait itself. */
+#include "engine/session/request.h"
+
 #include "engine/launch/trace.h"
+#include "engine/parts.h"
 #include "engine/session/session.h"
 
 void request_work(struct session *session, uint64_t now_ns)
@@ -36,7 +39,7 @@ void request_done(struct session *session, uint64_t mark)
         return;
     uint64_t now_ns = engine_now_ns();
     tally_histogram_add(&session->stats.timings[TALLY_TIME_REQUEST], now_ns - started_ns);
-    struct trace *trace = engine_trace(session->engine);
+    struct trace *trace = &session->engine->trace;
     if (trace_is_on(trace))
         trace_add(trace, &(struct tally_trace_record){.kind = TALLY_TRACE_REQUEST,
                                                       .session = session->config.session,

@@ -3,6 +3,8 @@
  * The client cannot cut it short, as its size is sealed. But a machine that is short of memory raises SIGBUS for
  * a page of it that the client has punched out; shared_store and shared_read survive that (guard.c). The driver's
  * own accesses are the driver's matter (a GPU has the pages pinned, softgpu guards its copies). */
+#include "engine/session/segment.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +12,13 @@
 #include <unistd.h>
 
 #include "engine/memory/guard.h"
+#include "engine/session/ending.h"
+#include "engine/session/event_pool.h"
+#include "engine/session/fault.h"
 #include "engine/session/session.h"
 #include "engine/session/shared.h"
+#include "engine/session/waiter.h"
+#include "engine/streams/stream.h"
 
 bool segment_open(struct session *session, char *error, size_t error_bytes)
 {

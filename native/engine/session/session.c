@@ -1,6 +1,5 @@
 /* A session's life: made by the engine's caller, run by its own thread, torn down by that thread. */
-#include "engine/launch/gate.h"
-#include "engine/launch/schedule.h"
+#include "engine/session/session.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -10,60 +9,39 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/code/loading.h"
 #include "engine/code/rewriter.h"
+#include "engine/launch/control.h"
+#include "engine/launch/gate.h"
 #include "engine/launch/rescue.h"
+#include "engine/launch/schedule.h"
 #include "engine/launch/timing.h"
+#include "engine/launch/turns.h"
 #include "engine/memory/guard.h"
-#include "engine/session/handover.h"
-#include "engine/session/listener.h"
+#include "engine/memory/memory.h"
+#include "engine/memory/pinned.h"
+#include "engine/ops/dispatch.h"
+#include "engine/parts.h"
+#include "engine/session/ending.h"
+#include "engine/session/event_pool.h"
+#include "engine/session/news.h"
+#include "engine/session/notice.h"
+#include "engine/session/reply.h"
+#include "engine/session/roster.h"
+#include "engine/session/segment.h"
+#include "engine/session/sockets.h"
+#include "engine/session/table.h"
+#include "engine/session/waiter.h"
+#include "engine/session/watch.h"
+#include "engine/stats.h"
+#include "engine/streams/event.h"
+#include "engine/streams/stream.h"
+#include "engine/streams/stream_value.h"
+#include "wire/message.h"
+#include "wire/zmq.h"
 
-/* Messages that wait in either direction. libzmq counts messages, so their number is what the greatest ones may
- * take up; the client's side holds more. */
-#define QUEUED_MIN 16
-#define REPLIES_HWM 64
-#define MONITORED (TALLY_ZMQ_EVENT_ACCEPTED | TALLY_ZMQ_EVENT_DISCONNECTED)
 #define DRAIN_MESSAGES_MAX 4096
 #define BYE_WAIT_MS 50
-
-/* ---- ending ---- */
-
-void session_end(struct session *session, const char *format, ...)
-{
-    bool given = false;
-    if (!atomic_compare_exchange_strong(&session->reason_given, &given, true))
-        return;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(session->reason, sizeof session->reason, format, arguments);
-    va_end(arguments);
-    atomic_store(&session->ending, true);
-    /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be inside
-     * softgpu's compiler, too. While there is a waker the tenant is the session's. */
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker)
-        tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
-    if (session->waker && session->tenant_made)
-        session->driver->soft.tenant_leave(session->tenant);
-    pthread_mutex_unlock(&session->wake_lock);
-    schedule_wake(session);
-}
-
-void session_call(struct session *session)
-{
-    if (atomic_exchange(&session->called, true))
-        return;
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker && tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
-        atomic_store(&session->called, false);
-    pthread_mutex_unlock(&session->wake_lock);
-}
-
-void session_enter_thread(struct session *session)
-{
-    session->driver->cu.cuCtxSetCurrent(engine_context(session->engine));
-    if (session->tenant_made)
-        session->driver->soft.tenant_set(session->tenant);
-}
 
 /* A client that says goodbye and leaves may be seen leaving before its goodbye is read. */
 static void note_bye(struct session *session, const void *bytes, size_t size)
@@ -84,55 +62,6 @@ static void look_for_bye(struct session *session)
     }
     if (session->bye)
         snprintf(session->reason, sizeof session->reason, "the client is done");
-}
-
-static void socket_path(const struct session *session, const char *name, char out[256])
-{
-    const struct tally_engine_config *config = engine_config(session->engine);
-    snprintf(out, 256, "%s/s%llu-%u.%s", config->runtime_dir, (unsigned long long)session->config.session,
-             config->device, name);
-}
-
-struct tally_gate_peer session_peer(const struct session *session)
-{
-    const struct tally_session_config *config = &session->config;
-    return (struct tally_gate_peer){
-        .uid = config->uid, .gid = config->gid, .pid = config->pid, .process = config->process};
-}
-
-/* libzmq closes sockets, and leaves their files. */
-static void remove_socket_files(const struct session *session)
-{
-    char path[256];
-    socket_path(session, "ops", path);
-    unlink(path);
-    socket_path(session, "replies", path);
-    unlink(path);
-    socket_path(session, "memory", path);
-    unlink(path);
-}
-
-static void close_sockets(struct session *session)
-{
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker)
-        tally_zmq.close(session->waker);
-    session->waker = NULL;
-    pthread_mutex_unlock(&session->wake_lock);
-    if (session->ops)
-        tally_zmq.close(session->ops);
-    session->ops = NULL;
-    replies_close(session);
-    handover_close(session);
-    remove_socket_files(session);
-}
-
-static void events_close(struct session *session)
-{
-    for (uint32_t i = 0; i < session->events.room; i++)
-        if (session->events.items[i])
-            shared_event_put(session, session->events.items[i]);
-    table_clear(&session->events);
 }
 
 /* Work that is queued or runs: softgpu drops and interrupts it. A real device cannot; it is waited for. */
@@ -161,11 +90,20 @@ static void stop_monitors(struct session *session)
         tally_zmq.socket_monitor(session->replies.socket, NULL, 0);
 }
 
+static void release_tenant(struct session *session)
+{
+    if (!session->tenant_made)
+        return;
+    session->driver->soft.tenant_destroy(session->tenant);
+    /* The number may be given to another session now: this thread must not act in its name. */
+    session->driver->soft.tenant_set(0);
+}
+
 static void tear_down(struct session *session)
 {
     segment_mark_closed(session);
     stop_monitors(session);
-    engine_unwatch(session);
+    watcher_remove(session->engine->watcher, session);
     stop_work(session);
     if (session->client_gone)
         look_for_bye(session);
@@ -176,14 +114,15 @@ static void tear_down(struct session *session)
     events_close(session);
     streams_close(session);
     table_clear(&session->streams);
-    rewriter_forget(engine_rewriter(session->engine), session);
+    rewriter_forget(session->engine->rewriter, session);
     modules_close(session);
     event_pool_close(session);
-    engine_detach(session); /* from here on nobody but this thread touches segment and memory */
+    roster_detach(session->engine->roster, session); /* from here on nobody but this thread touches segment and memory */
     memory_close(session);
+    pinned_close(session);
     segment_close(session);
-    close_sockets(session);
-    engine_release(session); /* last: with the tenant's number go its address ranges, which are free by now */
+    sockets_close(session);
+    release_tenant(session); /* last: with the tenant's number go its address ranges, which are free by now */
     pthread_mutex_destroy(&session->memory.lock);
     pthread_mutex_destroy(&session->handover.lock);
     pthread_cond_destroy(&session->memory.freed);
@@ -231,81 +170,11 @@ static void *run(void *argument)
         session_end(session, "the driver has no events left");
     receive(session);
     tear_down(session);
-    engine_closed(session);
+    news_post_closed(session);
     return NULL;
 }
 
 /* ---- opening ---- */
-
-static int ops_queued_max(const struct session *session)
-{
-    uint64_t messages = engine_config(session->engine)->queue_bytes_max / TALLY_MESSAGE_BYTES_MAX;
-    return messages > QUEUED_MIN ? (int)messages : QUEUED_MIN;
-}
-
-/* A bound socket at path that takes one connection, of the session's peer. */
-static void *bind_socket(struct session *session, int type, const char *path, const char *monitor)
-{
-    struct tally_gate_peer peer = session_peer(session);
-    void *socket = tally_zmq.socket(engine_zmq(session->engine), type);
-    int listener = socket ? listener_open(path, SOCK_STREAM, &peer) : -1;
-    if (listener < 0) {
-        if (socket)
-            tally_zmq.close(socket);
-        return NULL;
-    }
-    tally_gate_reserve(listener, &peer);
-    char endpoint[300];
-    snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
-    int64_t bytes_max = TALLY_MESSAGE_BYTES_MAX;
-    if (tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) == 0 &&
-        tally_zmq_set(socket, TALLY_ZMQ_RCVHWM, ops_queued_max(session)) == 0 &&
-        tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
-        tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0 &&
-        tally_zmq.socket_monitor(socket, monitor, MONITORED) == 0 &&
-        tally_zmq_set(socket, TALLY_ZMQ_USE_FD, listener) == 0 && tally_zmq.bind(socket, endpoint) == 0)
-        return socket; /* which closes the listener in the end */
-    close(listener);
-    tally_zmq.close(socket);
-    return NULL;
-}
-
-static void *pair_with(struct session *session, const char *endpoint)
-{
-    void *socket = tally_zmq.socket(engine_zmq(session->engine), TALLY_ZMQ_PAIR);
-    if (!socket || tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) != 0 || tally_zmq.connect(socket, endpoint) != 0) {
-        if (socket)
-            tally_zmq.close(socket);
-        return NULL;
-    }
-    return socket;
-}
-
-static bool open_sockets(struct session *session, struct tally_open_reply *reply)
-{
-    unsigned long long number = session->config.session;
-    char monitors[2][64], wake[64], paths[3][256];
-    snprintf(monitors[0], sizeof monitors[0], "inproc://ops-%llu", number);
-    snprintf(monitors[1], sizeof monitors[1], "inproc://replies-%llu", number);
-    snprintf(wake, sizeof wake, "inproc://wake-%llu", number);
-    socket_path(session, "ops", paths[0]);
-    socket_path(session, "replies", paths[1]);
-    socket_path(session, "memory", paths[2]);
-    session->ops = bind_socket(session, TALLY_ZMQ_PULL, paths[0], monitors[0]);
-    session->replies.socket = bind_socket(session, TALLY_ZMQ_PUSH, paths[1], monitors[1]);
-    if (!handover_open(session, paths[2]))
-        return false;
-    if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)
-        return false;
-    session->waker = tally_zmq.socket(engine_zmq(session->engine), TALLY_ZMQ_PUSH);
-    session->watch.monitors[0] = pair_with(session, monitors[0]);
-    session->watch.monitors[1] = pair_with(session, monitors[1]);
-    snprintf(reply->ops, sizeof reply->ops, "ipc://%.249s", paths[0]);
-    snprintf(reply->replies, sizeof reply->replies, "ipc://%.249s", paths[1]);
-    snprintf(reply->segment, sizeof reply->segment, "%s", paths[2]);
-    return session->waker && tally_zmq_set(session->waker, TALLY_ZMQ_LINGER, 0) == 0 &&
-           tally_zmq.connect(session->waker, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
-}
 
 static void init_locks(struct session *session)
 {
@@ -343,7 +212,7 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
     session_enter_thread(session);
     if (!memory_open(session, error, error_bytes) || !segment_open(session, error, error_bytes))
         return false;
-    if (!open_sockets(session, reply)) {
+    if (!sockets_open(session, reply)) {
         snprintf(error, error_bytes, "cannot open the session's sockets: %s", tally_zmq.strerror(tally_zmq.error()));
         return false;
     }
@@ -352,7 +221,7 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
     reply->slot_bytes = session->config.slot_bytes;
     if (session->tenant_made)
         session->driver->soft.tenant_region(session->tenant, &reply->device_region_base, &reply->device_region_bytes);
-    engine_attach(session);
+    roster_attach(session->engine->roster, session);
     if (!schedule_session_open(session)) {
         snprintf(error, error_bytes, "the scheduler has no room for one more session");
         return false;
@@ -362,13 +231,20 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
 
 static bool start(struct session *session)
 {
-    engine_watch(session);
+    watcher_add(session->engine->watcher, session);
     if (pthread_create(&session->thread, NULL, run, session) != 0)
         return false;
     char name[16];
     snprintf(name, sizeof name, "tally-s%llu", (unsigned long long)session->config.session % 100000000ull);
     pthread_setname_np(session->thread, name);
     return true;
+}
+
+static void session_free(struct session *session)
+{
+    pthread_cond_destroy(&session->turn); /* like wake_lock: whoever ends a session uses it last */
+    pthread_mutex_destroy(&session->wake_lock);
+    free(session);
 }
 
 struct session *session_create(struct tally_engine *engine, const struct tally_session_config *config, uint32_t index,
@@ -380,7 +256,7 @@ struct session *session_create(struct tally_engine *engine, const struct tally_s
         return NULL;
     }
     session->engine = engine;
-    session->driver = engine_library(engine);
+    session->driver = &engine->driver;
     session->config = *config;
     session->index = index;
     session->stats.session = config->session;
@@ -412,11 +288,4 @@ void session_destroy(struct session *session)
 {
     pthread_join(session->thread, NULL);
     session_free(session);
-}
-
-void session_free(struct session *session)
-{
-    pthread_cond_destroy(&session->turn); /* like wake_lock: whoever ends a session uses it last */
-    pthread_mutex_destroy(&session->wake_lock);
-    free(session);
 }

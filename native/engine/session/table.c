@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/stats.h"
 #include "tally/protocol.h"
 
 void *table_get(const struct table *table, uint64_t handle)

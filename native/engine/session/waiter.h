@@ -49,13 +49,6 @@ struct waiter {
     pthread_t ids[WAITER_THREADS_MAX];
 };
 
-/* Events for waiting and ordering only (no timing, blocking). Any thread. */
-struct event_pool {
-    pthread_mutex_t lock;
-    CUevent *items;
-    uint32_t count, room;
-};
-
 struct wait_item *wait_item_new(wait_done *done, uint32_t event_room);
 void wait_item_free(struct session *session, struct wait_item *item); /* gives its events back */
 
@@ -65,9 +58,5 @@ void waiter_add(struct waiter *waiter, struct wait_item *item);
 /* Waits for the threads; items that nobody took get CUDA_ERROR_DEINITIALIZED. Nothing may be added later,
  * save by the items' own functions. */
 void waiter_stop(struct waiter *waiter);
-
-CUresult event_pool_get(struct session *session, CUevent *event);
-void event_pool_put(struct session *session, CUevent event);
-void event_pool_close(struct session *session);
 
 #endif

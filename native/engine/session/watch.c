@@ -6,8 +6,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/parts.h"
+#include "engine/session/ending.h"
 #include "engine/session/handover.h"
 #include "engine/session/session.h"
+#include "wire/zmq.h"
 
 /* Per session: two monitors, and the socket on which its client is given memory. */
 #define WATCHED 3
@@ -79,7 +82,7 @@ static void give_up_if_late(struct session *session)
     if (is_connected(session) || engine_now_ns() < session->watch.connect_by_ns)
         return;
     session->watch.connect_by_ns = UINT64_MAX;
-    session_end(session, "the client did not connect within %u ms", engine_config(session->engine)->connect_ms_max);
+    session_end(session, "the client did not connect within %u ms", session->engine->config.connect_ms_max);
 }
 
 static void read_monitor(struct session *session, int which)
@@ -164,7 +167,7 @@ void watcher_destroy(struct watcher *watcher)
 
 void watcher_add(struct watcher *watcher, struct session *session)
 {
-    uint32_t limit_ms = engine_config(session->engine)->connect_ms_max;
+    uint32_t limit_ms = session->engine->config.connect_ms_max;
     session->watch.connect_by_ns = limit_ms ? engine_now_ns() + limit_ms * 1000000ull : UINT64_MAX;
     pthread_mutex_lock(&watcher->lock);
     watcher->sessions[watcher->count++] = session;

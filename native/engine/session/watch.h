@@ -2,8 +2,19 @@
 #ifndef TALLY_ENGINE_WATCH_H
 #define TALLY_ENGINE_WATCH_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct session;
 struct watcher;
+
+/* Of one session; the watcher's, under its lock. */
+struct watch {
+    void *monitors[2]; /* of ops, of replies */
+    bool connected[2];
+    uint64_t connect_by_ns; /* when a client that has not connected is given up */
+    bool watched, stopping, stopped;
+};
 
 /* NULL and errno. */
 struct watcher *watcher_create(void);

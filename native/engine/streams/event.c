@@ -1,17 +1,21 @@
 /* Clients' events. */
+#include "engine/streams/event.h"
+
 #include <stdlib.h>
 
+#include "engine/ops/message.h"
+#include "engine/session/fault.h"
+#include "engine/session/reply.h"
+#include "engine/session/request.h"
 #include "engine/session/session.h"
+#include "engine/session/shared_event.h"
+#include "engine/session/table.h"
+#include "engine/session/waiter.h"
+#include "engine/streams/later.h"
+#include "engine/streams/stream.h"
+#include "wire/message.h"
 
 #define EVENT_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING)
-
-void shared_event_put(struct session *session, struct shared_event *event)
-{
-    if (atomic_fetch_sub(&event->refs, 1) == 1) {
-        session->driver->cu.cuEventDestroy_v2(event->driver);
-        free(event);
-    }
-}
 
 static CUresult event_new(struct session *session, uint32_t flags, struct shared_event **out)
 {
@@ -29,6 +33,11 @@ static CUresult event_new(struct session *session, uint32_t flags, struct shared
     event->refs = 1;
     *out = event;
     return CUDA_SUCCESS;
+}
+
+struct shared_event *event_find(const struct session *session, uint64_t handle)
+{
+    return table_get(&session->events, handle);
 }
 
 bool op_event_create(struct session *session, const struct message *message)
@@ -81,7 +90,7 @@ bool op_event_record(struct session *session, const struct message *message)
     struct tally_op_event_record op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct shared_event *event = table_get(&session->events, op.event);
+    struct shared_event *event = event_find(session, op.event);
     struct stream *stream = stream_find(session, op.stream);
     CUresult result = !event || !stream ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS;
     if (result == CUDA_SUCCESS && op.flags)
@@ -101,7 +110,7 @@ bool op_stream_wait_event(struct session *session, const struct message *message
     struct tally_op_stream_wait_event op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct shared_event *event = table_get(&session->events, op.event);
+    struct shared_event *event = event_find(session, op.event);
     struct stream *stream = stream_find(session, op.stream);
     CUresult result = !event || !stream ? CUDA_ERROR_INVALID_HANDLE : stream_enter(session, stream);
     if (result == CUDA_SUCCESS)
@@ -115,7 +124,7 @@ bool op_event_query(struct session *session, const struct message *message)
     struct tally_op_event op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct shared_event *event = table_get(&session->events, op.event);
+    struct shared_event *event = event_find(session, op.event);
     session_finish(session, &op.op,
                    event ? session->driver->cu.cuEventQuery(event->driver) : CUDA_ERROR_INVALID_HANDLE);
     return true;
@@ -126,7 +135,7 @@ bool op_event_sync(struct session *session, const struct message *message)
     struct tally_op_event op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct shared_event *event = table_get(&session->events, op.event);
+    struct shared_event *event = event_find(session, op.event);
     CUresult result = event ? session->driver->cu.cuEventQuery(event->driver) : CUDA_ERROR_INVALID_HANDLE;
     if (result != CUDA_ERROR_NOT_READY) {
         if (event)
@@ -150,8 +159,8 @@ bool op_event_elapsed(struct session *session, const struct message *message)
     struct tally_op_event_elapsed op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct shared_event *start = table_get(&session->events, op.start);
-    struct shared_event *end = table_get(&session->events, op.end);
+    struct shared_event *start = event_find(session, op.start);
+    struct shared_event *end = event_find(session, op.end);
     const struct tally_driver *cu = &session->driver->cu;
     struct tally_reply_event_elapsed reply = {0};
     CUresult result = CUDA_ERROR_INVALID_HANDLE;
@@ -162,4 +171,12 @@ bool op_event_elapsed(struct session *session, const struct message *message)
     session_note(session, result);
     session_reply(session, &op.op, result, &reply, sizeof reply, NULL, 0);
     return true;
+}
+
+void events_close(struct session *session)
+{
+    for (uint32_t i = 0; i < session->events.room; i++)
+        if (session->events.items[i])
+            shared_event_put(session, session->events.items[i]);
+    table_clear(&session->events);
 }

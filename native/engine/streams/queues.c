@@ -3,13 +3,11 @@
 #include <assert.h>
 #include <stddef.h>
 
-#include "engine/launch/schedule.h"
-
-#define NONE QUEUE_NONE
+#include "engine/session/session.h"
 
 uint32_t queues_max(const struct session *session)
 {
-    return engine_config(session->engine)->stream_queues_max;
+    return session->engine->config.stream_queues_max;
 }
 
 static bool is_used(const struct session *session, uint32_t place)
@@ -17,7 +15,7 @@ static bool is_used(const struct session *session, uint32_t place)
     return session->queues_used[place / 64] >> (place % 64) & 1;
 }
 
-static bool take_free(struct session *session, struct stream *stream)
+bool queue_take_free(struct session *session, struct stream *stream)
 {
     for (uint32_t place = 0; place < queues_max(session); place++) {
         if (is_used(session, place))
@@ -31,12 +29,11 @@ static bool take_free(struct session *session, struct stream *stream)
     return false;
 }
 
-/* From the stream that has it: of its launches nothing is left in the books. */
-static bool take_over(struct session *session, struct stream *stream, uint32_t place)
+bool queue_take_over(struct session *session, struct stream *stream, uint32_t place)
 {
     uint32_t queue = session->index * SESSION_QUEUES_MAX + place;
     struct stream *holder = session->stream_list;
-    if (place == NONE)
+    if (place == QUEUE_NONE)
         return false;
     while (holder && holder->queue != queue)
         holder = holder->next;
@@ -44,34 +41,19 @@ static bool take_over(struct session *session, struct stream *stream, uint32_t p
     if (!holder)
         return false;
     pthread_mutex_lock(&session->streams_lock);
-    holder->queue = NONE;
+    holder->queue = QUEUE_NONE;
     stream->queue = queue;
     pthread_mutex_unlock(&session->streams_lock);
     return true;
 }
 
-bool queue_take(struct session *session, struct stream *stream)
-{
-    return stream->queue != NONE || take_free(session, stream) ||
-           take_over(session, stream, schedule_idle_queue(session, false));
-}
-
-bool queue_wait(struct session *session, struct stream *stream)
-{
-    if (queue_take(session, stream))
-        return true;
-    session_tell(session, "launches wait for those of other streams: `stream_queues_max` in tallyd's "
-                 "config lets %u streams of a process have work at a time", queues_max(session));
-    return take_over(session, stream, schedule_idle_queue(session, true));
-}
-
 void queue_give(struct session *session, struct stream *stream)
 {
     uint32_t place = stream->queue % SESSION_QUEUES_MAX;
-    if (stream->queue == NONE)
+    if (stream->queue == QUEUE_NONE)
         return;
     session->queues_used[place / 64] &= ~(1ull << (place % 64));
-    stream->queue = NONE;
+    stream->queue = QUEUE_NONE;
 }
 
 static const char *validate(const struct session *session)
@@ -79,7 +61,7 @@ static const char *validate(const struct session *session)
     uint64_t seen[SESSION_QUEUES_MAX / 64] = {0};
     for (const struct stream *stream = session->stream_list; stream; stream = stream->next) {
         uint32_t place = stream->queue % SESSION_QUEUES_MAX;
-        if (stream->queue == NONE)
+        if (stream->queue == QUEUE_NONE)
             continue;
         if (stream->queue / SESSION_QUEUES_MAX != session->index || !is_used(session, place))
             return "a stream has a queue that its session has not";

@@ -7,14 +7,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SESSION_QUEUES_MAX 1024u /* whatever stream_queues_max says */
+#define QUEUE_NONE UINT32_MAX
+
 struct session;
 struct stream;
 
 uint32_t queues_max(const struct session *session);
-/* Session thread, before a launch. false: launches of as many other streams are with the device. */
-bool queue_take(struct session *session, struct stream *stream);
-/* The same, but waits until there is one; false: the session ends. */
-bool queue_wait(struct session *session, struct stream *stream);
+/* Session thread. false: all are in use. */
+bool queue_take_free(struct session *session, struct stream *stream);
+/* From the stream that has the place, and of whose launches nothing is in the books; false: it is QUEUE_NONE. */
+bool queue_take_over(struct session *session, struct stream *stream, uint32_t place);
 /* The stream is about to go; under streams_lock. */
 void queue_give(struct session *session, struct stream *stream);
 /* NULL, or what is wrong. Any thread. */

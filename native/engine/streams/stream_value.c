@@ -2,10 +2,18 @@
  *
  * A stream that waits for a value stays until somebody writes it. When the session ends, nobody will: so
  * waits are noted, and what they wait for is written in the client's place. (softgpu drops them instead.) */
+#include "engine/streams/stream_value.h"
+
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/memory/ranges.h"
+#include "engine/ops/message.h"
+#include "engine/session/notice.h"
+#include "engine/session/reply.h"
 #include "engine/session/session.h"
+#include "engine/streams/stream.h"
+#include "wire/message.h"
 
 #define RELEASE_AGAIN_NS 1000000l /* later work may overwrite a value before the wait saw it */
 
@@ -18,7 +26,7 @@ struct value_wait {
 static CUresult note_wait(struct session *session, struct stream *stream,
                           const struct tally_op_stream_value *op)
 {
-    uint32_t most = engine_config(session->engine)->stream_waits_max;
+    uint32_t most = session->engine->config.stream_waits_max;
     if (stream->wait_count >= most) {
         session_tell(session, "a wait was refused: `stream_waits_max` in tallyd's config lets a stream "
                      "have %u waits for values in memory (cuStreamWaitValue) before it is idle again", most);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/ops/dispatch.h"
+#include "engine/ops/resolve.h"
 
 /* A launch configuration from the wire; `attributes` are the message's own. */
 static CUresult read_config(struct session *session, struct tally_launch_config *in,

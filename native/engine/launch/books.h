@@ -1,7 +1,7 @@
-/* What the scheduler's two files share: schedule.c, which feeds the core and hears the device, and turns.c,
- * where session threads launch. Everything here is under schedule.lock. */
-#ifndef TALLY_ENGINE_SCHEDULE_STATE_H
-#define TALLY_ENGINE_SCHEDULE_STATE_H
+/* The scheduler's books: launches and starts that are with the core or the device, by number. Everything here is
+ * under schedule.lock. */
+#ifndef TALLY_ENGINE_BOOKS_H
+#define TALLY_ENGINE_BOOKS_H
 
 #include "engine/launch/schedule.h"
 #include "engine/launch/trace.h"
@@ -83,9 +83,6 @@ struct schedule {
     _Atomic bool high_at_once, levels;
 };
 
-/* Tells the core; 0, or its error. */
-int schedule_feed(struct schedule *s, const struct tally_sched_event *event);
-
 /* NONE: there are too many. */
 uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch);
 void pending_give(struct schedule *s, uint32_t index);
@@ -96,8 +93,8 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
 /* NULL: not one of ours, or reported by now. */
 struct start *start_of(struct schedule *s, uint64_t tag);
 void start_give(struct schedule *s, struct start *start);
-/* The device has reported it, and the core knows its launch. */
-void start_ended(struct schedule *s, struct start *start);
+/* The start's launch; NULL: it was dropped, or was never in the books: a report then only frees the start. */
+struct pending *pending_of(struct schedule *s, const struct start *start);
 /* Of a launch that is not in the books: nothing else will tell of its end. */
 void start_trace(struct schedule *s, const struct start *start);
 
@@ -109,8 +106,9 @@ static inline bool is_guarded(uint32_t flags)
     return flags & (TALLY_SCHED_START_PREEMPTIBLE | TALLY_SCHED_START_RESUMED);
 }
 
-/* turns.c: whether launches that the session's thread let go have not all been run; they are forgotten. */
-bool turns_are_open(const struct schedule *s, const struct session *session);
-void turns_close(struct schedule *s, struct session *session);
+/* Whether a block's end can stop it, whatever the plan makes of that. */
+bool launch_is_stoppable(const struct launch *launch);
+/* A record of a launch of whose end nothing will be known. No lock. */
+void launch_trace_untimed(const struct launch *launch);
 
 #endif

@@ -1,0 +1,12 @@
+#include "engine/launch/wake.h"
+
+#include "engine/launch/books.h"
+#include "engine/session/session.h"
+
+void schedule_wake(struct session *session)
+{
+    struct schedule *s = session->engine->schedule;
+    pthread_mutex_lock(&s->lock);
+    pthread_cond_broadcast(&session->turn);
+    pthread_mutex_unlock(&s->lock);
+}

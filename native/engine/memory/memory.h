@@ -1,0 +1,25 @@
+/* Device memory of a session, and its part of the address space. */
+#ifndef TALLY_ENGINE_MEMORY_H
+#define TALLY_ENGINE_MEMORY_H
+
+#include <pthread.h>
+
+#include "engine/memory/ranges.h"
+#include "engine/ops/message.h"
+
+struct memory {
+    pthread_mutex_t lock;
+    pthread_cond_t freed; /* a deferred free is through */
+    struct ranges ranges;
+    struct pinned_area *pinned; /* by base */
+    uint32_t pinned_count, pinned_room;
+    uint64_t pinned_number;
+    uint64_t used_bytes, peak_bytes, frees_pending;
+    uint64_t region_base, region_bytes; /* pinned host memory of this session */
+};
+
+bool memory_open(struct session *session, char *error, size_t error_bytes);
+/* The session's work is over and its waiters are stopped. */
+void memory_close(struct session *session);
+
+#endif

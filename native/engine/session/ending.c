@@ -1,0 +1,47 @@
+/* How a session is ended, or called, from any thread. */
+#include "engine/session/ending.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/launch/wake.h"
+#include "engine/session/session.h"
+#include "wire/zmq.h"
+
+void session_end(struct session *session, const char *format, ...)
+{
+    bool given = false;
+    if (!atomic_compare_exchange_strong(&session->reason_given, &given, true))
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(session->reason, sizeof session->reason, format, arguments);
+    va_end(arguments);
+    atomic_store(&session->ending, true);
+    /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be inside
+     * softgpu's compiler, too. While there is a waker the tenant is the session's. */
+    pthread_mutex_lock(&session->wake_lock);
+    if (session->waker)
+        tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
+    if (session->waker && session->tenant_made)
+        session->driver->soft.tenant_leave(session->tenant);
+    pthread_mutex_unlock(&session->wake_lock);
+    schedule_wake(session);
+}
+
+void session_call(struct session *session)
+{
+    if (atomic_exchange(&session->called, true))
+        return;
+    pthread_mutex_lock(&session->wake_lock);
+    if (session->waker && tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
+        atomic_store(&session->called, false);
+    pthread_mutex_unlock(&session->wake_lock);
+}
+
+void session_enter_thread(struct session *session)
+{
+    session->driver->cu.cuCtxSetCurrent(session->engine->context);
+    if (session->tenant_made)
+        session->driver->soft.tenant_set(session->tenant);
+}
