@@ -1,4 +1,3 @@
-/* Functions of modules, and the rewritten forms that they have. */
 #include "engine/code/function.h"
 
 #include <stdio.h>
@@ -101,17 +100,17 @@ void function_follow(struct session *session, const struct message *message)
     switch (message->op.code) {
     case TALLY_OP_cuFuncSetAttribute:
         memcpy(&attribute, message->bytes, sizeof attribute);
-        if ((function = table_get(&session->functions, attribute.hfunc)))
+        if ((function = function_find(session, attribute.hfunc)))
             remember(&function->settings, (int)attribute.attrib, (int)attribute.value);
         break;
     case TALLY_OP_cuFuncSetCacheConfig:
         memcpy(&cache, message->bytes, sizeof cache);
-        if ((function = table_get(&session->functions, cache.hfunc)))
+        if ((function = function_find(session, cache.hfunc)))
             function->settings.cached = true, function->settings.cache = (CUfunc_cache)cache.config;
         break;
     case TALLY_OP_cuFuncSetSharedMemConfig:
         memcpy(&banks, message->bytes, sizeof banks);
-        if ((function = table_get(&session->functions, banks.hfunc)))
+        if ((function = function_find(session, banks.hfunc)))
             function->settings.banked = true, function->settings.banks = (CUsharedconfig)banks.config;
         break;
     default:
@@ -212,7 +211,7 @@ bool op_get_function(struct session *session, const struct message *message)
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) ||
         !module_read_name(&tail, op.name_bytes, name) || !table_is_free(&session->functions, op.function))
         return false;
-    struct module *module = table_get(&session->modules, op.module);
+    struct module *module = module_find(session, op.module);
     struct function *function = NULL;
     CUfunction driver = NULL;
     CUresult result = CUDA_ERROR_INVALID_HANDLE;
@@ -288,7 +287,7 @@ bool op_list_functions(struct session *session, const struct message *message)
     struct tally_op_list_functions op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct module *module = table_get(&session->modules, op.module);
+    struct module *module = module_find(session, op.module);
     const size_t room = TALLY_MESSAGE_BYTES_MAX - sizeof(struct tally_reply_list_functions);
     char *names = malloc(room);
     struct tally_reply_list_functions reply = {0};

@@ -1,4 +1,3 @@
-/* Loading and unloading of modules. */
 #include "engine/code/loading.h"
 
 #include <stdio.h>
@@ -12,7 +11,7 @@
 #include "engine/code/rewriter.h"
 #include "engine/code/upload.h"
 #include "engine/device/driver.h"
-#include "engine/memory/ranges.h"
+#include "engine/memory/memory.h"
 #include "engine/ops/message.h"
 #include "engine/session/fault.h"
 #include "engine/session/notice.h"
@@ -248,9 +247,7 @@ bool op_module_unload(struct session *session, const struct message *message)
         return true;
     }
     functions_drop(session, module);
-    pthread_mutex_lock(&session->memory.lock);
-    ranges_remove_owner(&session->memory.ranges, module);
-    pthread_mutex_unlock(&session->memory.lock);
+    memory_drop_globals(session, module);
     CUmodule forms = module_drop_forms(session, module);
     if (forms)
         session_defer(session, unload, (uint64_t[3]){(uint64_t)forms});

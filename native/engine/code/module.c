@@ -1,18 +1,22 @@
 /* Modules, functions and globals. */
 #include "engine/code/module.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/code/rewriter.h"
-#include "engine/memory/ranges.h"
+#include "engine/memory/memory.h"
 #include "engine/ops/message.h"
 #include "engine/session/fault.h"
 #include "engine/session/reply.h"
 #include "engine/session/session.h"
 #include "engine/session/table.h"
 #include "wire/message.h"
+
+struct module *module_find(const struct session *session, uint64_t handle)
+{
+    return table_get(&session->modules, handle);
+}
 
 void module_put(struct module *module)
 {
@@ -46,7 +50,7 @@ bool op_get_global(struct session *session, const struct message *message)
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) ||
         !module_read_name(&tail, op.name_bytes, name))
         return false;
-    struct module *module = table_get(&session->modules, op.module);
+    struct module *module = module_find(session, op.module);
     CUdeviceptr address = 0;
     size_t bytes = 0;
     CUresult result = CUDA_ERROR_INVALID_HANDLE;
@@ -56,10 +60,7 @@ bool op_get_global(struct session *session, const struct message *message)
     if (result == CUDA_SUCCESS) {
         reply.address = address;
         reply.bytes = bytes;
-        struct range range = {.base = address, .bytes = bytes, .kind = RANGE_GLOBAL, .owner = module};
-        pthread_mutex_lock(&session->memory.lock);
-        ranges_add(&session->memory.ranges, range); /* false when it was asked for before */
-        pthread_mutex_unlock(&session->memory.lock);
+        memory_add_global(session, address, bytes, module);
     }
     session_note(session, result);
     session_reply(session, &op.op, result, &reply, sizeof reply, NULL, 0);

@@ -14,6 +14,8 @@ struct module {
     struct forms *forms; /* they are in a module of their own (rewriter.c), or will be; or NULL */
 };
 
+/* NULL: there is none. */
+struct module *module_find(const struct session *session, uint64_t handle);
 void module_put(struct module *module);
 /* The driver's module of rewritten forms that is to be unloaded, or NULL. */
 CUmodule module_drop_forms(struct session *session, struct module *module);

@@ -1,14 +1,13 @@
-/* Images that come in pieces, through slots. */
 #include "engine/code/upload.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/memory/guard.h"
 #include "engine/ops/message.h"
 #include "engine/session/reply.h"
 #include "engine/session/segment.h"
 #include "engine/session/session.h"
+#include "engine/session/slot_mark.h"
 #include "wire/message.h"
 
 static struct upload *upload_find(struct session *session, const struct tally_op_upload *op)
@@ -43,10 +42,9 @@ bool op_upload(struct session *session, const struct message *message)
     struct upload *upload = upload_find(session, &op);
     if (upload && upload->total != op.total)
         return false;
-    const uint8_t *slot = session->segment.slots + (uint64_t)op.slot * session->config.slot_bytes;
     if (upload)
-        shared_read(session, upload->bytes + op.offset, slot, op.bytes);
-    segment_mark(session, NULL, op.slot, op.slot_sequence);
+        shared_read(session, upload->bytes + op.offset, segment_slot(session, op.slot), op.bytes);
+    slot_mark(session, NULL, op.slot, op.slot_sequence);
     session_finish(session, &op.op, upload ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
     return true;
 }

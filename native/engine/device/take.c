@@ -1,4 +1,3 @@
-/* Takes the device: the driver's library set up, and the one context that all sessions share. */
 #include "engine/device/take.h"
 
 #include <string.h>

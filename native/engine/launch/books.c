@@ -3,8 +3,10 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/launch/launch.h"
+#include "engine/launch/session_books.h"
 #include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
 #include "engine/parts.h"
@@ -62,8 +64,8 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
     s->start_free = start->next_free;
     uint32_t generation = start->generation + 1;
     s->start_owners[index] = (uint8_t)(session->index + 1);
-    session->starts_in_flight++;
-    session->queue_starts[queue]++;
+    session->books.starts_in_flight++;
+    session->books.queue_starts[queue]++;
     *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
                             .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
                             /* High goes at once. */
@@ -96,9 +98,9 @@ struct pending *pending_of(struct schedule *s, const struct start *start)
 
 void start_give(struct schedule *s, struct start *start)
 {
-    start->session->starts_in_flight--;
-    start->session->queue_starts[start->queue]--;
-    start->session->end_ns = engine_now_ns();
+    start->session->books.starts_in_flight--;
+    start->session->books.queue_starts[start->queue]--;
+    start->session->books.end_ns = engine_now_ns();
     start->session = NULL;
     start->next_free = s->start_free;
     s->start_free = (uint32_t)(start - s->starts);
@@ -127,6 +129,20 @@ void launch_trace_untimed(const struct launch *launch)
                                                   .submit_ns = launch->arrived_ns,
                                                   .issue_ns = engine_now_ns(),
                                                   .starts = 1});
+}
+
+void books_init(struct session *session)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&session->books.turn, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+void books_destroy(struct session *session)
+{
+    pthread_cond_destroy(&session->books.turn);
 }
 
 void schedule_tell_full(struct session *session)

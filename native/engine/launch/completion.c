@@ -23,13 +23,13 @@ static uint32_t lane_of(const struct stream *stream)
 /* What comes behind the lane's first item, which stays with its caller; NULL: nothing, the lane is empty. */
 static struct wait_item *advance(struct session *session, uint32_t lane)
 {
-    pthread_mutex_lock(&session->lanes_lock);
-    struct wait_item *next = session->lanes[lane].next;
+    pthread_mutex_lock(&session->lanes.lock);
+    struct wait_item *next = session->lanes.at[lane].next;
     if (next)
-        session->lanes[lane].next = next->next;
+        session->lanes.at[lane].next = next->next;
     else
-        session->lanes[lane].busy = false;
-    pthread_mutex_unlock(&session->lanes_lock);
+        session->lanes.at[lane].busy = false;
+    pthread_mutex_unlock(&session->lanes.lock);
     return next;
 }
 
@@ -45,8 +45,8 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
     }
     if (form == LAUNCH_GUARDED && result == CUDA_SUCCESS)
         result = control_fetch(session, item->b >> 8 & 255);
-    uint64_t before_ns = session->lanes[lane].end_ns, end_ns = engine_now_ns();
-    session->lanes[lane].end_ns = end_ns; /* one item of a lane at a time */
+    uint64_t before_ns = session->lanes.at[lane].end_ns, end_ns = engine_now_ns();
+    session->lanes.at[lane].end_ns = end_ns; /* one item of a lane at a time */
     struct softgpu_launch_times times = {
         .tag = item->a,
         .start_ns = item->c > before_ns ? item->c : before_ns,
@@ -64,28 +64,28 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
     else
         schedule_report(session->engine->schedule, &times, &arrived_ns);
     if ((next = advance(session, lane)))
-        waiter_add(&session->completions, next);
+        waiter_add(&session->lanes.waiter, next);
 }
 
 /* Work that is only counted joins the lane's last item if that is the same stream's: its event then stands for
  * both. So however much is outstanding, a lane has few items. */
 static bool join_last(struct session *session, const struct stream *stream, uint64_t tag)
 {
-    struct lane *at = &session->lanes[lane_of(stream)];
-    pthread_mutex_lock(&session->lanes_lock);
+    struct lane *at = &session->lanes.at[lane_of(stream)];
+    pthread_mutex_lock(&session->lanes.lock);
     struct wait_item *last = at->next ? at->last : NULL;
     bool same = last && last->a == tag && last->stream == stream;
     bool joins = same && session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
     if (joins)
         last->pieces++;
-    pthread_mutex_unlock(&session->lanes_lock);
+    pthread_mutex_unlock(&session->lanes.lock);
     return joins;
 }
 
 static void add(struct session *session, uint32_t lane, struct wait_item *item)
 {
-    struct lane *at = &session->lanes[lane];
-    pthread_mutex_lock(&session->lanes_lock);
+    struct lane *at = &session->lanes.at[lane];
+    pthread_mutex_lock(&session->lanes.lock);
     bool first = !at->busy;
     at->busy = true;
     if (!first) {
@@ -93,9 +93,9 @@ static void add(struct session *session, uint32_t lane, struct wait_item *item)
         *(at->next ? &at->last->next : &at->next) = item;
         at->last = item;
     }
-    pthread_mutex_unlock(&session->lanes_lock);
+    pthread_mutex_unlock(&session->lanes.lock);
     if (first)
-        waiter_add(&session->completions, item);
+        waiter_add(&session->lanes.waiter, item);
 }
 
 CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
@@ -122,4 +122,20 @@ CUresult completion_add(struct session *session, const struct stream *stream, ui
     else
         wait_item_free(session, item);
     return result;
+}
+
+void completion_init(struct session *session)
+{
+    pthread_mutex_init(&session->lanes.lock, NULL);
+    waiter_init(&session->lanes.waiter, session, "tally-ends", WAITER_THREADS_MAX);
+}
+
+void completion_stop(struct session *session)
+{
+    waiter_stop(&session->lanes.waiter);
+}
+
+void completion_close(struct session *session)
+{
+    pthread_mutex_destroy(&session->lanes.lock);
 }

@@ -94,6 +94,11 @@ bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_
     return write_head(session, control, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
 }
 
+CUdeviceptr control_address(const struct session *session, uint32_t slot)
+{
+    return session->control[slot].address;
+}
+
 void control_raise(struct session *session, uint32_t slot)
 {
     const struct control *control = &session->control[slot];

@@ -23,6 +23,7 @@ struct control {
 bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks);
 /* The same for a rescue: what is marked in `from` is marked in `slot` too, its epoch the same. */
 bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_t blocks);
+CUdeviceptr control_address(const struct session *session, uint32_t slot);
 void control_raise(struct session *session, uint32_t slot);
 void control_lower(struct session *session, uint32_t slot);
 uint32_t control_read(struct session *session, uint32_t slot); /* blocks that ran in this epoch */

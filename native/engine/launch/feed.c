@@ -33,8 +33,8 @@ static void trace_over(struct schedule *s, struct pending *pending)
 void give_todo(struct pending *pending, const struct tally_sched_instruction *in)
 {
     pending->todo[pending->todo_count++] = *in;
-    if (pending->session->in_turn)
-        pthread_cond_broadcast(&pending->session->turn);
+    if (pending->session->books.in_turn)
+        pthread_cond_broadcast(&pending->session->books.turn);
     else
         session_call(pending->session);
 }
@@ -64,7 +64,7 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
         gate_over(pending);
         if (pending->traced.kind)
             trace_over(s, pending);
-        pthread_cond_broadcast(&pending->session->turn);
+        pthread_cond_broadcast(&pending->session->books.turn);
         if (!pending->owned) {
             pending->used = false;
             pending->next_free = s->pending_free;

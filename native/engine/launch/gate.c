@@ -14,6 +14,22 @@ CUdeviceptr gate_word(const struct session *session, uint32_t place)
     return session->gates.words + place * sizeof(uint32_t);
 }
 
+uint32_t gates_outstanding(const struct session *session)
+{
+    return atomic_load(&session->gates.outstanding);
+}
+
+uint32_t gate_add(struct session *session, uint32_t place)
+{
+    atomic_fetch_add(&session->gates.outstanding, 1);
+    return ++session->gates.numbers[place];
+}
+
+uint32_t gate_newest(const struct session *session, uint32_t place)
+{
+    return session->gates.numbers[place];
+}
+
 bool gates_open_words(struct session *session)
 {
     const struct tally_driver *cu = &session->driver->cu;

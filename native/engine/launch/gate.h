@@ -24,6 +24,11 @@ struct gates {
     _Atomic uint32_t outstanding; /* launches behind gates that are not over */
 };
 
+/* Launches behind gates that are not over. */
+uint32_t gates_outstanding(const struct session *session);
+/* Under the schedule's lock: the number of a new gate of the place's. */
+uint32_t gate_add(struct session *session, uint32_t place);
+uint32_t gate_newest(const struct session *session, uint32_t place);
 /* The words are made when first needed; false: short of device memory. Session thread. */
 bool gates_open_words(struct session *session);
 CUdeviceptr gate_word(const struct session *session, uint32_t place);

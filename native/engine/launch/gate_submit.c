@@ -16,7 +16,7 @@ bool gates_are_wanted(struct session *session)
 {
     if (session->config.high)
         return false;
-    return atomic_load(&session->gates.outstanding) > 0 || streams_wait(session);
+    return gates_outstanding(session) > 0 || streams_wait(session);
 }
 
 static uint32_t gates_max(const struct session *session)
@@ -27,13 +27,13 @@ static uint32_t gates_max(const struct session *session)
 static void tell_full(struct session *session)
 {
     uint32_t most = gates_max(session);
-    if (atomic_load(&session->gates.outstanding) >= most)
+    if (gates_outstanding(session) >= most)
         session_tell(session,
                      "a launch was refused: `gated_launches_max` in tallyd's config lets %u "
                      "launches and copies be queued while a stream waits for a value in memory "
                      "(cuStreamWaitValue)",
                      most);
-    else if (!session->failed)
+    else if (!session->books.failed)
         schedule_tell_full(session);
 }
 
@@ -42,8 +42,8 @@ static uint64_t take(struct schedule *s, struct session *session, struct launch 
 {
     uint64_t tag = 0;
     pthread_mutex_lock(&s->lock);
-    bool room = s->start_free != NONE && !session->failed &&
-                atomic_load(&session->gates.outstanding) < gates_max(session);
+    bool room = s->start_free != NONE && !session->books.failed &&
+                gates_outstanding(session) < gates_max(session);
     uint32_t index = room ? pending_take(s, session, launch) : NONE;
     if (index != NONE) {
         struct pending *pending = &s->pendings[index];
@@ -51,10 +51,9 @@ static uint64_t take(struct schedule *s, struct session *session, struct launch 
         if (!launch->transfer)
             tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident,
                                 launch->abilities);
-        pending->gate = ++session->gates.numbers[QUEUE_OF(launch)];
+        pending->gate = gate_add(session, QUEUE_OF(launch));
         pending->gated = true;
         pending->queue = launch->stream->queue;
-        atomic_fetch_add(&session->gates.outstanding, 1);
         tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
     }
     pthread_mutex_unlock(&s->lock);
@@ -96,7 +95,7 @@ CUresult gate_submit(struct session *session, struct launch *launch)
         tell_full(session);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    uint32_t place = QUEUE_OF(launch), number = session->gates.numbers[place];
+    uint32_t place = QUEUE_OF(launch), number = gate_newest(session, place);
     CUresult result = completion_add(session, launch->stream, number, LAUNCH_REACHED, tag);
     if (result == CUDA_SUCCESS)
         result = cu->cuStreamWaitValue32_v2(stream, gate_word(session, place), number,

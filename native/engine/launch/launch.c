@@ -2,8 +2,6 @@
  * launch_range when, and in the parts that, the scheduler says. */
 #include "engine/launch/launch.h"
 
-#include <string.h>
-
 #include "engine/code/function.h"
 #include "engine/launch/books.h"
 #include "engine/launch/gate_submit.h"

@@ -8,33 +8,35 @@
 #include "engine/launch/launch.h"
 #include "engine/session/session.h"
 
+uint32_t open_count(const struct session *session) { return session->open.count; }
+
 struct open_launch *open_at(struct session *session, uint32_t number)
 {
-    return &session->open[(session->open_first + number) % GUARDED_MAX];
+    return &session->open.at[(session->open.first + number) % GUARDED_MAX];
 }
 
 uint32_t open_slot(const struct session *session)
 {
-    return (session->open_first + session->open_count) % GUARDED_MAX;
+    return (session->open.first + session->open.count) % GUARDED_MAX;
 }
 
 void open_drop_oldest(struct session *session)
 {
-    session->open_first = (session->open_first + 1) % GUARDED_MAX;
-    session->open_count--;
+    session->open.first = (session->open.first + 1) % GUARDED_MAX;
+    session->open.count--;
 }
 
 bool open_any(const struct schedule *s, const struct session *session)
 {
-    for (uint32_t i = 0; i < session->open_count; i++)
-        if (!s->pendings[session->open[(session->open_first + i) % GUARDED_MAX].index].over)
+    for (uint32_t i = 0; i < session->open.count; i++)
+        if (!s->pendings[session->open.at[(session->open.first + i) % GUARDED_MAX].index].over)
             return true;
     return false;
 }
 
 void open_add(struct session *session, const struct launch *launch, uint32_t index)
 {
-    struct open_launch *open = open_at(session, session->open_count++);
+    struct open_launch *open = open_at(session, session->open.count++);
     memcpy(open->params, launch->params, launch->param_bytes);
     open->launch = *launch;
     open->launch.params = open->params;
@@ -44,7 +46,7 @@ void open_add(struct session *session, const struct launch *launch, uint32_t ind
 
 bool open_prepare(struct session *session, const struct launch *launch)
 {
-    struct open_launch *open = &session->open[open_slot(session)];
+    struct open_launch *open = &session->open.at[open_slot(session)];
     if (open->params_room < launch->param_bytes || !open->params) {
         size_t room = launch->param_bytes < 256 ? 256 : launch->param_bytes;
         uint8_t *params = realloc(open->params, room);
@@ -53,17 +55,17 @@ bool open_prepare(struct session *session, const struct launch *launch)
         open->params = params;
         open->params_room = room;
     }
-    return control_prepare(session, (uint32_t)(open - session->open), launch->blocks);
+    return control_prepare(session, (uint32_t)(open - session->open.at), launch->blocks);
 }
 
 void open_close(struct schedule *s, struct session *session)
 {
-    while (session->open_count > 0) {
+    while (session->open.count > 0) {
         pending_give(s, open_at(session, 0)->index);
         open_drop_oldest(session);
     }
     for (uint32_t i = 0; i < GUARDED_MAX; i++) {
-        free(session->open[i].params);
-        session->open[i] = (struct open_launch){0};
+        free(session->open.at[i].params);
+        session->open.at[i] = (struct open_launch){0};
     }
 }

@@ -19,6 +19,13 @@ struct open_launch {
     size_t params_room;
 };
 
+/* A ring. Session thread; under the schedule's lock where others read. */
+struct open_launches {
+    struct open_launch at[GUARDED_MAX];
+    uint32_t first, count;
+};
+
+uint32_t open_count(const struct session *session);
 struct open_launch *open_at(struct session *session, uint32_t number); /* 0: the oldest */
 /* Memory and control block for a launch that may be let go; without the lock. */
 bool open_prepare(struct session *session, const struct launch *launch);

@@ -68,9 +68,9 @@ static void run_again(struct schedule *s, struct pending *pending, struct start 
  * so nothing here goes through all that the books have room for. */
 void schedule_forget(struct schedule *s, struct session *session, CUresult error)
 {
-    session->failed = error;
+    session->books.failed = error;
     const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
-    while (session->starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
+    while (session->books.starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
         start_give(s, &s->starts[at - s->start_owners]);
     work_forget(s, session);
     gates_forget(s, session);
@@ -182,7 +182,7 @@ void schedule_session_failed(struct session *session, CUresult error)
 {
     struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
-    if (session->scheduled)
+    if (session->books.scheduled)
         schedule_forget(s, session, error);
     pthread_mutex_unlock(&s->lock);
 }
@@ -219,7 +219,7 @@ void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_
         int result = schedule_feed(s, &event);
         assert(result == 0);
         (void)result;
-    } else if (!session->failed) {
+    } else if (!session->books.failed) {
         gate_write(session, place, number); /* of a launch that did not go */
     }
     pthread_mutex_unlock(&s->lock);

@@ -30,16 +30,16 @@ bool schedule_session_open(struct session *session)
     pthread_mutex_lock(&s->lock);
     int result = schedule_feed(s, &event);
     pthread_mutex_unlock(&s->lock);
-    session->scheduled = result == 0;
+    session->books.scheduled = result == 0;
     return result == 0;
 }
 
 /* For how long a launch has been held back while nothing of the session was with the device. The lock. */
 static uint64_t waiting_ns(struct schedule *s, const struct session *session)
 {
-    if (session->starts_in_flight > 0 || !(session->held_ns || open_any(s, session)))
+    if (session->books.starts_in_flight > 0 || !(session->books.held_ns || open_any(s, session)))
         return 0;
-    uint64_t from = session->held_ns > session->end_ns ? session->held_ns : session->end_ns;
+    uint64_t from = session->books.held_ns > session->books.end_ns ? session->books.held_ns : session->books.end_ns;
     uint64_t now_ns = engine_now_ns();
     return now_ns > from ? now_ns - from : 0;
 }
@@ -48,7 +48,7 @@ static uint64_t waiting_ns(struct schedule *s, const struct session *session)
 static void count(struct schedule *s, struct session *session)
 {
     struct tally_sched_session_stats stats;
-    if (!session->scheduled || tally_sched_read_session(s->core, session->index, &stats) != 0)
+    if (!session->books.scheduled || tally_sched_read_session(s->core, session->index, &stats) != 0)
         return;
     tally_stats_set(&session->stats, TALLY_COUNT_STARTS, stats.starts);
     tally_stats_set(&session->stats, TALLY_COUNT_PREEMPTIONS, stats.preemptions);
@@ -65,7 +65,7 @@ static const struct start *oldest(const struct schedule *s, const struct session
 {
     const struct start *found = NULL;
     const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
-    uint32_t left = session->starts_in_flight;
+    uint32_t left = session->books.starts_in_flight;
     for (; left > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL;
          at++, left--) {
         const struct start *start = &s->starts[at - s->start_owners];
@@ -95,12 +95,12 @@ void schedule_session_close(struct session *session)
 {
     struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
-    if (session->scheduled) {
+    if (session->books.scheduled) {
         count(s, session);
         schedule_forget(s, session, CUDA_ERROR_CONTEXT_IS_DESTROYED);
         open_close(s, session);
         schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
-        session->scheduled = false;
+        session->books.scheduled = false;
     }
     pthread_mutex_unlock(&s->lock);
 }

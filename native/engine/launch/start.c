@@ -1,10 +1,13 @@
 #include "engine/launch/start.h"
 
+#include <string.h>
+
 #include "engine/code/function.h"
 #include "engine/launch/completion.h"
+#include "engine/launch/control.h"
 #include "engine/launch/launch.h"
 #include "engine/launch/timing.h"
-#include "engine/launch/transfer.h"
+#include "engine/launch/transfer_run.h"
 #include "engine/session/session.h"
 #include "engine/streams/stream.h"
 
@@ -73,7 +76,7 @@ static CUresult start_form(struct session *session, const struct launch *launch,
     struct function *function = launch->function;
     if (form == LAUNCH_GUARDED)
         return start_variant(session, launch, function->guarded, launch->grid,
-                             &session->control[launch->slot].address, sizeof(CUdeviceptr));
+                             &(CUdeviceptr){control_address(session, launch->slot)}, sizeof(CUdeviceptr));
     if (form == LAUNCH_SUBGRID)
         return start_variant(session, launch, function->subgrid, (uint32_t[3]){hi - lo, 1, 1},
                              (uint32_t[4]){lo, launch->grid[0], launch->grid[1], launch->grid[2]}, 16);

@@ -1,20 +1,6 @@
 #include "engine/launch/transfer.h"
 
-#include <assert.h>
-
-#include "engine/launch/completion.h"
-#include "engine/launch/start.h"
-#include "engine/launch/timing.h"
-#include "engine/session/session.h"
-
 #define PART_BYTES (64u << 10) /* of a long row; a multiple of every element */
-
-/* One call of the driver's: lines of one row, or rows of one slice, or whole slices. */
-struct piece {
-    uint64_t dst, src;
-    uint64_t width, height, depth;
-    uint32_t end; /* the part behind it */
-};
 
 uint64_t transfer_bytes(const struct transfer *transfer)
 {
@@ -39,12 +25,11 @@ static uint64_t at(const struct transfer_end *end, uint64_t row, uint64_t slice,
     return end->address + row * end->pitch + slice * end->slice + column;
 }
 
-/* The largest piece that begins with part `lo`. */
-static struct piece piece_at(const struct transfer *transfer, uint32_t lo, uint32_t hi)
+struct transfer_piece transfer_piece_at(const struct transfer *transfer, uint32_t lo, uint32_t hi)
 {
     uint64_t parts = parts_of_row(transfer), row = lo / parts, column = lo % parts * PART_BYTES;
     uint64_t slice = row / transfer->height, count = hi - lo;
-    struct piece piece = {.width = transfer->width, .height = 1, .depth = 1};
+    struct transfer_piece piece = {.width = transfer->width, .height = 1, .depth = 1};
     row %= transfer->height;
     if (parts > 1) {
         uint64_t left = parts - lo % parts;
@@ -65,9 +50,9 @@ static struct piece piece_at(const struct transfer *transfer, uint32_t lo, uint3
     return piece;
 }
 
-static struct piece all_of(const struct transfer *transfer, uint32_t end)
+struct transfer_piece transfer_whole(const struct transfer *transfer, uint32_t end)
 {
-    return (struct piece){
+    return (struct transfer_piece){
         .dst = transfer->dst.address,
         .src = transfer->src.address,
         .width = transfer->width,
@@ -75,96 +60,4 @@ static struct piece all_of(const struct transfer *transfer, uint32_t end)
         .depth = transfer->depth,
         .end = end,
     };
-}
-
-static CUresult copy_line(const struct tally_driver *cu, const struct transfer *transfer,
-                          const struct piece *piece, CUstream stream)
-{
-    if (transfer->dst.host)
-        return cu->cuMemcpyDtoHAsync_v2((void *)piece->dst, piece->src, piece->width, stream);
-    if (transfer->src.host)
-        return cu->cuMemcpyHtoDAsync_v2(piece->dst, (const void *)piece->src, piece->width, stream);
-    return cu->cuMemcpyDtoDAsync_v2(piece->dst, piece->src, piece->width, stream);
-}
-
-/* CUDA wants the height of a slice in rows even where there is one slice, and pitches that hold a
- * row. */
-static CUresult copy_box(const struct tally_driver *cu, const struct transfer *transfer,
-                         const struct piece *piece, CUstream stream)
-{
-    const struct transfer_end *dst = &transfer->dst, *src = &transfer->src;
-    bool pitched = piece->height > 1 || piece->depth > 1;
-    uint64_t dst_pitch = pitched ? dst->pitch : piece->width;
-    uint64_t src_pitch = pitched ? src->pitch : piece->width;
-    CUDA_MEMCPY3D box = {
-        .srcMemoryType = src->host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .srcHost = src->host ? (const void *)piece->src : NULL,
-        .srcDevice = src->host ? 0 : piece->src,
-        .srcPitch = src_pitch,
-        .srcHeight = piece->depth > 1 ? src->slice / src_pitch : piece->height,
-        .dstMemoryType = dst->host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .dstHost = dst->host ? (void *)piece->dst : NULL,
-        .dstDevice = dst->host ? 0 : piece->dst,
-        .dstPitch = dst_pitch,
-        .dstHeight = piece->depth > 1 ? dst->slice / dst_pitch : piece->height,
-        .WidthInBytes = piece->width,
-        .Height = piece->height,
-        .Depth = piece->depth,
-    };
-    return cu->cuMemcpy3DAsync_v2(&box, stream);
-}
-
-static CUresult fill(const struct tally_driver *cu, const struct transfer *transfer,
-                     const struct piece *piece, CUstream stream)
-{
-    CUdeviceptr dst = piece->dst;
-    size_t pitch = transfer->dst.pitch, height = piece->height;
-    size_t width = piece->width / transfer->element_bytes;
-    uint32_t value = transfer->value;
-    bool line = height == 1;
-    assert(piece->depth == 1);
-    switch (transfer->element_bytes) {
-    case 1:
-        return line ? cu->cuMemsetD8Async(dst, (uint8_t)value, width, stream)
-                    : cu->cuMemsetD2D8Async(dst, pitch, (uint8_t)value, width, height, stream);
-    case 2:
-        return line ? cu->cuMemsetD16Async(dst, (uint16_t)value, width, stream)
-                    : cu->cuMemsetD2D16Async(dst, pitch, (uint16_t)value, width, height, stream);
-    default:
-        return line ? cu->cuMemsetD32Async(dst, value, width, stream)
-                    : cu->cuMemsetD2D32Async(dst, pitch, value, width, height, stream);
-    }
-}
-
-static CUresult run_piece(const struct tally_driver *cu, const struct transfer *transfer,
-                          const struct piece *piece, CUstream stream)
-{
-    if (transfer->kind == TALLY_TRANSFER_FILL)
-        return fill(cu, transfer, piece, stream);
-    bool line = piece->height == 1 && piece->depth == 1;
-    if (line && !(transfer->dst.host && transfer->src.host))
-        return copy_line(cu, transfer, piece, stream);
-    return copy_box(cu, transfer, piece, stream);
-}
-
-CUresult transfer_run(struct session *session, struct stream *stream,
-                      const struct transfer *transfer, uint32_t lo, uint32_t hi, uint64_t tag)
-{
-    uint32_t blocks = transfer_blocks(transfer);
-    bool reported = timing_is_reported(session);
-    CUresult result = CUDA_SUCCESS;
-    assert(lo < hi && hi <= blocks);
-    while (lo < hi && result == CUDA_SUCCESS) {
-        bool all = lo == 0 && hi == blocks;
-        struct piece piece = all ? all_of(transfer, hi) : piece_at(transfer, lo, hi);
-        if (reported)
-            session->driver->soft.launch_tag(piece.end == hi ? tag : 0);
-        result = run_piece(&session->driver->cu, transfer, &piece, stream->driver);
-        lo = piece.end;
-    }
-    if (reported)
-        session->driver->soft.launch_tag(0);
-    else if (tag && result == CUDA_SUCCESS)
-        result = completion_add(session, stream, 0, LAUNCH_WHOLE, tag);
-    return result;
 }

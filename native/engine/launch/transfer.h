@@ -1,5 +1,6 @@
 /* Copies and fills as work of the device: in one piece for high, in turn and in pieces for others.
- * Their addresses have been checked (copy.c). */
+ * Their addresses have been checked
+ * (ops/copy.c). */
 #ifndef TALLY_ENGINE_TRANSFER_H
 #define TALLY_ENGINE_TRANSFER_H
 
@@ -8,9 +9,6 @@
 
 #include "tally/cuda.h"
 #include "tally/rates.h"
-
-struct session;
-struct stream;
 
 /* One end of a copy: where it is for the driver, and how its box lies there. */
 struct transfer_end {
@@ -29,8 +27,14 @@ struct transfer {
 uint64_t transfer_bytes(const struct transfer *transfer);
 /* The parts that it may be divided into: of a row, or whole rows. */
 uint32_t transfer_blocks(const struct transfer *transfer);
-/* Takes parts [lo, hi) to the device, now; their end is reported with the tag, if not 0. */
-CUresult transfer_run(struct session *session, struct stream *stream,
-                      const struct transfer *transfer, uint32_t lo, uint32_t hi, uint64_t tag);
+/* One call of the driver's: lines of one row, or rows of one slice, or whole slices. */
+struct transfer_piece {
+    uint64_t dst, src;
+    uint64_t width, height, depth;
+    uint32_t end; /* the part behind it */
+};
+/* The largest piece that begins with part `lo`, before `hi`; all of it as one. */
+struct transfer_piece transfer_piece_at(const struct transfer *transfer, uint32_t lo, uint32_t hi);
+struct transfer_piece transfer_whole(const struct transfer *transfer, uint32_t end);
 
 #endif

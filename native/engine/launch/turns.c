@@ -8,7 +8,6 @@
 #include "engine/launch/turns.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/launch/books.h"
@@ -86,7 +85,7 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
 
 static void wait_turn(struct schedule *s, struct session *session)
 {
-    pthread_cond_wait(&session->turn, &s->lock);
+    pthread_cond_wait(&session->books.turn, &s->lock);
 }
 
 /* What became of a launch that is over: the error that dropped it. */
@@ -102,7 +101,7 @@ static CUresult outcome(const struct session *session, const struct pending *pen
 /* Starts the oldest that has been stopped and may go on. false: none. */
 static bool carry_open(struct schedule *s, struct session *session)
 {
-    for (uint32_t i = 0; i < session->open_count; i++) {
+    for (uint32_t i = 0; i < open_count(session); i++) {
         struct open_launch *open = open_at(session, i);
         if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
             continue;
@@ -117,7 +116,7 @@ static bool carry_open(struct schedule *s, struct session *session)
 static CUresult reap(struct schedule *s, struct session *session)
 {
     CUresult result = CUDA_SUCCESS;
-    while (session->open_count > 0 && s->pendings[open_at(session, 0)->index].over) {
+    while (open_count(session) > 0 && s->pendings[open_at(session, 0)->index].over) {
         uint32_t index = open_at(session, 0)->index;
         if (result == CUDA_SUCCESS)
             result = outcome(session, &s->pendings[index]);
@@ -135,7 +134,7 @@ static CUresult settle(struct schedule *s, struct session *session, uint32_t lef
         CUresult ended = reap(s, session);
         if (result == CUDA_SUCCESS)
             result = ended;
-        if (session->open_count <= left || atomic_load(&session->ending))
+        if (open_count(session) <= left || atomic_load(&session->ending))
             return result;
         if (!carry_open(s, session))
             wait_turn(s, session);
@@ -150,7 +149,7 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     struct pending *pending = &s->pendings[index];
     CUresult result = CUDA_SUCCESS;
     bool gone = false, guarded = false;
-    session->held_ns = engine_now_ns();
+    session->books.held_ns = engine_now_ns();
     while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
         if (carry_open(s, session))
             continue;
@@ -166,7 +165,7 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     }
     if (result == CUDA_SUCCESS)
         result = outcome(session, pending);
-    session->held_ns = 0;
+    session->books.held_ns = 0;
     if (pending->over) {
         pending_give(s, index);
     } else if (guarded && gone) {
@@ -180,7 +179,7 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
 /* Whether the launch may go through the guard, now that it is known what it comes behind. */
 static bool may_be_guarded(const struct session *session, const struct tally_sched_plan *plan)
 {
-    bool behind_guarded = session->open_count > 0;
+    bool behind_guarded = open_count(session) > 0;
     return plan->kind == TALLY_SCHED_PREEMPTIBLE ||
            (plan->kind == TALLY_SCHED_WHOLE && plan->guardable && behind_guarded);
 }
@@ -218,10 +217,10 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
         return result;
     struct tally_sched_event event = launch_event(launch, index);
     make_plan(s, launch, index, &event.plan);
-    if (session->failed)
-        result = session->failed;
-    s->pendings[index].told = !session->failed;
-    if (!session->failed && schedule_feed(s, &event) == 0)
+    if (session->books.failed)
+        result = session->books.failed;
+    s->pendings[index].told = !session->books.failed;
+    if (!session->books.failed && schedule_feed(s, &event) == 0)
         result = see_through(s, session, launch, index);
     else
         pending_give(s, index);
@@ -234,13 +233,13 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
 static void enter(struct schedule *s, struct session *session)
 {
     pthread_mutex_lock(&s->lock);
-    session->in_turn = true;
+    session->books.in_turn = true;
 }
 
 /* The program has been told that its launch was taken: what came of it is an error of a one-way op. */
 static void leave(struct schedule *s, struct session *session, CUresult earlier)
 {
-    session->in_turn = false;
+    session->books.in_turn = false;
     pthread_mutex_unlock(&s->lock);
     if (earlier != CUDA_SUCCESS)
         session_finish(session, &(struct tally_op){.code = TALLY_OP_LAUNCH}, earlier);
@@ -249,7 +248,7 @@ static void leave(struct schedule *s, struct session *session, CUresult earlier)
 void schedule_settle(struct session *session)
 {
     struct schedule *s = session->engine->schedule;
-    if (session->open_count == 0)
+    if (open_count(session) == 0)
         return;
     enter(s, session);
     leave(s, session, settle(s, session, 0));
@@ -257,7 +256,7 @@ void schedule_settle(struct session *session)
 
 void schedule_make_way(struct session *session, const struct launch *launch)
 {
-    if (session->open_count > 0 && open_at(session, 0)->launch.stream != launch->stream)
+    if (open_count(session) > 0 && open_at(session, 0)->launch.stream != launch->stream)
         schedule_settle(session);
 }
 
@@ -279,7 +278,7 @@ static uint32_t idle_queue(struct session *session, bool wait)
     enter(s, session);
     while (place == NONE) {
         for (uint32_t i = 0; i < queues_max(session) && place == NONE; i++)
-            if (session->queue_starts[i] == 0)
+            if (session->books.queue_starts[i] == 0)
                 place = i;
         if (!wait || atomic_load(&session->ending))
             break;

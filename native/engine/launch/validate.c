@@ -1,6 +1,7 @@
 #include "engine/launch/validate.h"
 
 #include "engine/launch/books.h"
+#include "engine/launch/gate.h"
 #include "engine/launch/work.h"
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
@@ -12,8 +13,8 @@ const char *schedule_validate(const struct session *session)
     pthread_mutex_lock(&s->lock);
     const char *wrong = tally_sched_validate(s->core);
     for (uint32_t i = 0; i < SESSION_QUEUES_MAX; i++)
-        starts += session->queue_starts[i];
-    if (!wrong && starts != session->starts_in_flight)
+        starts += session->books.queue_starts[i];
+    if (!wrong && starts != session->books.starts_in_flight)
         wrong = "a session's starts are not those of its queues";
     for (uint32_t i = 0; i < STARTS_MAX; i++) {
         if (s->starts[i].session != session)
@@ -24,7 +25,7 @@ const char *schedule_validate(const struct session *session)
     uint32_t gated = 0;
     for (uint32_t i = 0; i < LAUNCHES_MAX; i++)
         gated += s->pendings[i].used && s->pendings[i].gated && s->pendings[i].session == session;
-    if (!wrong && gated != atomic_load(&session->gates.outstanding))
+    if (!wrong && gated != gates_outstanding(session))
         wrong = "a session's gates are not in the books";
     if (!wrong && starts != 0)
         wrong = "a session's starts are not in the books";

@@ -26,7 +26,7 @@ static struct tally_sched_event event_of(uint32_t type, uint32_t session, enum w
 void work_count(struct schedule *s, struct session *session, enum work_kind kind)
 {
     struct tally_sched_event event = event_of(TALLY_SCHED_WORK, session->index, kind, 1);
-    int result = session->failed ? TALLY_SCHED_INVALID : schedule_feed(s, &event);
+    int result = session->books.failed ? TALLY_SCHED_INVALID : schedule_feed(s, &event);
     if (result == 0)
         s->works[session->index].pieces[kind]++;
 }

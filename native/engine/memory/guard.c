@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <string.h>
 
 #include "engine/session/ending.h"
 #include "tally/jump.h"

@@ -1,14 +1,10 @@
 /* Device memory and pinned host memory of a session. */
 #include "engine/memory/memory.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "engine/memory/pinned.h"
 #include "engine/memory/ranges.h"
 #include "engine/ops/message.h"
 #include "engine/parts.h"
@@ -21,6 +17,17 @@
 #include "wire/message.h"
 
 #define FREES_WAIT_NS 1000000000ull /* how long an allocation waits for frees before it gives up */
+
+void memory_init(struct session *session)
+{
+    struct memory *memory = &session->memory;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&memory->freed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&memory->lock, NULL);
+}
 
 bool memory_open(struct session *session, char *error, size_t error_bytes)
 {
@@ -188,6 +195,31 @@ bool op_mem_info(struct session *session, const struct message *message)
     return true;
 }
 
+enum range_kind memory_kind(struct session *session, uint64_t address, uint64_t bytes)
+{
+    struct memory *memory = &session->memory;
+    pthread_mutex_lock(&memory->lock);
+    const struct range *range = ranges_find(&memory->ranges, address, bytes);
+    enum range_kind kind = range ? range->kind : RANGE_NONE;
+    pthread_mutex_unlock(&memory->lock);
+    return kind;
+}
+
+void memory_add_global(struct session *session, uint64_t address, uint64_t bytes, const void *module)
+{
+    struct range range = {.base = address, .bytes = bytes, .kind = RANGE_GLOBAL, .owner = module};
+    pthread_mutex_lock(&session->memory.lock);
+    ranges_add(&session->memory.ranges, range);
+    pthread_mutex_unlock(&session->memory.lock);
+}
+
+void memory_drop_globals(struct session *session, const void *module)
+{
+    pthread_mutex_lock(&session->memory.lock);
+    ranges_remove_owner(&session->memory.ranges, module);
+    pthread_mutex_unlock(&session->memory.lock);
+}
+
 /* The session's work is over and its waiters are stopped. */
 void memory_close(struct session *session)
 {
@@ -195,5 +227,8 @@ void memory_close(struct session *session)
     for (size_t i = 0; i < memory->ranges.count; i++)
         if (memory->ranges.items[i].kind == RANGE_DEVICE)
             session->driver->cu.cuMemFree_v2(memory->ranges.items[i].base);
+    pinned_close(session);
     ranges_clear(&memory->ranges);
+    pthread_mutex_destroy(&memory->lock);
+    pthread_cond_destroy(&memory->freed);
 }

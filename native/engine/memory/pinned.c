@@ -1,7 +1,5 @@
-/* Pinned host memory of a session: files that it shares with its client, at addresses of its own. */
 #include "engine/memory/pinned.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

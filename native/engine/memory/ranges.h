@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum range_kind { RANGE_DEVICE = 1, RANGE_GLOBAL = 2, RANGE_PINNED = 3 };
+enum range_kind { RANGE_NONE = 0, RANGE_DEVICE = 1, RANGE_GLOBAL = 2, RANGE_PINNED = 3 };
 
 struct range {
     uint64_t base, bytes;

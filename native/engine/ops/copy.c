@@ -1,15 +1,14 @@
 /* Copies, fills, and pieces of uploads. Every address is checked against the session's own ranges. */
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "engine/launch/launch.h"
 #include "engine/launch/transfer.h"
+#include "engine/memory/memory.h"
 #include "engine/memory/ranges.h"
 #include "engine/ops/message.h"
 #include "engine/session/reply.h"
 #include "engine/session/segment.h"
 #include "engine/session/session.h"
+#include "engine/session/slot_mark.h"
 #include "engine/streams/later.h"
 #include "engine/streams/stream.h"
 #include "wire/message.h"
@@ -44,14 +43,12 @@ static CUresult find_end(struct session *session, const struct tally_op_copy *op
     }
     if (place == TALLY_PLACE_SLOT) {
         uint64_t bytes = (uint64_t)session->config.slot_count * session->config.slot_bytes;
-        end->address = (uint64_t)session->segment.slots + where;
+        end->address = (uint64_t)segment_slot(session, 0) + where;
         return where <= bytes && extent <= bytes - where ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
     }
-    pthread_mutex_lock(&session->memory.lock);
-    const struct range *range = ranges_find(&session->memory.ranges, where, extent);
-    end->host = range && range->kind == RANGE_PINNED;
-    pthread_mutex_unlock(&session->memory.lock);
-    return range ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    enum range_kind kind = memory_kind(session, where, extent);
+    end->host = kind == RANGE_PINNED;
+    return kind ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 static CUresult launch_transfer(struct session *session, struct stream *stream, const struct transfer *transfer,
@@ -113,7 +110,7 @@ bool op_copy(struct session *session, const struct message *message)
     CUresult result = stream ? copy(session, stream, &op, &tail, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE;
     /* The slot comes back even if nothing was copied, or the client would wait for it for ever. */
     if (op.slot_sequence)
-        segment_mark(session, result == CUDA_SUCCESS ? stream : NULL, op.slot, op.slot_sequence);
+        slot_mark(session, result == CUDA_SUCCESS ? stream : NULL, op.slot, op.slot_sequence);
     if (op.op.call_id && result == CUDA_SUCCESS)
         stream_answer_when_done(session, stream, message, result);
     else
@@ -131,9 +128,7 @@ static CUresult fill(struct session *session, struct stream *stream, const struc
         __builtin_mul_overflow(op->pitch, op->height - 1, &extent) || __builtin_add_overflow(extent, row, &extent) ||
         (op->height > 1 && op->pitch < row) || op->dst % op->element_bytes || op->pitch % op->element_bytes)
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&session->memory.lock);
-    bool known = ranges_find(&session->memory.ranges, op->dst, extent);
-    pthread_mutex_unlock(&session->memory.lock);
+    bool known = memory_kind(session, op->dst, extent) != RANGE_NONE;
     CUresult result = known ? stream_enter(session, stream) : CUDA_ERROR_INVALID_VALUE;
     if (result != CUDA_SUCCESS)
         return result;

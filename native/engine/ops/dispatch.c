@@ -1,11 +1,9 @@
-/* From a received message to the function that serves it. */
 #include "engine/ops/dispatch.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #include "engine/code/function.h"
 #include "engine/launch/turns.h"
-#include "engine/memory/guard.h"
 #include "engine/ops/generated/dispatch_gen.h"
 #include "engine/ops/generated/ops_gen.h"
 #include "engine/ops/message.h"
@@ -17,6 +15,7 @@
 #include "engine/session/reply.h"
 #include "engine/session/request.h"
 #include "engine/session/session.h"
+#include "engine/session/slot_mark.h"
 #include "wire/message.h"
 
 enum { CALL = 1, WORK = 2 }; /* must be answered; gives the device something to do */
@@ -91,15 +90,14 @@ static bool refuse(struct session *session, const struct message *message)
 {
     struct tally_op_copy copy;
     struct tally_op_upload upload;
-    const struct segment *segment = &session->segment;
     if (message->op.code == TALLY_OP_COPY && message->size >= sizeof copy) {
         memcpy(&copy, message->bytes, sizeof copy);
         if (copy.slot_sequence && copy.slot < session->config.slot_count)
-            shared_store(session, &segment->page->done[copy.slot], copy.slot_sequence);
+            slot_mark(session, NULL, copy.slot, copy.slot_sequence);
     } else if (message->op.code == TALLY_OP_UPLOAD && message->size == sizeof upload) {
         memcpy(&upload, message->bytes, sizeof upload);
         if (upload.slot < session->config.slot_count)
-            shared_store(session, &segment->page->done[upload.slot], upload.slot_sequence);
+            slot_mark(session, NULL, upload.slot, upload.slot_sequence);
     }
     if (message->op.call_id)
         session_finish(session, &message->op, (CUresult)atomic_load(&session->sticky));

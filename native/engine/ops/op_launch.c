@@ -1,4 +1,3 @@
-/* The op that launches a kernel: from the message to a launch that launch_submit takes. */
 #include "engine/ops/op_launch.h"
 
 #include "engine/code/function.h"

@@ -1,5 +1,3 @@
-/* Ops on streams as such. */
-
 #include "engine/ops/message.h"
 #include "engine/session/reply.h"
 #include "engine/session/request.h"
@@ -14,14 +12,14 @@ bool op_stream_create(struct session *session, const struct message *message)
 {
     struct tally_op_stream_create op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) ||
-        !table_is_free(&session->streams, op.stream))
+        !table_is_free(&session->streams.handles, op.stream))
         return false;
     struct stream *stream = NULL;
     streams_sweep(session);
     CUresult result = op.flags & ~(uint32_t)CU_STREAM_NON_BLOCKING ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
     if (result == CUDA_SUCCESS)
         result = stream_new(session, !(op.flags & CU_STREAM_NON_BLOCKING), &stream);
-    if (result == CUDA_SUCCESS && !table_set(&session->streams, op.stream, stream))
+    if (result == CUDA_SUCCESS && !table_set(&session->streams.handles, op.stream, stream))
         result = CUDA_ERROR_OUT_OF_MEMORY; /* without a handle it goes with the next sweep */
     else if (result == CUDA_SUCCESS)
         stream->handle = op.stream;
@@ -34,7 +32,7 @@ bool op_stream_destroy(struct session *session, const struct message *message)
     struct tally_op_stream op;
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
-    struct stream *stream = table_take(&session->streams, op.stream);
+    struct stream *stream = table_take(&session->streams.handles, op.stream);
     if (stream) {
         stream->handle = 0;
         streams_sweep(session);
@@ -54,7 +52,7 @@ bool op_stream_sync(struct session *session, const struct message *message)
         return true;
     }
     /* Waiting for the legacy stream is waiting for what it would wait for. */
-    CUresult result = stream == session->legacy && session->dirty_count ? stream_enter(session, stream) : CUDA_SUCCESS;
+    CUresult result = stream == session->streams.legacy && session->streams.dirty_count ? stream_enter(session, stream) : CUDA_SUCCESS;
     stream_answer_when_done(session, stream, message, result);
     return true;
 }
@@ -66,7 +64,7 @@ bool op_stream_query(struct session *session, const struct message *message)
         return false;
     struct stream *stream = stream_find(session, op.stream);
     CUresult result = stream ? stream_query(session, stream) : CUDA_ERROR_INVALID_HANDLE;
-    for (struct stream *other = session->stream_list; stream == session->legacy && other; other = other->next)
+    for (struct stream *other = session->streams.list; stream == session->streams.legacy && other; other = other->next)
         if (result == CUDA_SUCCESS && other->dirty)
             result = stream_query(session, other);
     session_finish(session, &op.op, result);
@@ -77,7 +75,7 @@ bool op_stream_query(struct session *session, const struct message *message)
 static CUresult streams_query(struct session *session)
 {
     CUresult result = CUDA_SUCCESS;
-    for (struct stream *stream = session->stream_list; stream; stream = stream->next) {
+    for (struct stream *stream = session->streams.list; stream; stream = stream->next) {
         CUresult state = stream_query(session, stream);
         if (state != CUDA_SUCCESS && (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY))
             result = state;

@@ -4,7 +4,6 @@
 #include "engine/code/module.h"
 #include "engine/session/session.h"
 #include "engine/session/shared_event.h"
-#include "engine/session/table.h"
 #include "engine/streams/event.h"
 #include "engine/streams/stream.h"
 
@@ -39,7 +38,7 @@ CUresult engine_resolve_function(struct session *session, uint64_t handle, CUfun
 
 CUresult engine_resolve_module(struct session *session, uint64_t handle, CUmodule *out)
 {
-    struct module *module = table_get(&session->modules, handle);
+    struct module *module = module_find(session, handle);
     *out = module ? module->driver : NULL;
     return module ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }

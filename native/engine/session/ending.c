@@ -1,4 +1,3 @@
-/* How a session is ended, or called, from any thread. */
 #include "engine/session/ending.h"
 
 #include <stdarg.h>
@@ -7,6 +6,30 @@
 #include "engine/launch/wake.h"
 #include "engine/session/session.h"
 #include "wire/zmq.h"
+
+void waker_init(struct waker *waker)
+{
+    pthread_mutex_init(&waker->lock, NULL);
+}
+
+void waker_destroy(struct waker *waker)
+{
+    pthread_mutex_destroy(&waker->lock);
+}
+
+void waker_close(struct waker *waker)
+{
+    pthread_mutex_lock(&waker->lock);
+    if (waker->socket)
+        tally_zmq.close(waker->socket);
+    waker->socket = NULL;
+    pthread_mutex_unlock(&waker->lock);
+}
+
+bool waker_called(struct waker *waker)
+{
+    return atomic_exchange(&waker->called, false);
+}
 
 void session_end(struct session *session, const char *format, ...)
 {
@@ -20,23 +43,23 @@ void session_end(struct session *session, const char *format, ...)
     atomic_store(&session->ending, true);
     /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be inside
      * softgpu's compiler, too. While there is a waker the tenant is the session's. */
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker)
-        tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT);
-    if (session->waker && session->tenant_made)
+    pthread_mutex_lock(&session->waker.lock);
+    if (session->waker.socket)
+        tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT);
+    if (session->waker.socket && session->tenant_made)
         session->driver->soft.tenant_leave(session->tenant);
-    pthread_mutex_unlock(&session->wake_lock);
+    pthread_mutex_unlock(&session->waker.lock);
     schedule_wake(session);
 }
 
 void session_call(struct session *session)
 {
-    if (atomic_exchange(&session->called, true))
+    if (atomic_exchange(&session->waker.called, true))
         return;
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker && tally_zmq.send(session->waker, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
-        atomic_store(&session->called, false);
-    pthread_mutex_unlock(&session->wake_lock);
+    pthread_mutex_lock(&session->waker.lock);
+    if (session->waker.socket && tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
+        atomic_store(&session->waker.called, false);
+    pthread_mutex_unlock(&session->waker.lock);
 }
 
 void session_enter_thread(struct session *session)

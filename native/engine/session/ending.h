@@ -2,10 +2,24 @@
 #ifndef TALLY_ENGINE_ENDING_H
 #define TALLY_ENGINE_ENDING_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct session;
+
+/* Brings a session's thread back from its socket. */
+struct waker {
+    pthread_mutex_t lock;
+    void *socket;        /* inproc PUSH to the ops socket; NULL: the session is not open, or no more */
+    _Atomic bool called; /* an empty message is on its way to the thread */
+};
+
+void waker_init(struct waker *waker);
+void waker_destroy(struct waker *waker);
+void waker_close(struct waker *waker);
+/* The thread got an empty message: whether session_call sent it. */
+bool waker_called(struct waker *waker);
 
 /* Makes the session thread end, wherever it is; the first reason stays. Any thread, any lock held. */
 void session_end(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -4,6 +4,11 @@
 
 #include "engine/session/session.h"
 
+void event_pool_init(struct session *session)
+{
+    pthread_mutex_init(&session->events_free.lock, NULL);
+}
+
 CUresult event_pool_get(struct session *session, CUevent *event)
 {
     struct event_pool *pool = &session->events_free;

@@ -15,6 +15,7 @@ struct event_pool {
     uint32_t count, room;
 };
 
+void event_pool_init(struct session *session);
 CUresult event_pool_get(struct session *session, CUevent *event);
 void event_pool_put(struct session *session, CUevent event);
 void event_pool_close(struct session *session);

@@ -1,15 +1,14 @@
-/* A session's first sticky error: whoever it concerns is told, each once. */
 #include "engine/session/fault.h"
 
 #include <string.h>
 
 #include "engine/device/driver.h"
 #include "engine/launch/report.h"
-#include "engine/memory/guard.h"
 #include "engine/parts.h"
 #include "engine/session/news.h"
 #include "engine/session/notice.h"
 #include "engine/session/roster.h"
+#include "engine/session/segment.h"
 #include "engine/session/session.h"
 
 /* The program knows its kernel by the name without what rewriting appends. */
@@ -52,7 +51,7 @@ void session_note(struct session *session, CUresult result)
     explain_fault(session, result, text);
     __atomic_store_n(&session->stats.sticky_error, (int32_t)result, __ATOMIC_RELAXED);
     session_tell(session, "%s", text); /* ahead of the word: who sees that finds the line soon */
-    shared_store(session, &session->segment.page->sticky_error, (uint32_t)result);
+    segment_set_sticky(session, result);
     schedule_session_failed(session, result);
     news_post(session, TALLY_ENGINE_FAULT, result, text);
     if (!session->driver->is_soft)

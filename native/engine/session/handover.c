@@ -17,6 +17,11 @@ static void put(int *fd)
     *fd = 0;
 }
 
+void handover_init(struct session *session)
+{
+    pthread_mutex_init(&session->handover.lock, NULL);
+}
+
 bool handover_open(struct session *session, const char *path)
 {
     struct handover *handover = &session->handover;
@@ -102,4 +107,5 @@ void handover_close(struct session *session)
     pthread_mutex_lock(&handover->lock);
     put(&handover->connection);
     pthread_mutex_unlock(&handover->lock);
+    pthread_mutex_destroy(&handover->lock);
 }

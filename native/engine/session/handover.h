@@ -17,6 +17,7 @@ struct handover {
     int listener, segment_fd; /* until the client has connected; then the watcher's */
 };
 
+void handover_init(struct session *session);
 /* Makes the socket; takes the segment's file, which the client is given when it connects. */
 bool handover_open(struct session *session, const char *path);
 /* The descriptor to watch for a client that connects; -1: none, any more. */

@@ -1,4 +1,3 @@
-/* What the device printed and the client has not been sent yet. */
 #include "engine/session/output.h"
 
 #include <stdlib.h>

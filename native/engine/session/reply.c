@@ -1,4 +1,3 @@
-/* What goes back to the client: results, errors of one-way ops, device printf. */
 #include "engine/session/reply.h"
 
 #include <errno.h>
@@ -17,6 +16,12 @@
 #define REPLY_WAIT_MS 100
 #define REPLY_WAITS_MAX 30
 #define OUTPUT_CHUNK_BYTES (64u * 1024u)
+
+void replies_init(struct session *session)
+{
+    pthread_mutex_init(&session->replies.lock, NULL);
+    pthread_mutex_init(&session->replies.output_lock, NULL);
+}
 
 bool replies_open(struct session *session)
 {

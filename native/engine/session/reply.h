@@ -22,6 +22,7 @@ struct replies {
     _Atomic bool output_waiting;
 };
 
+void replies_init(struct session *session);
 bool replies_open(struct session *session);
 void replies_close(struct session *session);
 /* `head` starts with a tally_reply that is filled in here. */

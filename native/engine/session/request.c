@@ -1,10 +1,18 @@
-/* Request latency: from the first work after idle until the blocking wait that returns the session to
- * idle. A wait returns it to idle if no work came after the wait itself. */
 #include "engine/session/request.h"
 
 #include "engine/launch/trace.h"
 #include "engine/parts.h"
 #include "engine/session/session.h"
+
+void request_init(struct session *session)
+{
+    pthread_mutex_init(&session->request.lock, NULL);
+}
+
+void request_close(struct session *session)
+{
+    pthread_mutex_destroy(&session->request.lock);
+}
 
 void request_work(struct session *session, uint64_t now_ns)
 {

@@ -14,6 +14,8 @@ struct request {
     uint64_t work;       /* ops that gave the device work so far */
 };
 
+void request_init(struct session *session);
+void request_close(struct session *session);
 void request_work(struct session *session, uint64_t now_ns);
 uint64_t request_mark(struct session *session);
 void request_done(struct session *session, uint64_t mark);

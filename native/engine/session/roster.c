@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "engine/memory/guard.h"
 #include "engine/parts.h"
+#include "engine/session/segment.h"
 #include "engine/session/session.h"
 #include "tally/address.h"
 
@@ -101,7 +101,7 @@ void roster_poison_others(struct roster *roster, const struct session *culprit, 
         int none = CUDA_SUCCESS;
         if (session && session != culprit && session->attached &&
             atomic_compare_exchange_strong(&session->sticky, &none, (int)error))
-            shared_store(session, &session->segment.page->sticky_error, (uint32_t)error);
+            segment_set_sticky(session, error);
     }
     pthread_mutex_unlock(&roster->lock);
 }

@@ -2,35 +2,32 @@
 #include "engine/session/session.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "engine/code/loading.h"
 #include "engine/code/rewriter.h"
+#include "engine/launch/completion.h"
 #include "engine/launch/control.h"
 #include "engine/launch/gate.h"
 #include "engine/launch/rescue.h"
 #include "engine/launch/schedule.h"
+#include "engine/launch/session_books.h"
 #include "engine/launch/timing.h"
 #include "engine/launch/turns.h"
-#include "engine/memory/guard.h"
 #include "engine/memory/memory.h"
-#include "engine/memory/pinned.h"
 #include "engine/ops/dispatch.h"
 #include "engine/parts.h"
 #include "engine/session/ending.h"
 #include "engine/session/event_pool.h"
+#include "engine/session/handover.h"
 #include "engine/session/news.h"
 #include "engine/session/notice.h"
 #include "engine/session/reply.h"
+#include "engine/session/request.h"
 #include "engine/session/roster.h"
 #include "engine/session/segment.h"
 #include "engine/session/sockets.h"
-#include "engine/session/table.h"
 #include "engine/session/waiter.h"
 #include "engine/session/watch.h"
 #include "engine/stats.h"
@@ -75,10 +72,10 @@ static void stop_work(struct session *session)
     }
     waiter_stop(&session->waits);
     waiter_stop(&session->reaper);
-    waiter_stop(&session->completions);
+    completion_stop(session);
     schedule_session_close(session);
-    for (struct stream *stream = session->stream_list; stream && !session->tenant_made; stream = stream->next)
-        session->driver->cu.cuStreamSynchronize(stream->driver);
+    if (!session->tenant_made)
+        streams_drain(session);
 }
 
 /* Before their readers go: libzmq's I/O thread would block on an event that nobody takes. */
@@ -113,23 +110,17 @@ static void tear_down(struct session *session)
     rescue_close(session);
     events_close(session);
     streams_close(session);
-    table_clear(&session->streams);
     rewriter_forget(session->engine->rewriter, session);
     modules_close(session);
     event_pool_close(session);
     roster_detach(session->engine->roster, session); /* from here on nobody but this thread touches segment and memory */
     memory_close(session);
-    pinned_close(session);
     segment_close(session);
     sockets_close(session);
     release_tenant(session); /* last: with the tenant's number go its address ranges, which are free by now */
-    pthread_mutex_destroy(&session->memory.lock);
-    pthread_mutex_destroy(&session->handover.lock);
-    pthread_cond_destroy(&session->memory.freed);
-    pthread_mutex_destroy(&session->request.lock);
     notices_close(&session->notices);
-    pthread_mutex_destroy(&session->lanes_lock);
-    pthread_mutex_destroy(&session->streams_lock);
+    completion_close(session);
+    request_close(session);
 }
 
 /* ---- the thread ---- */
@@ -137,7 +128,6 @@ static void tear_down(struct session *session)
 static void receive(struct session *session)
 {
     struct tally_zmq_message message;
-    uint64_t handled = 0;
     while (!atomic_load_explicit(&session->ending, memory_order_acquire)) {
         tally_zmq.msg_init(&message);
         if (tally_zmq.msg_recv(&message, session->ops, 0) < 0) {
@@ -145,7 +135,7 @@ static void receive(struct session *session)
                 session_end(session, "the ops socket failed: %s", tally_zmq.strerror(tally_zmq.error()));
             continue;
         }
-        if (tally_zmq.msg_size(&message) == 0 && atomic_exchange(&session->called, false)) {
+        if (tally_zmq.msg_size(&message) == 0 && waker_called(&session->waker)) {
             tally_zmq.msg_close(&message);
             session_flush(session);
             schedule_go_on(session);
@@ -158,7 +148,7 @@ static void receive(struct session *session)
         else
             session_dispatch(session, tally_zmq.msg_data(&message), tally_zmq.msg_size(&message));
         tally_zmq.msg_close(&message);
-        shared_store_wide(session, &session->segment.page->ops_handled, ++handled);
+        segment_count_op(session);
     }
 }
 
@@ -176,27 +166,21 @@ static void *run(void *argument)
 
 /* ---- opening ---- */
 
-static void init_locks(struct session *session)
+/* Before anything can fail: every part can be closed from now on. */
+static void init_parts(struct session *session)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&session->memory.freed, &monotonic);
-    pthread_cond_init(&session->turn, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&session->memory.lock, NULL);
-    pthread_mutex_init(&session->handover.lock, NULL);
-    pthread_mutex_init(&session->replies.lock, NULL);
-    pthread_mutex_init(&session->replies.output_lock, NULL);
-    pthread_mutex_init(&session->request.lock, NULL);
+    books_init(session);
+    memory_init(session);
+    handover_init(session);
+    replies_init(session);
+    request_init(session);
     notices_open(&session->notices);
-    pthread_mutex_init(&session->wake_lock, NULL);
-    pthread_mutex_init(&session->lanes_lock, NULL);
-    pthread_mutex_init(&session->streams_lock, NULL);
-    pthread_mutex_init(&session->events_free.lock, NULL);
+    waker_init(&session->waker);
+    streams_init(session);
+    completion_init(session);
+    event_pool_init(session);
     waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
     waiter_init(&session->reaper, session, "tally-reap", 1);
-    waiter_init(&session->completions, session, "tally-ends", WAITER_THREADS_MAX);
 }
 
 static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
@@ -242,8 +226,8 @@ static bool start(struct session *session)
 
 static void session_free(struct session *session)
 {
-    pthread_cond_destroy(&session->turn); /* like wake_lock: whoever ends a session uses it last */
-    pthread_mutex_destroy(&session->wake_lock);
+    books_destroy(session); /* these two last: whoever ends a session uses them */
+    waker_destroy(&session->waker);
     free(session);
 }
 
@@ -260,14 +244,13 @@ struct session *session_create(struct tally_engine *engine, const struct tally_s
     session->config = *config;
     session->index = index;
     session->stats.session = config->session;
-    session->streams.kind = TALLY_KIND_STREAM;
     session->events.kind = TALLY_KIND_EVENT;
     session->modules.kind = TALLY_KIND_MODULE;
     session->functions.kind = TALLY_KIND_FUNCTION;
     int least, greatest;
     engine_stream_priorities(engine, &least, &greatest);
     session->priority = config->high ? greatest : least;
-    init_locks(session);
+    init_parts(session);
     bool ready = prepare(session, reply, error, error_bytes);
     if (ready && !start(session)) {
         snprintf(error, error_bytes, "no thread is left for one more session");

@@ -7,7 +7,7 @@
  *   replies.output_lock  what the device printed; never held for long.
  *   waits, reaper    a lock each (waiter.c).
  *   roster's lock    which sessions there are (roster.c).
- * Locks are not nested, save that output_lock may be taken inside replies.lock and wake_lock inside any. */
+ * Locks are not nested, save that output_lock may be taken inside replies.lock and the waker's inside any. */
 #ifndef TALLY_ENGINE_SESSION_H
 #define TALLY_ENGINE_SESSION_H
 
@@ -22,8 +22,10 @@
 #include "engine/launch/control.h"
 #include "engine/launch/gate.h"
 #include "engine/launch/open.h"
+#include "engine/launch/session_books.h"
 #include "engine/memory/memory.h"
 #include "engine/parts.h"
+#include "engine/session/ending.h"
 #include "engine/session/event_pool.h"
 #include "engine/session/handover.h"
 #include "engine/session/notice.h"
@@ -46,8 +48,7 @@ struct session {
 
     pthread_t thread;
     void *ops;
-    pthread_mutex_t wake_lock;
-    void *waker; /* inproc PUSH to ops; wake_lock */
+    struct waker waker;
     struct watch watch;
     _Atomic bool reason_given; /* whoever sets it writes the reason, then sets ending */
     _Atomic bool ending;
@@ -68,34 +69,17 @@ struct session {
     _Atomic uint32_t waits_outstanding;
     _Atomic int sticky; /* CUresult */
 
-    struct table streams, events, modules, functions;
-    pthread_mutex_t streams_lock; /* stream_list, and which stream has which queue: changed by the session's
-                                     thread, which reads without it */
-    struct stream *stream_list;
-    struct stream *legacy;    /* made when first used */
-    uint64_t legacy_count;    /* ops given to it */
-    uint32_t dirty_count;
+    struct streams streams;
+    struct table events, modules, functions;
     int priority;             /* driver's, of streams that carry no work of the program */
     struct upload uploads[UPLOADS_MAX];
     struct tally_session_stats stats;
-    pthread_cond_t turn; /* with the schedule's lock: starts and ends of this session's launches */
-    uint32_t starts_in_flight; /* the schedule's lock */
-    uint32_t queue_starts[SESSION_QUEUES_MAX]; /* of those, by queue; the same lock */
-    uint64_t held_ns;    /* when the launch came that its thread sees through; 0: none; the same lock */
-    uint64_t end_ns;     /* of its last start; the same lock */
-    bool scheduled;      /* the scheduler knows the session; its lock */
-    CUresult failed;     /* what it would launch now would not run; the schedule's lock */
+    struct session_books books; /* the schedule's lock */
     struct gates gates;
     struct control control[GUARDED_MAX + 1]; /* the last: RESCUE_SLOT */
     struct stream rescue_stream;         /* session thread; made when first needed (rescue.c) */
-    struct open_launch open[GUARDED_MAX]; /* a ring, by place as `control`; session thread, read under the lock */
-    uint32_t open_first, open_count;
-    bool in_turn;        /* its thread is in turns.c and will see what is to be done; the schedule's lock */
-    _Atomic bool called; /* an empty message is on its way to the thread, see session_call */
-    struct waiter completions; /* of starts, where the driver does not report them by itself */
-    pthread_mutex_t lanes_lock; /* completion.c */
-    struct lane lanes[SESSION_QUEUES_MAX];
-    uint64_t queues_used[SESSION_QUEUES_MAX / 64];
+    struct open_launches open;
+    struct lanes lanes;
     uint64_t rewritten_turn; /* when the rewriter last made something for it; the rewriter's lock */
     struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
 };

@@ -1,10 +1,10 @@
-/* A session's sockets: ops in, replies out, memory handed over; each takes one connection, of the session's peer. */
 #include "engine/session/sockets.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/session/ending.h"
 #include "engine/session/handover.h"
 #include "engine/session/listener.h"
 #include "engine/session/reply.h"
@@ -85,14 +85,14 @@ bool sockets_open(struct session *session, struct tally_open_reply *reply)
         return false;
     if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)
         return false;
-    session->waker = tally_zmq.socket(session->engine->zmq, TALLY_ZMQ_PUSH);
+    session->waker.socket = tally_zmq.socket(session->engine->zmq, TALLY_ZMQ_PUSH);
     session->watch.monitors[0] = pair_with(session, monitors[0]);
     session->watch.monitors[1] = pair_with(session, monitors[1]);
     snprintf(reply->ops, sizeof reply->ops, "ipc://%.249s", paths[0]);
     snprintf(reply->replies, sizeof reply->replies, "ipc://%.249s", paths[1]);
     snprintf(reply->segment, sizeof reply->segment, "%s", paths[2]);
-    return session->waker && tally_zmq_set(session->waker, TALLY_ZMQ_LINGER, 0) == 0 &&
-           tally_zmq.connect(session->waker, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
+    return session->waker.socket && tally_zmq_set(session->waker.socket, TALLY_ZMQ_LINGER, 0) == 0 &&
+           tally_zmq.connect(session->waker.socket, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
 }
 
 /* libzmq closes sockets, and leaves their files. */
@@ -109,11 +109,7 @@ static void remove_socket_files(const struct session *session)
 
 void sockets_close(struct session *session)
 {
-    pthread_mutex_lock(&session->wake_lock);
-    if (session->waker)
-        tally_zmq.close(session->waker);
-    session->waker = NULL;
-    pthread_mutex_unlock(&session->wake_lock);
+    waker_close(&session->waker);
     if (session->ops)
         tally_zmq.close(session->ops);
     session->ops = NULL;

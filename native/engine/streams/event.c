@@ -1,4 +1,3 @@
-/* Clients' events. */
 #include "engine/streams/event.h"
 
 #include <stdlib.h>

@@ -1,4 +1,3 @@
-/* What a session does, or answers, once the device has got there. */
 #include "engine/streams/later.h"
 
 #include "engine/ops/message.h"
@@ -14,10 +13,10 @@
 struct wait_item *streams_mark(struct session *session)
 {
     uint32_t active = 0;
-    for (struct stream *stream = session->stream_list; stream; stream = stream->next)
+    for (struct stream *stream = session->streams.list; stream; stream = stream->next)
         active += stream->active;
     struct wait_item *item = wait_item_new(NULL, active);
-    for (struct stream *stream = session->stream_list; item && stream; stream = stream->next) {
+    for (struct stream *stream = session->streams.list; item && stream; stream = stream->next) {
         if (stream_query(session, stream) != CUDA_ERROR_NOT_READY)
             continue;
         CUevent event;

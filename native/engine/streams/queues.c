@@ -12,7 +12,7 @@ uint32_t queues_max(const struct session *session)
 
 static bool is_used(const struct session *session, uint32_t place)
 {
-    return session->queues_used[place / 64] >> (place % 64) & 1;
+    return session->streams.queues_used[place / 64] >> (place % 64) & 1;
 }
 
 bool queue_take_free(struct session *session, struct stream *stream)
@@ -20,10 +20,10 @@ bool queue_take_free(struct session *session, struct stream *stream)
     for (uint32_t place = 0; place < queues_max(session); place++) {
         if (is_used(session, place))
             continue;
-        pthread_mutex_lock(&session->streams_lock);
-        session->queues_used[place / 64] |= 1ull << (place % 64);
+        pthread_mutex_lock(&session->streams.lock);
+        session->streams.queues_used[place / 64] |= 1ull << (place % 64);
         stream->queue = session->index * SESSION_QUEUES_MAX + place;
-        pthread_mutex_unlock(&session->streams_lock);
+        pthread_mutex_unlock(&session->streams.lock);
         return true;
     }
     return false;
@@ -32,7 +32,7 @@ bool queue_take_free(struct session *session, struct stream *stream)
 bool queue_take_over(struct session *session, struct stream *stream, uint32_t place)
 {
     uint32_t queue = session->index * SESSION_QUEUES_MAX + place;
-    struct stream *holder = session->stream_list;
+    struct stream *holder = session->streams.list;
     if (place == QUEUE_NONE)
         return false;
     while (holder && holder->queue != queue)
@@ -40,10 +40,10 @@ bool queue_take_over(struct session *session, struct stream *stream, uint32_t pl
     assert(holder && holder != stream);
     if (!holder)
         return false;
-    pthread_mutex_lock(&session->streams_lock);
+    pthread_mutex_lock(&session->streams.lock);
     holder->queue = QUEUE_NONE;
     stream->queue = queue;
-    pthread_mutex_unlock(&session->streams_lock);
+    pthread_mutex_unlock(&session->streams.lock);
     return true;
 }
 
@@ -52,14 +52,14 @@ void queue_give(struct session *session, struct stream *stream)
     uint32_t place = stream->queue % SESSION_QUEUES_MAX;
     if (stream->queue == QUEUE_NONE)
         return;
-    session->queues_used[place / 64] &= ~(1ull << (place % 64));
+    session->streams.queues_used[place / 64] &= ~(1ull << (place % 64));
     stream->queue = QUEUE_NONE;
 }
 
 static const char *validate(const struct session *session)
 {
     uint64_t seen[SESSION_QUEUES_MAX / 64] = {0};
-    for (const struct stream *stream = session->stream_list; stream; stream = stream->next) {
+    for (const struct stream *stream = session->streams.list; stream; stream = stream->next) {
         uint32_t place = stream->queue % SESSION_QUEUES_MAX;
         if (stream->queue == QUEUE_NONE)
             continue;
@@ -77,8 +77,8 @@ static const char *validate(const struct session *session)
 
 const char *queues_validate(struct session *session)
 {
-    pthread_mutex_lock(&session->streams_lock);
+    pthread_mutex_lock(&session->streams.lock);
     const char *wrong = validate(session);
-    pthread_mutex_unlock(&session->streams_lock);
+    pthread_mutex_unlock(&session->streams.lock);
     return wrong;
 }

@@ -38,10 +38,10 @@ CUresult stream_new(struct session *session, bool blocking, struct stream **out)
     stream->blocking = blocking;
     stream->legacy_seen = 0;
     stream->queue = QUEUE_NONE;
-    pthread_mutex_lock(&session->streams_lock);
-    stream->next = session->stream_list;
-    session->stream_list = stream;
-    pthread_mutex_unlock(&session->streams_lock);
+    pthread_mutex_lock(&session->streams.lock);
+    stream->next = session->streams.list;
+    session->streams.list = stream;
+    pthread_mutex_unlock(&session->streams.lock);
     *out = stream;
     return CUDA_SUCCESS;
 }
@@ -49,10 +49,10 @@ CUresult stream_new(struct session *session, bool blocking, struct stream **out)
 struct stream *stream_find(struct session *session, uint64_t handle)
 {
     if (handle != TALLY_STREAM_LEGACY)
-        return table_get(&session->streams, handle);
-    if (!session->legacy && stream_new(session, false, &session->legacy) == CUDA_SUCCESS)
-        session->legacy->handle = TALLY_STREAM_LEGACY;
-    return session->legacy;
+        return table_get(&session->streams.handles, handle);
+    if (!session->streams.legacy && stream_new(session, false, &session->streams.legacy) == CUDA_SUCCESS)
+        session->streams.legacy->handle = TALLY_STREAM_LEGACY;
+    return session->streams.legacy;
 }
 
 /* `waits` goes on only when what `stream` has now is done. */
@@ -97,8 +97,8 @@ static CUresult follow_priority(struct session *session, struct stream *stream)
 /* Dirty streams that turn out to be idle need no join. */
 static CUresult enter_legacy(struct session *session)
 {
-    struct stream *legacy = session->legacy;
-    for (struct stream *stream = session->stream_list; stream && session->dirty_count; stream = stream->next) {
+    struct stream *legacy = session->streams.legacy;
+    for (struct stream *stream = session->streams.list; stream && session->streams.dirty_count; stream = stream->next) {
         if (!stream->dirty)
             continue;
         CUresult result = stream_query(session, stream);
@@ -107,25 +107,25 @@ static CUresult enter_legacy(struct session *session)
         if (result != CUDA_SUCCESS)
             return result;
         stream->dirty = false;
-        session->dirty_count--;
+        session->streams.dirty_count--;
     }
-    session->legacy_count++;
+    session->streams.legacy_count++;
     return CUDA_SUCCESS;
 }
 
 static CUresult enter_blocking(struct session *session, struct stream *stream)
 {
-    if (stream->legacy_seen < session->legacy_count) {
-        CUresult result = stream_query(session, session->legacy);
+    if (stream->legacy_seen < session->streams.legacy_count) {
+        CUresult result = stream_query(session, session->streams.legacy);
         if (result == CUDA_ERROR_NOT_READY)
-            result = join(session, session->legacy, stream);
+            result = join(session, session->streams.legacy, stream);
         if (result != CUDA_SUCCESS)
             return result;
-        stream->legacy_seen = session->legacy_count;
+        stream->legacy_seen = session->streams.legacy_count;
     }
     if (!stream->dirty) {
         stream->dirty = true;
-        session->dirty_count++;
+        session->streams.dirty_count++;
     }
     return CUDA_SUCCESS;
 }
@@ -133,7 +133,7 @@ static CUresult enter_blocking(struct session *session, struct stream *stream)
 CUresult stream_enter(struct session *session, struct stream *stream)
 {
     CUresult result = follow_priority(session, stream);
-    if (result == CUDA_SUCCESS && stream == session->legacy)
+    if (result == CUDA_SUCCESS && stream == session->streams.legacy)
         result = enter_legacy(session);
     else if (result == CUDA_SUCCESS && stream->blocking)
         result = enter_blocking(session, stream);
@@ -155,7 +155,7 @@ CUresult stream_query(struct session *session, struct stream *stream)
 
 bool streams_wait(struct session *session)
 {
-    for (struct stream *stream = session->stream_list; stream; stream = stream->next)
+    for (struct stream *stream = session->streams.list; stream; stream = stream->next)
         if (stream->wait_count && stream_query(session, stream) == CUDA_ERROR_NOT_READY)
             return true;
     return false;
@@ -164,10 +164,10 @@ bool streams_wait(struct session *session)
 static void stream_free(struct session *session, struct stream **at)
 {
     struct stream *stream = *at;
-    pthread_mutex_lock(&session->streams_lock);
+    pthread_mutex_lock(&session->streams.lock);
     *at = stream->next;
     queue_give(session, stream);
-    pthread_mutex_unlock(&session->streams_lock);
+    pthread_mutex_unlock(&session->streams.lock);
     session->driver->cu.cuStreamDestroy_v2(stream->driver);
     free(stream->waits);
     free(stream);
@@ -176,20 +176,34 @@ static void stream_free(struct session *session, struct stream **at)
 /* Streams that the client destroyed live on here until their work is done. */
 void streams_sweep(struct session *session)
 {
-    for (struct stream **at = &session->stream_list; *at;) {
+    for (struct stream **at = &session->streams.list; *at;) {
         struct stream *stream = *at;
         if (stream->handle || stream_query(session, stream) == CUDA_ERROR_NOT_READY) {
             at = &stream->next;
             continue;
         }
-        session->dirty_count -= stream->dirty;
+        session->streams.dirty_count -= stream->dirty;
         stream_free(session, at);
     }
 }
 
+void streams_init(struct session *session)
+{
+    session->streams.handles.kind = TALLY_KIND_STREAM;
+    pthread_mutex_init(&session->streams.lock, NULL);
+}
+
+void streams_drain(struct session *session)
+{
+    for (struct stream *stream = session->streams.list; stream; stream = stream->next)
+        session->driver->cu.cuStreamSynchronize(stream->driver);
+}
+
 void streams_close(struct session *session)
 {
-    while (session->stream_list)
-        stream_free(session, &session->stream_list);
-    session->legacy = NULL;
+    while (session->streams.list)
+        stream_free(session, &session->streams.list);
+    session->streams.legacy = NULL;
+    table_clear(&session->streams.handles);
+    pthread_mutex_destroy(&session->streams.lock);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "engine/session/table.h"
+#include "engine/streams/queues.h"
 #include "tally/cuda.h"
 
 struct session;
@@ -25,6 +26,18 @@ struct stream {
     uint32_t wait_count, wait_room;
 };
 
+/* Of one session; its thread's, which reads them without the lock. */
+struct streams {
+    struct table handles;
+    pthread_mutex_t lock; /* list, and which stream has which queue: where the session's thread changes them */
+    struct stream *list;
+    struct stream *legacy; /* made when first used */
+    uint64_t legacy_count; /* ops given to it */
+    uint32_t dirty_count;
+    uint64_t queues_used[SESSION_QUEUES_MAX / 64];
+};
+
+void streams_init(struct session *session);
 /* The stream a handle means, or NULL. TALLY_STREAM_LEGACY makes that stream when first used. */
 struct stream *stream_find(struct session *session, uint64_t handle);
 CUresult stream_new(struct session *session, bool blocking, struct stream **out);
@@ -37,5 +50,7 @@ void streams_sweep(struct session *session);
 void streams_close(struct session *session);
 /* Whether a stream may be waiting for a value, which perhaps only a later op will write. */
 bool streams_wait(struct session *session);
+/* Until all that they have is done. */
+void streams_drain(struct session *session);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/memory/memory.h"
 #include "engine/memory/ranges.h"
 #include "engine/ops/message.h"
 #include "engine/session/notice.h"
@@ -69,9 +70,7 @@ bool op_stream_value(struct session *session, const struct message *message)
         return false;
     struct stream *stream = stream_find(session, op.stream);
     const uint64_t bytes = op.wide ? 8 : 4;
-    pthread_mutex_lock(&session->memory.lock);
-    bool known = op.address % bytes == 0 && ranges_find(&session->memory.ranges, op.address, bytes);
-    pthread_mutex_unlock(&session->memory.lock);
+    bool known = op.address % bytes == 0 && memory_kind(session, op.address, bytes) != RANGE_NONE;
     CUresult result = !stream  ? CUDA_ERROR_INVALID_HANDLE
                       : !known ? CUDA_ERROR_INVALID_VALUE
                                : stream_enter(session, stream);
@@ -100,7 +99,7 @@ void streams_release(struct session *session)
     CUstream writer = NULL;
     for (bool waiting = true; waiting;) {
         waiting = false;
-        for (struct stream *stream = session->stream_list; stream; stream = stream->next) {
+        for (struct stream *stream = session->streams.list; stream; stream = stream->next) {
             if (!stream->wait_count || stream_query(session, stream) != CUDA_ERROR_NOT_READY)
                 continue;
             waiting = true;
