@@ -12,6 +12,8 @@
 #include "engine/code/image.h"
 #include "engine/code/rewriter.h"
 #include "engine/device/driver.h"
+#include "engine/device/driver_cuda.h"
+#include "engine/device/driver_soft.h"
 #include "engine/device/take.h"
 #include "engine/launch/kernels.h"
 #include "engine/launch/report.h"
@@ -51,7 +53,7 @@ int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_eve
     return taken;
 }
 
-/* ---- softgpu's callbacks, on its worker threads; a session outlives its tenant ---- */
+/* ---- the driver's callbacks, on its threads; a session outlives its tenant ---- */
 
 static void on_output(void *user, uint32_t tenant, int fd, const char *text, size_t bytes)
 {
@@ -61,7 +63,7 @@ static void on_output(void *user, uint32_t tenant, int fd, const char *text, siz
         session_output(session, fd, text, bytes);
 }
 
-static void on_launch_done(void *user, const struct softgpu_launch_times *times)
+static void on_launch_done(void *user, const struct launch_times *times)
 {
     struct tally_engine *engine = user;
     struct session *session = roster_of_tenant(engine->roster, times->tenant);
@@ -217,9 +219,10 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
         snprintf(error, error_bytes, "%s", why);
         return false;
     }
-    if (!driver_load(&engine->driver, config->driver, config->soft, error, error_bytes))
+    if (!driver_load(&engine->driver, config->driver, config->soft ? &driver_soft_ops : &driver_cuda_ops, error,
+                     error_bytes))
         return false;
-    static const struct device_callbacks callbacks = {.output = on_output, .launch_done = on_launch_done};
+    const struct device_callbacks callbacks = {.user = engine, .output = on_output, .launch_done = on_launch_done};
     engine->roster = roster_create(); /* the driver may call back from now on */
     engine->news = news_create();
     if (!engine->roster || !engine->news) {
@@ -232,9 +235,6 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
                  driver_error_text(&engine->driver, result, text, sizeof text));
         return false;
     }
-    int least, greatest;
-    engine_stream_priorities(engine, &least, &greatest);
-    engine->driver.cu.cuStreamCreateWithPriority(&engine->urgent, CU_STREAM_NON_BLOCKING, greatest);
     engine->quota = quota_create(&(struct quota_limits){
         .session_bytes_max = config->pinned_bytes_session_max,
         .job_bytes_max = config->pinned_bytes_job_max,
@@ -247,7 +247,7 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->quota && engine->images && engine->rewriter && engine->schedule && engine->kernels && engine->urgent &&
+    if (engine->quota && engine->images && engine->rewriter && engine->schedule && engine->kernels &&
         engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
@@ -303,10 +303,7 @@ void tally_engine_destroy(struct tally_engine *engine)
         rewriter_destroy(engine->rewriter);
     if (engine->images)
         image_cache_destroy(engine->images);
-    if (engine->urgent)
-        engine->driver.cu.cuStreamDestroy_v2(engine->urgent);
-    if (engine->context)
-        engine->driver.cu.cuDevicePrimaryCtxRelease_v2(engine->device);
+    device_give(engine);
     if (engine->schedule)
         schedule_destroy(engine->schedule);
     if (engine->kernels)

@@ -16,8 +16,6 @@
 struct tally_engine {
     struct tally_engine_config config; /* strings are the engine's own */
     struct driver driver;
-    CUdevice device;
-    CUcontext context;
     void *zmq;
     struct image_cache *images;
     struct schedule *schedule;
@@ -25,7 +23,6 @@ struct tally_engine {
     struct rewriter *rewriter;
     struct trace trace;
     struct quota *quota;
-    CUstream urgent; /* real devices: where flags of guarded launches are raised */
     struct watcher *watcher;
     struct roster *roster;
     struct news *news;

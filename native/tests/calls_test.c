@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/ops/resolve.h"
 #include "engine/ops/generated/dispatch_gen.h"
+#include "engine/ops/resolve.h"
 #include "shim/context.h"
 #include "shim/generated/calls.h"
 #include "shim/wire_args.h"

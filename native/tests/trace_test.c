@@ -46,8 +46,8 @@ static void test_ring(struct trace *trace)
 static void test_starts(void)
 {
     struct tally_trace_record record = {.kind = TALLY_TRACE_LAUNCH};
-    trace_count_start(&record, 5, &(struct softgpu_launch_times){.start_ns = 10, .end_ns = 14});
-    trace_count_start(&record, 20, &(struct softgpu_launch_times){.start_ns = 30, .end_ns = 37});
+    trace_count_start(&record, 5, &(struct launch_times){.start_ns = 10, .end_ns = 14});
+    trace_count_start(&record, 20, &(struct launch_times){.start_ns = 30, .end_ns = 37});
     CHECK(record.issue_ns == 20 && record.start_ns == 10 && record.end_ns == 37);
     CHECK(record.device_ns == 11 && record.starts == 2);
 }

@@ -106,8 +106,7 @@ static void load_in_session(struct rewriter *rewriter, struct forms *forms, cons
     }
     rewriter->loading = true;
     load_unless_dropped(rewriter, forms, text);
-    if (session->tenant_made)
-        session->driver->soft.tenant_set(0);
+    session->driver->ops->tenant_enter(session->driver, 0);
     rewriter->loading = false;
 }
 

@@ -5,29 +5,6 @@
 
 #include "engine/stats.h"
 
-struct entry {
-    const char *symbol;
-    size_t offset;
-};
-
-#define SOFT(field, symbol) {symbol, offsetof(struct driver_soft, field)}
-static const struct entry soft_entries[] = {
-    SOFT(configure, "softgpuConfigure"),
-    SOFT(set_part, "softgpuSetPart"),
-    SOFT(set_output, "softgpuSetOutput"),
-    SOFT(set_launch_done, "softgpuSetLaunchDone"),
-    SOFT(launch_tag, "softgpuLaunchTag"),
-    SOFT(tenant_create, "softgpuTenantCreate"),
-    SOFT(tenant_set, "softgpuTenantSet"),
-    SOFT(tenant_set_pinned, "softgpuTenantSetPinned"),
-    SOFT(tenant_leave, "softgpuTenantLeave"),
-    SOFT(tenant_set_urgent, "softgpuTenantSetUrgent"),
-    SOFT(tenant_stop, "softgpuTenantStop"),
-    SOFT(tenant_destroy, "softgpuTenantDestroy"),
-    SOFT(tenant_region, "softgpuTenantRegion"),
-    SOFT(tenant_fault, "softgpuTenantFault"),
-};
-
 /* Without these no session can be served; what is not named here is checked where it is used. */
 #define DRIVER_NEEDS(X)                                                                                       \
     X(cuInit) X(cuDriverGetVersion) X(cuDeviceGet) X(cuDeviceGetCount) X(cuDeviceGetName)                     \
@@ -51,9 +28,10 @@ static const char *missing_symbol(const struct driver *driver)
     return NULL;
 }
 
-bool driver_load(struct driver *driver, const char *path, bool soft, char *error, size_t error_bytes)
+bool driver_load(struct driver *driver, const char *path, const struct device_ops *ops, char *error,
+                 size_t error_bytes)
 {
-    *driver = (struct driver){.is_soft = soft};
+    *driver = (struct driver){.ops = ops};
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *why = dlerror();
@@ -64,12 +42,8 @@ bool driver_load(struct driver *driver, const char *path, bool soft, char *error
     TALLY_DRIVER_EACH(FILL)
 #undef FILL
     const char *missing = missing_symbol(driver);
-    for (size_t i = 0; soft && i < sizeof soft_entries / sizeof *soft_entries; i++) {
-        void *address = dlsym(library, soft_entries[i].symbol);
-        *(void **)((char *)&driver->soft + soft_entries[i].offset) = address;
-        if (!address)
-            missing = soft_entries[i].symbol;
-    }
+    if (!missing)
+        missing = ops->load(driver, library);
     if (!missing)
         return true;
     snprintf(error, error_bytes, "the driver library %s has no %s", path, missing);

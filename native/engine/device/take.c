@@ -2,24 +2,8 @@
 
 #include <string.h>
 
-#include "engine/engine.h"
 #include "engine/parts.h"
 #include "engine/stats.h"
-
-static CUresult set_up_soft(struct tally_engine *engine, const struct device_callbacks *callbacks)
-{
-    const struct driver_soft *soft = &engine->driver.soft;
-    const struct tally_engine_config *config = &engine->config;
-    CUresult result = soft->configure(config->soft_devices, config->soft_workers, config->soft_memory_bytes,
-                                      (int)config->soft_dry);
-    if (!result)
-        result = soft->set_part(config->device);
-    if (!result)
-        result = soft->set_output(callbacks->output, engine);
-    if (!result) /* with events too: launches have no tags then, but failures are told */
-        result = soft->set_launch_done(callbacks->launch_done, engine);
-    return result;
-}
 
 static CUresult read_device(struct tally_engine *engine)
 {
@@ -29,20 +13,20 @@ static CUresult read_device(struct tally_engine *engine)
     int version = 0;
     cu->cuDriverGetVersion(&version);
     engine->driver_version = version;
-    CUresult result = cu->cuDeviceGetName(info->name, sizeof info->name, engine->device);
+    CUresult result = cu->cuDeviceGetName(info->name, sizeof info->name, engine->driver.device);
     if (!result)
-        result = cu->cuDeviceTotalMem_v2(&total, engine->device);
+        result = cu->cuDeviceTotalMem_v2(&total, engine->driver.device);
     if (!result)
         result = cu->cuCtxGetStreamPriorityRange(&info->stream_priority_least, &info->stream_priority_greatest);
     info->total_bytes = total;
     CUuuid uuid = {{0}};
     if (cu->cuDeviceGetUuid_v2)
-        cu->cuDeviceGetUuid_v2(&uuid, engine->device);
+        cu->cuDeviceGetUuid_v2(&uuid, engine->driver.device);
     memcpy(info->uuid, uuid.bytes, sizeof info->uuid);
     if (cu->cuDeviceGetPCIBusId)
-        cu->cuDeviceGetPCIBusId(info->pci_bus_id, sizeof info->pci_bus_id, engine->device);
+        cu->cuDeviceGetPCIBusId(info->pci_bus_id, sizeof info->pci_bus_id, engine->driver.device);
     for (int i = 1; i < (int)TALLY_DEVICE_ATTRIBUTES; i++)
-        if (cu->cuDeviceGetAttribute(&info->attributes[i], (CUdevice_attribute)i, engine->device) != CUDA_SUCCESS)
+        if (cu->cuDeviceGetAttribute(&info->attributes[i], (CUdevice_attribute)i, engine->driver.device) != CUDA_SUCCESS)
             info->attributes[i] = 0;
     for (int i = 0; i < 16 && i < CU_LIMIT_MAX; i++) {
         size_t value = 0;
@@ -56,7 +40,7 @@ static CUresult read_device(struct tally_engine *engine)
 CUresult device_take(struct tally_engine *engine, const struct device_callbacks *callbacks)
 {
     const struct tally_driver *cu = &engine->driver.cu;
-    CUresult result = engine->driver.is_soft ? set_up_soft(engine, callbacks) : CUDA_SUCCESS;
+    CUresult result = engine->driver.ops->configure(&engine->driver, &engine->config, callbacks);
     if (!result)
         result = cu->cuInit(0);
     int count = 0;
@@ -65,12 +49,26 @@ CUresult device_take(struct tally_engine *engine, const struct device_callbacks 
     if (!result && (int)engine->config.device >= count)
         result = count ? CUDA_ERROR_INVALID_DEVICE : CUDA_ERROR_NO_DEVICE;
     if (!result)
-        result = cu->cuDeviceGet(&engine->device, (int)engine->config.device);
+        result = cu->cuDeviceGet(&engine->driver.device, (int)engine->config.device);
     if (!result && cu->cuDevicePrimaryCtxSetFlags_v2) /* waiting threads sleep; fails harmlessly if active */
-        cu->cuDevicePrimaryCtxSetFlags_v2(engine->device, CU_CTX_SCHED_BLOCKING_SYNC);
+        cu->cuDevicePrimaryCtxSetFlags_v2(engine->driver.device, CU_CTX_SCHED_BLOCKING_SYNC);
     if (!result)
-        result = cu->cuDevicePrimaryCtxRetain(&engine->context, engine->device);
+        result = cu->cuDevicePrimaryCtxRetain(&engine->driver.context, engine->driver.device);
     if (!result)
-        result = cu->cuCtxSetCurrent(engine->context);
-    return result ? result : read_device(engine);
+        result = cu->cuCtxSetCurrent(engine->driver.context);
+    if (!result)
+        result = read_device(engine);
+    if (!result)
+        result = cu->cuStreamCreateWithPriority(&engine->driver.urgent, CU_STREAM_NON_BLOCKING,
+                                                engine->info.stream_priority_greatest);
+    return result;
+}
+
+void device_give(struct tally_engine *engine)
+{
+    const struct tally_driver *cu = &engine->driver.cu;
+    if (engine->driver.urgent)
+        cu->cuStreamDestroy_v2(engine->driver.urgent);
+    if (engine->driver.context)
+        cu->cuDevicePrimaryCtxRelease_v2(engine->driver.device);
 }

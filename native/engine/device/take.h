@@ -4,13 +4,9 @@
 
 #include "engine/parts.h"
 
-/* What softgpu calls back, on its worker threads. */
-struct device_callbacks {
-    softgpu_output_fn output;
-    softgpu_launch_done_fn launch_done;
-};
-
-/* Fills in the engine's device, context, info and driver_version. The calling thread is in the context then. */
+/* Fills in what the driver has of the device, the engine's info and driver_version. The calling thread is in the
+ * context then. */
 CUresult device_take(struct tally_engine *engine, const struct device_callbacks *callbacks);
+void device_give(struct tally_engine *engine);
 
 #endif

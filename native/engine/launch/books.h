@@ -4,6 +4,7 @@
 #define TALLY_ENGINE_BOOKS_H
 
 #include "engine/launch/schedule.h"
+#include "engine/launch/times.h"
 #include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
 #include "engine/launch/work.h"
@@ -61,7 +62,7 @@ struct start {
     bool transfer;           /* not a kernel's */
     bool beside;             /* the rescue's own */
     bool early;              /* it ended before the core was told that it began */
-    struct softgpu_launch_times times;
+    struct launch_times times;
 };
 
 struct schedule {

@@ -6,6 +6,7 @@
 #include "engine/launch/control.h"
 #include "engine/launch/report.h"
 #include "engine/launch/start.h"
+#include "engine/launch/times.h"
 #include "engine/launch/work.h"
 #include "engine/parts.h"
 #include "engine/session/event_pool.h"
@@ -47,7 +48,7 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         result = control_fetch(session, item->b >> 8 & 255);
     uint64_t before_ns = session->lanes.at[lane].end_ns, end_ns = engine_now_ns();
     session->lanes.at[lane].end_ns = end_ns; /* one item of a lane at a time */
-    struct softgpu_launch_times times = {
+    struct launch_times times = {
         .tag = item->a,
         .start_ns = item->c > before_ns ? item->c : before_ns,
         .end_ns = end_ns,

@@ -32,34 +32,19 @@ uint32_t gate_newest(const struct session *session, uint32_t place)
 
 bool gates_open_words(struct session *session)
 {
-    const struct tally_driver *cu = &session->driver->cu;
+    struct driver *driver = session->driver;
     size_t bytes = SESSION_QUEUES_MAX * sizeof(uint32_t);
     if (session->gates.words)
         return true;
-    if (!cu->cuStreamWaitValue32_v2 ||
-        cu->cuMemAlloc_v2(&session->gates.words, bytes) != CUDA_SUCCESS)
+    if (!driver->cu.cuStreamWaitValue32_v2 || driver->cu.cuMemAlloc_v2(&session->gates.words, bytes) != CUDA_SUCCESS)
         return false;
-    if (session->driver->is_soft)
-        return cu->cuMemsetD8_v2(session->gates.words, 0, bytes) == CUDA_SUCCESS;
-    CUstream urgent = session->engine->urgent;
-    return cu->cuMemsetD8Async(session->gates.words, 0, bytes, urgent) == CUDA_SUCCESS &&
-           cu->cuStreamSynchronize(urgent) == CUDA_SUCCESS;
+    return driver->ops->clear(driver, session->gates.words, bytes) == CUDA_SUCCESS &&
+           driver->ops->settle(driver) == CUDA_SUCCESS;
 }
 
-/* A store, or one call that waits for nothing. */
 void gate_write(struct session *session, uint32_t place, uint32_t number)
 {
-    const struct tally_driver *cu = &session->driver->cu;
-    CUstream urgent = session->engine->urgent;
-    CUdeviceptr word = gate_word(session, place);
-    if (session->driver->is_soft) {
-        __atomic_store_n((uint32_t *)(uintptr_t)word, number, __ATOMIC_RELEASE);
-        return;
-    }
-    cu->cuCtxSetCurrent(session->engine->context);
-    if (!cu->cuStreamWriteValue32_v2 ||
-        cu->cuStreamWriteValue32_v2(urgent, word, number, 0) != CUDA_SUCCESS)
-        cu->cuMemsetD32Async(word, number, 1, urgent);
+    session->driver->ops->store(session->driver, gate_word(session, place), number);
 }
 
 void gate_open(struct pending *pending)

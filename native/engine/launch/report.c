@@ -93,7 +93,7 @@ void start_ended(struct schedule *s, struct start *start)
         .hi = start->hi,
         .gpu_ns = start->times.active_ns,
         /* Of other drivers' starts it is not known whether they had to wait. */
-        .began_ns = pending->session->driver->is_soft ? start->times.start_ns : 0,
+        .began_ns = pending->session->driver->ops->tells_waits ? start->times.start_ns : 0,
         .cleared_ns = cleared_ns(pending, start, now_ns),
     };
     if (start->times.error) {
@@ -144,7 +144,7 @@ static void counted_ended(struct schedule *s, struct start *start)
     work_uncount(s, session, WORK_LAUNCH, 1, start->times.active_ns);
 }
 
-static void heard(struct schedule *s, struct start *start, const struct softgpu_launch_times *times)
+static void heard(struct schedule *s, struct start *start, const struct launch_times *times)
 {
     struct pending *pending = pending_of(s, start);
     start->times = *times;
@@ -158,7 +158,7 @@ static void heard(struct schedule *s, struct start *start, const struct softgpu_
         start->early = true;
 }
 
-bool schedule_report(struct schedule *s, const struct softgpu_launch_times *times, uint64_t *arrived_ns)
+bool schedule_report(struct schedule *s, const struct launch_times *times, uint64_t *arrived_ns)
 {
     bool launch = false;
     *arrived_ns = 0;

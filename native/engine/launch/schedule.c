@@ -118,7 +118,7 @@ void schedule_count(struct session *session)
 static void *run_timer(void *argument)
 {
     struct schedule *s = argument;
-    s->engine->driver.cu.cuCtxSetCurrent(s->engine->context);
+    s->engine->driver.cu.cuCtxSetCurrent(s->engine->driver.context);
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
         if (s->timer_ns == TALLY_SCHED_NEVER) {

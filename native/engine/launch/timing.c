@@ -32,7 +32,7 @@ struct timing {
 bool timing_open(struct session *session)
 {
     const struct tally_driver *cu = &session->driver->cu;
-    if (session->tenant_made && !session->engine->config.event_timing)
+    if (session->driver->ops->reports_ends && !session->engine->config.event_timing)
         return true;
     if (!cu->cuEventElapsedTime_v2 && !cu->cuEventElapsedTime)
         return true;
@@ -126,8 +126,7 @@ struct timing_sample *timing_begin(struct session *session, const struct launch 
 {
     struct timing *timing = session->timing;
     if (!timing) {
-        if (session->tenant_made)
-            session->driver->soft.launch_tag(tag);
+        session->driver->ops->tag(session->driver, tag);
         return NULL;
     }
     if (launch->arrived_ns < timing->next_ns)
@@ -151,8 +150,8 @@ struct timing_sample *timing_begin(struct session *session, const struct launch 
 
 void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample, CUresult result)
 {
-    if (!session->timing && session->tenant_made)
-        session->driver->soft.launch_tag(0); /* copies have tags too */
+    if (!session->timing)
+        session->driver->ops->tag(session->driver, 0); /* copies have tags too */
     if (sample && result == CUDA_SUCCESS)
         sample->pending = session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
 }
@@ -160,15 +159,15 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
 bool timing_driver_reports(const struct tally_engine *engine)
 {
     const struct tally_engine_config *config = &engine->config;
-    return config->soft && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
+    return engine->driver.ops->reports_ends && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
 }
 
 bool timing_is_reported(const struct session *session)
 {
-    return session->tenant_made && timing_driver_reports(session->engine);
+    return timing_driver_reports(session->engine);
 }
 
-void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns)
+void timing_launch_done(struct session *session, const struct launch_times *times, uint64_t arrived_ns)
 {
     struct tally_session_stats *stats = &session->stats;
     uint64_t device_ns = times->end_ns > times->start_ns ? times->end_ns - times->start_ns : 0;

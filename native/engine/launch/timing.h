@@ -3,6 +3,7 @@
 #ifndef TALLY_ENGINE_TIMING_H
 #define TALLY_ENGINE_TIMING_H
 
+#include "engine/launch/times.h"
 #include "engine/session/session.h"
 
 struct timing_sample;
@@ -16,7 +17,7 @@ void timing_end(struct session *session, const struct launch *launch, struct tim
 /* Whether the driver reports the end of launches, by their tags, without being asked. */
 bool timing_is_reported(const struct session *session);
 bool timing_driver_reports(const struct tally_engine *engine);
-/* softgpu's report; from its worker threads. */
-void timing_launch_done(struct session *session, const struct softgpu_launch_times *times, uint64_t arrived_ns);
+/* The driver's report, on its threads. */
+void timing_launch_done(struct session *session, const struct launch_times *times, uint64_t arrived_ns);
 
 #endif

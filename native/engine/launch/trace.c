@@ -27,7 +27,7 @@ void trace_add(struct trace *trace, const struct tally_trace_record *record)
     pthread_mutex_unlock(&trace->lock);
 }
 
-void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns, const struct softgpu_launch_times *times)
+void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns, const struct launch_times *times)
 {
     record->issue_ns = issue_ns;
     if (record->starts++ == 0)

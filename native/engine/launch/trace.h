@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
-#include "tally/softgpu.h"
+#include "engine/launch/times.h"
 
 struct trace {
     _Atomic bool on;
@@ -36,6 +36,6 @@ uint32_t trace_read(struct trace *trace, struct tally_trace_record *records, uin
 /* A ring that is full keeps what it has, and the new record counts as lost. */
 void trace_add(struct trace *trace, const struct tally_trace_record *record);
 /* One start of the launch that the record is about has ended. */
-void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns, const struct softgpu_launch_times *times);
+void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns, const struct launch_times *times);
 
 #endif

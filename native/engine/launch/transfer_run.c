@@ -89,12 +89,12 @@ CUresult transfer_run(struct session *session, struct stream *stream,
         bool all = lo == 0 && hi == blocks;
         struct transfer_piece piece = all ? transfer_whole(transfer, hi) : transfer_piece_at(transfer, lo, hi);
         if (reported)
-            session->driver->soft.launch_tag(piece.end == hi ? tag : 0);
+            session->driver->ops->tag(session->driver, piece.end == hi ? tag : 0);
         result = run_piece(&session->driver->cu, transfer, &piece, stream->driver);
         lo = piece.end;
     }
     if (reported)
-        session->driver->soft.launch_tag(0);
+        session->driver->ops->tag(session->driver, 0);
     else if (tag && result == CUDA_SUCCESS)
         result = completion_add(session, stream, 0, LAUNCH_WHOLE, tag);
     return result;

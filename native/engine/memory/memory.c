@@ -32,18 +32,17 @@ void memory_init(struct session *session)
 bool memory_open(struct session *session, char *error, size_t error_bytes)
 {
     struct memory *memory = &session->memory;
-    uint32_t region = session->tenant_made ? session->tenant : session->index + 1u;
+    uint32_t region = session->tenant;
     if (region >= TALLY_TENANTS_MAX) {
         snprintf(error, error_bytes, "no address range is left for one more session");
         return false;
     }
     memory->region_base = TALLY_PINNED_BASE(session->engine->config.device) + region * TALLY_PINNED_BYTES;
     memory->region_bytes = TALLY_PINNED_BYTES;
-    CUresult result = CUDA_SUCCESS;
-    if (session->tenant_made)
-        result = session->driver->soft.tenant_set_pinned(session->tenant, memory->region_base, memory->region_bytes);
+    CUresult result = session->driver->ops->tenant_set_pinned(session->driver, session->tenant, memory->region_base,
+                                                              memory->region_bytes);
     if (result != CUDA_SUCCESS)
-        snprintf(error, error_bytes, "softgpu refuses the session's pinned range");
+        snprintf(error, error_bytes, "the driver refuses the session's pinned range");
     return result == CUDA_SUCCESS;
 }
 

@@ -79,8 +79,7 @@ static void pinned_unreserve(struct session *session, uint64_t base)
 
 static void pinned_unmap(struct session *session, const struct pinned_area *area)
 {
-    if (!session->driver->is_soft && session->driver->cu.cuMemHostUnregister)
-        session->driver->cu.cuMemHostUnregister((void *)area->base);
+    session->driver->ops->unpin(session->driver, (void *)area->base);
     munmap((void *)area->base, area->bytes);
     shared_release(session, area->bytes);
 }
@@ -101,19 +100,12 @@ static CUresult pinned_map(struct session *session, const struct pinned_area *ar
         shared_release(session, area->bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    const struct tally_driver *cu = &session->driver->cu;
-    if (session->driver->is_soft)
-        return CUDA_SUCCESS;
-    CUdeviceptr address = 0;
-    CUresult result = CUDA_ERROR_NOT_SUPPORTED;
-    if (cu->cuMemHostRegister_v2 && cu->cuMemHostGetDevicePointer_v2)
-        result = cu->cuMemHostRegister_v2(base, area->bytes, CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_PORTABLE);
+    CUresult result = session->driver->ops->pin(session->driver, base, area->bytes,
+                                                CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_PORTABLE);
     if (result == CUDA_SUCCESS)
-        result = cu->cuMemHostGetDevicePointer_v2(&address, base, 0);
-    if (result == CUDA_SUCCESS && address != area->base)
-        result = CUDA_ERROR_NOT_SUPPORTED;
-    if (result != CUDA_SUCCESS)
-        pinned_unmap(session, area);
+        return result;
+    munmap(base, area->bytes);
+    shared_release(session, area->bytes);
     return result;
 }
 

@@ -46,8 +46,8 @@ void session_end(struct session *session, const char *format, ...)
     pthread_mutex_lock(&session->waker.lock);
     if (session->waker.socket)
         tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT);
-    if (session->waker.socket && session->tenant_made)
-        session->driver->soft.tenant_leave(session->tenant);
+    if (session->waker.socket)
+        session->driver->ops->tenant_leave(session->driver, session->tenant);
     pthread_mutex_unlock(&session->waker.lock);
     schedule_wake(session);
 }
@@ -64,7 +64,6 @@ void session_call(struct session *session)
 
 void session_enter_thread(struct session *session)
 {
-    session->driver->cu.cuCtxSetCurrent(session->engine->context);
-    if (session->tenant_made)
-        session->driver->soft.tenant_set(session->tenant);
+    session->driver->cu.cuCtxSetCurrent(session->driver->context);
+    session->driver->ops->tenant_enter(session->driver, session->tenant);
 }

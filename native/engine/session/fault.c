@@ -19,19 +19,18 @@ static void cut_suffix(char *text, const char *suffix)
         memmove(at, at + strlen(suffix), strlen(at + strlen(suffix)) + 1);
 }
 
-/* softgpu knows which kernel it was. A GPU does not say. */
+/* softgpu says which kernel it was, a GPU does not. */
 static void explain_fault(struct session *session, CUresult result, char text[TALLY_REASON_BYTES])
 {
     text[0] = 0;
-    if (session->tenant_made)
-        session->driver->soft.tenant_fault(session->tenant, text, TALLY_REASON_BYTES);
+    session->driver->ops->tenant_fault(session->driver, session->tenant, text, TALLY_REASON_BYTES);
     cut_suffix(text, TALLY_GUARDED_SUFFIX);
     cut_suffix(text, TALLY_SUBGRID_SUFFIX);
     if (!text[0])
         driver_error_text(session->driver, result, text, TALLY_REASON_BYTES);
 }
 
-/* A real device's context is gone for everybody: all sessions are told, the process must be replaced. */
+/* The context is gone for everybody: all sessions are told, the process must be replaced. */
 static void lose_device(struct session *session, CUresult error, const char *text)
 {
     struct tally_engine *engine = session->engine;
@@ -54,6 +53,6 @@ void session_note(struct session *session, CUresult result)
     segment_set_sticky(session, result);
     schedule_session_failed(session, result);
     news_post(session, TALLY_ENGINE_FAULT, result, text);
-    if (!session->driver->is_soft)
+    if (!session->driver->ops->keeps_faults)
         lose_device(session, result, text);
 }

@@ -12,7 +12,7 @@
 struct roster {
     pthread_mutex_t lock;
     struct session *sessions[SESSIONS_MAX];
-    _Atomic(struct session *) tenants[TALLY_TENANTS_MAX]; /* softgpu's callbacks look here */
+    _Atomic(struct session *) tenants[TALLY_TENANTS_MAX]; /* the driver's callbacks look here; the first is nobody's */
 };
 
 struct roster *roster_create(void)
@@ -74,8 +74,7 @@ uint32_t roster_each(struct roster *roster, roster_visit *visit, void *argument)
 
 void roster_attach(struct roster *roster, struct session *session)
 {
-    if (session->tenant_made)
-        atomic_store(&roster->tenants[session->tenant], session);
+    atomic_store(&roster->tenants[session->tenant], session);
     session->attached = true;
 }
 
@@ -84,8 +83,7 @@ void roster_detach(struct roster *roster, struct session *session)
     pthread_mutex_lock(&roster->lock);
     session->attached = false;
     pthread_mutex_unlock(&roster->lock);
-    if (session->tenant_made)
-        atomic_store(&roster->tenants[session->tenant], NULL);
+    atomic_store(&roster->tenants[session->tenant], NULL);
 }
 
 struct session *roster_of_tenant(struct roster *roster, uint32_t tenant)

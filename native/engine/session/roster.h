@@ -31,7 +31,7 @@ void roster_detach(struct roster *roster, struct session *session);
 /* NULL: the tenant has no session any more. */
 struct session *roster_of_tenant(struct roster *roster, uint32_t tenant);
 
-/* A real device's context is gone for everybody: every session but the culprit gets the error. */
+/* The context is gone for everybody: every session but the culprit gets the error. */
 void roster_poison_others(struct roster *roster, const struct session *culprit, CUresult error);
 
 #endif

@@ -41,11 +41,9 @@ bool segment_open(struct session *session, char *error, size_t error_bytes)
     segment->slots = segment->base + sizeof *segment->page;
     segment->page->version = TALLY_PROTOCOL_VERSION;
     segment->page->magic = TALLY_PAGE_MAGIC;
-    const struct tally_driver *cu = &session->driver->cu;
-    bool registered = session->driver->is_soft;
-    if (!registered && cu->cuMemHostRegister_v2)
-        registered = cu->cuMemHostRegister_v2(base, segment->bytes, CU_MEMHOSTREGISTER_DEVICEMAP) == CUDA_SUCCESS;
-    segment->stream_writes = registered && cu->cuStreamWriteValue32_v2;
+    struct driver *driver = session->driver;
+    segment->pinned = driver->ops->pin(driver, base, segment->bytes, CU_MEMHOSTREGISTER_DEVICEMAP) == CUDA_SUCCESS;
+    segment->stream_writes = segment->pinned && driver->cu.cuStreamWriteValue32_v2;
     return true;
 }
 
@@ -54,8 +52,8 @@ void segment_close(struct session *session)
     struct segment *segment = &session->segment;
     if (!segment->base)
         return;
-    if (!session->driver->is_soft && session->driver->cu.cuMemHostUnregister)
-        session->driver->cu.cuMemHostUnregister(segment->base);
+    if (segment->pinned)
+        session->driver->ops->unpin(session->driver, segment->base);
     munmap(segment->base, segment->bytes);
     if (segment->file)
         close(segment->file);

@@ -18,6 +18,7 @@ struct segment {
     uint8_t *slots;
     int file; /* until handover_open takes it; 0: none */
     uint64_t handled; /* ops */
+    bool pinned;        /* for the driver */
     bool stream_writes; /* the driver can store done marks in stream order */
 };
 

@@ -61,12 +61,11 @@ static void look_for_bye(struct session *session)
         snprintf(session->reason, sizeof session->reason, "the client is done");
 }
 
-/* Work that is queued or runs: softgpu drops and interrupts it. A real device cannot; it is waited for. */
+/* Work that is queued or runs is dropped and interrupted where the driver can do that, else waited for. */
 static void stop_work(struct session *session)
 {
-    if (session->tenant_made)
-        session->driver->soft.tenant_stop(session->tenant);
-    else {
+    bool stopped = session->tenant && session->driver->ops->tenant_stop(session->driver, session->tenant);
+    if (!stopped) {
         gates_release(session);
         streams_release(session);
     }
@@ -74,7 +73,7 @@ static void stop_work(struct session *session)
     waiter_stop(&session->reaper);
     completion_stop(session);
     schedule_session_close(session);
-    if (!session->tenant_made)
+    if (!stopped)
         streams_drain(session);
 }
 
@@ -89,11 +88,9 @@ static void stop_monitors(struct session *session)
 
 static void release_tenant(struct session *session)
 {
-    if (!session->tenant_made)
-        return;
-    session->driver->soft.tenant_destroy(session->tenant);
-    /* The number may be given to another session now: this thread must not act in its name. */
-    session->driver->soft.tenant_set(0);
+    if (session->tenant)
+        session->driver->ops->tenant_close(session->driver, session->tenant);
+    session->tenant = 0;
 }
 
 static void tear_down(struct session *session)
@@ -185,13 +182,10 @@ static void init_parts(struct session *session)
 
 static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
 {
-    if (session->driver->is_soft) {
-        session->tenant_made = session->driver->soft.tenant_create(&session->tenant) == CUDA_SUCCESS;
-        if (!session->tenant_made) {
-            snprintf(error, error_bytes, "softgpu has no room for one more session");
-            return false;
-        }
-        session->driver->soft.tenant_set_urgent(session->tenant, session->config.high);
+    struct driver *driver = session->driver;
+    if (driver->ops->tenant_open(driver, session->index, session->config.high, &session->tenant) != CUDA_SUCCESS) {
+        snprintf(error, error_bytes, "%s has no room for one more session", driver->ops->name);
+        return false;
     }
     session_enter_thread(session);
     if (!memory_open(session, error, error_bytes) || !segment_open(session, error, error_bytes))
@@ -203,8 +197,7 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
     reply->segment_bytes = session->segment.bytes;
     reply->slot_count = session->config.slot_count;
     reply->slot_bytes = session->config.slot_bytes;
-    if (session->tenant_made)
-        session->driver->soft.tenant_region(session->tenant, &reply->device_region_base, &reply->device_region_bytes);
+    driver->ops->tenant_region(driver, session->tenant, &reply->device_region_base, &reply->device_region_bytes);
     roster_attach(session->engine->roster, session);
     if (!schedule_session_open(session)) {
         snprintf(error, error_bytes, "the scheduler has no room for one more session");
@@ -262,8 +255,8 @@ struct session *session_create(struct tally_engine *engine, const struct tally_s
         session_free(session);
         session = NULL;
     }
-    if (session && session->tenant_made)
-        session->driver->soft.tenant_set(0); /* of the caller's thread */
+    if (session)
+        session->driver->ops->tenant_enter(session->driver, 0); /* the caller's thread */
     return session;
 }
 

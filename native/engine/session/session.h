@@ -43,8 +43,7 @@ struct session {
     struct driver *driver; /* engine's */
     struct tally_session_config config;
     uint32_t index;  /* in the engine's table; names the pinned region */
-    uint32_t tenant; /* softgpu's, else 0 */
-    bool tenant_made;
+    uint32_t tenant; /* the driver's number for it; 0: it has none yet, or no more */
 
     pthread_t thread;
     void *ops;
@@ -81,7 +80,7 @@ struct session {
     struct open_launches open;
     struct lanes lanes;
     uint64_t rewritten_turn; /* when the rewriter last made something for it; the rewriter's lock */
-    struct timing *timing; /* sampled event pairs; NULL on softgpu, which tells by itself */
+    struct timing *timing; /* sampled event pairs; NULL where the driver tells by itself */
 };
 
 /* Makes everything and starts the thread; NULL and a reason. */
