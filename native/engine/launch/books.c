@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "engine/launch/launch.h"
+#include "engine/launch/pending.h"
 #include "engine/launch/session_books.h"
 #include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
@@ -31,10 +32,13 @@ uint32_t pending_take(struct schedule *s, struct session *session, const struct 
     struct pending *pending = &s->pendings[index];
     uint32_t serial = pending->serial + 1;
     s->pending_free = pending->next_free;
+    enum pending_state state = pending->state;
     memset(pending, 0, offsetof(struct pending, traced));
+    pending->state = state;
+    pending_move(pending, PENDING_TAKEN);
+    s->pending_end = index < s->pending_end ? s->pending_end : index + 1;
     pending->session = session;
     pending->serial = serial;
-    pending->used = pending->owned = true;
     pending->blocks = launch->blocks;
     pending->signature = launch->signature;
     pending->traced.kind = 0;
@@ -48,7 +52,7 @@ uint32_t pending_take(struct schedule *s, struct session *session, const struct 
 
 void pending_give(struct schedule *s, uint32_t index)
 {
-    s->pendings[index].used = false;
+    pending_move(&s->pendings[index], PENDING_FREE);
     s->pendings[index].next_free = s->pending_free;
     s->pending_free = index;
 }
@@ -93,7 +97,7 @@ struct start *start_of(struct schedule *s, uint64_t tag)
 struct pending *pending_of(struct schedule *s, const struct start *start)
 {
     struct pending *pending = start->launch == NONE ? NULL : &s->pendings[start->launch];
-    return pending && pending->used && !pending->over && pending->serial == start->serial ? pending : NULL;
+    return pending && pending->state != PENDING_FREE && !pending_is_over(pending) && pending->serial == start->serial ? pending : NULL;
 }
 
 void start_give(struct schedule *s, struct start *start)

@@ -3,6 +3,7 @@
 #ifndef TALLY_ENGINE_BOOKS_H
 #define TALLY_ENGINE_BOOKS_H
 
+#include "engine/launch/pending.h"
 #include "engine/launch/schedule.h"
 #include "engine/launch/times.h"
 #include "engine/launch/trace.h"
@@ -12,39 +13,9 @@
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
 #define SESSION_LAUNCHES_MAX 1024u
-#define TODO_MAX 4u          /* starts of one launch that the core lets be in flight, and some */
 #define INSTRUCTIONS_MAX 64u
 #define NONE UINT32_MAX
 #define QUEUE_OF(launch) ((launch)->stream->queue % SESSION_QUEUES_MAX)
-
-/* A launch that the core knows. */
-struct pending {
-    struct session *session;
-    uint32_t next_free;
-    uint32_t serial; /* of the launch that has this place now */
-    uint32_t blocks;
-    uint64_t signature;
-    bool used, told; /* told: the core has had its LAUNCH event */
-    bool owned;      /* its session thread will free it */
-    uint32_t slot;   /* its control block, if it may go through the guard */
-    bool over, dropped;
-    bool begun; /* some start of it has gone to the device */
-    CUresult error; /* of a start that the device gave up */
-    bool rescue_asked; /* its session thread is to carry a rescue out (rescue.c) */
-    uint32_t rescue_parts; /* of a rescue: its own and the rescued start, which have not ended */
-    uint32_t rescue_ran, rescue_lo; /* blocks that they ran; where the rescued one began */
-    uint32_t reported; /* blocks that earlier, preempted starts ran */
-    bool gated;        /* it is behind a gate, with the device (gate.c) */
-    uint32_t gate, queue; /* the gate's number and its stream's */
-    uint64_t opened_ns;   /* when its gate was opened */
-    uint64_t bytes;    /* of a transfer; 0: it is a kernel's launch */
-    enum tally_transfer_kind transfer;
-    uint64_t flag_ns;  /* when its flag was raised; 0: it is down */
-    uint32_t todo_count;
-    /* From here on a fresh record is not cleared: two thirds of it, in every launch. */
-    struct tally_trace_record traced; /* its starts so far; kind 0: nobody recorded when it came */
-    struct tally_sched_instruction todo[TODO_MAX];
-};
 
 /* One start in flight. Its tag comes back with the device's report. */
 struct start {
@@ -55,7 +26,7 @@ struct start {
                                 launch NONE: it is counted as work (work.c) */
     uint32_t lo, hi, flags;
     uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
-    uint64_t taken_ns;              /* when it was about to go to the device */
+    uint64_t taken_ns; /* when it was about to go to the device */
     uint64_t signature;
     struct session *session; /* NULL: free */
     bool stoppable;          /* of a best-effort kernel that has a guarded form */
@@ -81,6 +52,7 @@ struct schedule {
     uint64_t rescues; /* that were made: the core asks for more (rescue.c) */
     uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
     uint32_t pending_free, start_free;
+    uint32_t pending_end; /* places from here on were never used */
     _Atomic bool high_at_once, levels;
 };
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "engine/launch/books.h"
+#include "engine/launch/pending.h"
 #include "engine/parts.h"
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
@@ -53,7 +54,8 @@ void gate_open(struct pending *pending)
     struct session *session = pending->session;
     uint32_t place = pending->queue % SESSION_QUEUES_MAX;
     bool ending = atomic_load(&session->ending); /* all gates open then, and none may close again */
-    pending->begun = true;
+    pending->issued++;
+    pending_move(pending, PENDING_IN_FLIGHT);
     pending->opened_ns = engine_now_ns();
     gate_write(session, place, ending ? session->gates.numbers[place] : pending->gate);
 }
@@ -73,9 +75,9 @@ void gates_forget(struct schedule *s, struct session *session)
 {
     if (atomic_load(&session->gates.outstanding) == 0)
         return;
-    for (uint32_t i = 0; i < LAUNCHES_MAX; i++) {
+    for (uint32_t i = 0; i < s->pending_end; i++) {
         struct pending *pending = &s->pendings[i];
-        if (!pending->used || pending->session != session || !pending->gated || pending->told)
+        if (pending->state != PENDING_TAKEN || pending->session != session || !pending->gated)
             continue;
         gate_over(pending);
         pending_give(s, i);

@@ -6,6 +6,7 @@
 #include "engine/launch/feed.h"
 #include "engine/launch/gate.h"
 #include "engine/launch/launch.h"
+#include "engine/launch/pending.h"
 #include "engine/launch/start.h"
 #include "engine/launch/turns.h"
 #include "engine/session/notice.h"
@@ -47,7 +48,6 @@ static uint64_t take(struct schedule *s, struct session *session, struct launch 
     uint32_t index = room ? pending_take(s, session, launch) : NONE;
     if (index != NONE) {
         struct pending *pending = &s->pendings[index];
-        pending->owned = false;
         if (!launch->transfer)
             tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident,
                                 launch->abilities);
@@ -69,7 +69,7 @@ static void give(struct schedule *s, struct session *session, uint64_t tag)
     if (start) {
         uint32_t index = start->launch;
         struct pending *pending = &s->pendings[index];
-        bool told = pending->told;
+        bool told = pending->state != PENDING_TAKEN;
         start_give(s, start);
         if (told) {
             struct tally_sched_event event = {.type = TALLY_SCHED_FAILED, .launch = index};

@@ -6,6 +6,7 @@
 #include "engine/launch/books.h"
 #include "engine/launch/control.h"
 #include "engine/launch/launch.h"
+#include "engine/launch/pending.h"
 #include "engine/session/session.h"
 
 uint32_t open_count(const struct session *session) { return session->open.count; }
@@ -29,7 +30,7 @@ void open_drop_oldest(struct session *session)
 bool open_any(const struct schedule *s, const struct session *session)
 {
     for (uint32_t i = 0; i < session->open.count; i++)
-        if (!s->pendings[session->open.at[(session->open.first + i) % GUARDED_MAX].index].over)
+        if (!pending_is_over(&s->pendings[session->open.at[(session->open.first + i) % GUARDED_MAX].index]))
             return true;
     return false;
 }

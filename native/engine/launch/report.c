@@ -8,6 +8,7 @@
 #include "engine/launch/control.h"
 #include "engine/launch/feed.h"
 #include "engine/launch/gate.h"
+#include "engine/launch/pending.h"
 #include "engine/launch/rescue_end.h"
 #include "engine/launch/trace.h"
 #include "engine/launch/work.h"
@@ -152,7 +153,7 @@ static void heard(struct schedule *s, struct start *start, const struct launch_t
         counted_ended(s, start);
     else if (!pending)
         start_give(s, start);
-    else if (pending->told)
+    else if (pending->state != PENDING_TAKEN)
         start_ended(s, start);
     else
         start->early = true;
@@ -215,7 +216,7 @@ void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_
     if (start) {
         uint32_t index = start->launch;
         struct tally_sched_event event = launch_event(s, &s->pendings[index], index);
-        s->pendings[index].told = true;
+        pending_move(&s->pendings[index], PENDING_SUBMITTED);
         int result = schedule_feed(s, &event);
         assert(result == 0);
         (void)result;

@@ -10,6 +10,7 @@
 #include "engine/launch/control.h"
 #include "engine/launch/feed.h"
 #include "engine/launch/launch.h"
+#include "engine/launch/pending.h"
 #include "engine/launch/start.h"
 #include "engine/parts.h"
 #include "engine/session/news.h"
@@ -53,7 +54,7 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
     pthread_mutex_unlock(&s->lock);
     bool left = some_have_left(session, launch);
     pthread_mutex_lock(&s->lock);
-    if (!pending->rescue_asked || pending->over || !left)
+    if (!pending->rescue_asked || pending_is_over(pending) || !left)
         return CUDA_SUCCESS; /* it has ended by itself, or will */
     struct launch beside = *launch;
     session->rescue_stream.queue = launch->stream->queue;
@@ -77,7 +78,7 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
     if ((start = start_of(s, tag)) != NULL)
         start_give(s, start);
     pending->error = result;
-    if (!pending->over)
+    if (!pending_is_over(pending))
         schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
     return result;
 }

@@ -15,6 +15,7 @@
 #include "engine/launch/feed.h"
 #include "engine/launch/launch.h"
 #include "engine/launch/open.h"
+#include "engine/launch/pending.h"
 #include "engine/launch/report.h"
 #include "engine/launch/rescue.h"
 #include "engine/launch/start.h"
@@ -67,7 +68,8 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     launch->slot = pending->slot;
     if (in.type == TALLY_SCHED_RESCUE)
         return rescue_start(s, session, launch, index);
-    pending->begun = true;
+    if (pending->issued++ == 0)
+        pending_move(pending, PENDING_ISSUING);
     uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
     pthread_mutex_unlock(&s->lock);
     CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
@@ -78,7 +80,7 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     if (start)
         start_give(s, start);
     pending->error = result;
-    if (!pending->over)
+    if (!pending_is_over(pending))
         schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index});
     return result;
 }
@@ -91,7 +93,7 @@ static void wait_turn(struct schedule *s, struct session *session)
 /* What became of a launch that is over: the error that dropped it. */
 static CUresult outcome(const struct session *session, const struct pending *pending)
 {
-    if (!pending->over || !pending->dropped || atomic_load(&session->ending))
+    if (pending->state != PENDING_DROPPED || atomic_load(&session->ending))
         return CUDA_SUCCESS;
     return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
 }
@@ -103,7 +105,7 @@ static bool carry_open(struct schedule *s, struct session *session)
 {
     for (uint32_t i = 0; i < open_count(session); i++) {
         struct open_launch *open = open_at(session, i);
-        if (s->pendings[open->index].todo_count == 0 || s->pendings[open->index].over)
+        if (s->pendings[open->index].todo_count == 0 || pending_is_over(&s->pendings[open->index]))
             continue;
         if (!recall(s, open->index))
             carry_start(s, session, &open->launch, open->index);
@@ -116,7 +118,7 @@ static bool carry_open(struct schedule *s, struct session *session)
 static CUresult reap(struct schedule *s, struct session *session)
 {
     CUresult result = CUDA_SUCCESS;
-    while (open_count(session) > 0 && s->pendings[open_at(session, 0)->index].over) {
+    while (open_count(session) > 0 && pending_is_over(&s->pendings[open_at(session, 0)->index])) {
         uint32_t index = open_at(session, 0)->index;
         if (result == CUDA_SUCCESS)
             result = outcome(session, &s->pendings[index]);
@@ -150,7 +152,7 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     CUresult result = CUDA_SUCCESS;
     bool gone = false, guarded = false;
     session->books.held_ns = engine_now_ns();
-    while (!pending->over && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
+    while (!pending_is_over(pending) && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
         if (carry_open(s, session))
             continue;
         if (pending->todo_count == 0) {
@@ -166,12 +168,13 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     if (result == CUDA_SUCCESS)
         result = outcome(session, pending);
     session->books.held_ns = 0;
-    if (pending->over) {
+    if (pending_is_over(pending)) {
         pending_give(s, index);
     } else if (guarded && gone) {
+        pending_move(pending, PENDING_DETACHED);
         open_add(session, launch, index);
     } else {
-        pending->owned = false;
+        pending_move(pending, PENDING_IN_FLIGHT); /* to its end, or the session's */
     }
     return result;
 }
@@ -208,23 +211,23 @@ static void make_plan(struct schedule *s, const struct launch *launch, uint32_t 
 
 static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
 {
-    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
     while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
         if (!carry_open(s, session))
             wait_turn(s, session);
     uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
     if (index == NONE)
-        return result;
+        return CUDA_ERROR_OUT_OF_MEMORY;
     struct tally_sched_event event = launch_event(launch, index);
     make_plan(s, launch, index, &event.plan);
-    if (session->books.failed)
-        result = session->books.failed;
-    s->pendings[index].told = !session->books.failed;
-    if (!session->books.failed && schedule_feed(s, &event) == 0)
-        result = see_through(s, session, launch, index);
-    else
+    if (session->books.failed) {
         pending_give(s, index);
-    return result;
+        return session->books.failed;
+    }
+    pending_move(&s->pendings[index], PENDING_SUBMITTED);
+    if (schedule_feed(s, &event) == 0)
+        return see_through(s, session, launch, index);
+    pending_give(s, index);
+    return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /* ---- what the session's thread calls -------------------------------------------------------------- */
@@ -367,8 +370,8 @@ static CUresult launch_at_once(struct schedule *s, struct session *session, stru
     struct start *start = start_of(s, tag);
     bool known = result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
     if (known) {
-        s->pendings[index].told = s->pendings[index].begun = true;
-        s->pendings[index].owned = false;
+        s->pendings[index].issued = 1;
+        pending_move(&s->pendings[index], PENDING_IN_FLIGHT);
         if (start->early)
             start_ended(s, start);
     } else {
