@@ -11,30 +11,46 @@
 #include "engine/session/ending.h"
 #include "engine/session/session.h"
 
+/* Forms go QUEUED -> MAKING -> LOOKING -> LOADING -> READY or NONE, or from any of these to NONE. The thread works
+ * without the lock, on what it took out of the queue, and asks before each step whether it is still wanted (advance).
+ * What it made is seen once, at the end (publish). */
+enum step { QUEUED, MAKING, LOOKING, LOADING, OVER };
+
 struct forms {
-    struct forms *next; /* of the queue */
-    struct session *session; /* lives while the forms are queued, or being loaded */
+    struct forms *next;      /* of the queue */
+    struct session *session; /* lives while the forms are wanted, and in LOOKING and LOADING */
     struct image *image;     /* referenced while they are pending */
-    CUmodule originals;      /* the driver's; there until they are dropped */
-    CUmodule module;
-    _Atomic int state;
-    bool unwanted; /* the session or the module is going: not to be loaded */
-    bool dropped;  /* nobody has a pointer to them any more: the thread frees them */
+    CUmodule originals;      /* the driver's; there until they are dropped, and in LOOKING */
+    CUmodule module;         /* once OVER; NULL: there are none */
+    enum step step;
+    _Atomic int state; /* enum forms_state: what sessions see without the lock */
+    bool unwanted;     /* the session or the module is going: not to be loaded */
+    bool dropped;      /* nobody has a pointer to them any more: the thread frees them */
 };
 
 struct rewriter {
     struct tally_engine *engine;
     pthread_mutex_t lock;
-    pthread_cond_t work, done; /* done: the one that was current is not pending any more */
+    pthread_cond_t work, done; /* done: the one that was current has gone on by a step */
     pthread_t thread;
     bool runs, stopping;
-    bool loading; /* the current one, in its session's name */
-    bool looking; /* at the current one's originals */
     uint64_t turns;
     struct forms *first, *last, *current;
 };
 
-/* ---- the thread -------------------------------------------------------------------------------- */
+/* ---- the thread, without the lock ---------------------------------------------------------------- */
+
+/* False: what is left of the work is not wanted any more. */
+static bool advance(struct rewriter *rewriter, struct forms *forms, enum step step)
+{
+    pthread_mutex_lock(&rewriter->lock);
+    bool wanted = !forms->unwanted;
+    if (wanted)
+        forms->step = step;
+    pthread_cond_broadcast(&rewriter->done);
+    pthread_mutex_unlock(&rewriter->lock);
+    return wanted;
+}
 
 static CUresult load(struct session *session, const char *text, const struct addresses *variables, CUmodule *out)
 {
@@ -61,77 +77,74 @@ static void count(struct session *session, CUresult result)
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
 }
 
-/* Under the lock, released meanwhile; the originals are not unloaded as long. */
-static CUresult look(struct rewriter *rewriter, struct forms *forms, const char *text, struct addresses *variables)
+/* In the session's name: rewriter_forget waits until this is over. */
+static CUmodule load_forms(struct rewriter *rewriter, struct forms *forms, const char *text)
 {
-    rewriter->looking = true;
-    pthread_mutex_unlock(&rewriter->lock);
-    session_enter_thread(forms->session);
-    CUresult result = variables_find(forms->session, forms->originals, text, variables);
-    pthread_mutex_lock(&rewriter->lock);
-    rewriter->looking = false;
-    pthread_cond_broadcast(&rewriter->done);
-    return result;
-}
-
-/* Under the lock, released meanwhile. */
-static void load_unless_dropped(struct rewriter *rewriter, struct forms *forms, const char *text)
-{
-    struct addresses variables;
+    struct addresses variables = {0};
     CUmodule module = NULL;
-    CUresult result = look(rewriter, forms, text, &variables);
-    if (!forms->dropped) {
-        pthread_mutex_unlock(&rewriter->lock);
+    session_enter_thread(forms->session);
+    CUresult result = variables_find(forms->session, forms->originals, text, &variables);
+    if (advance(rewriter, forms, LOADING)) {
         result = result ? result : load(forms->session, text, &variables, &module);
         count(forms->session, result);
-        pthread_mutex_lock(&rewriter->lock);
     }
     free(variables.items);
-    if (module && forms->dropped) {
-        pthread_mutex_unlock(&rewriter->lock);
-        forms->session->driver->cu.cuModuleUnload(module);
-        pthread_mutex_lock(&rewriter->lock);
-        module = NULL;
-    }
-    forms->module = module;
+    forms->session->driver->ops->tenant_enter(forms->session->driver, 0);
+    return module;
 }
 
-/* In the session's name: rewriter_forget waits until this is over. Under the lock, released meanwhile. */
-static void load_in_session(struct rewriter *rewriter, struct forms *forms, const char *text)
+/* Under the lock, for the last time. False: they have been dropped meanwhile. */
+static bool publish(struct rewriter *rewriter, struct forms *forms, CUmodule module)
 {
-    struct session *session = forms->session;
-    if (!text) {
-        tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
-        return;
+    pthread_mutex_lock(&rewriter->lock);
+    bool published = !forms->dropped;
+    if (published) {
+        forms->module = module;
+        forms->step = OVER;
+        atomic_store_explicit(&forms->state, module ? FORMS_READY : FORMS_NONE, memory_order_release);
+        rewriter->current = NULL;
+        pthread_cond_broadcast(&rewriter->done);
     }
-    rewriter->loading = true;
-    load_unless_dropped(rewriter, forms, text);
-    session->driver->ops->tenant_enter(session->driver, 0);
-    rewriter->loading = false;
+    pthread_mutex_unlock(&rewriter->lock);
+    return published;
 }
 
-/* Under the lock, released meanwhile. */
+/* Nobody waits for them. Their session may go once they are not current any more. */
+static void discard(struct rewriter *rewriter, struct forms *forms, CUmodule module)
+{
+    if (module) {
+        session_enter_thread(forms->session);
+        forms->session->driver->cu.cuModuleUnload(module);
+        forms->session->driver->ops->tenant_enter(forms->session->driver, 0);
+    }
+    pthread_mutex_lock(&rewriter->lock);
+    rewriter->current = NULL;
+    free(forms);
+    pthread_cond_broadcast(&rewriter->done);
+    pthread_mutex_unlock(&rewriter->lock);
+}
+
 static void make(struct rewriter *rewriter, struct forms *forms)
 {
     struct image_cache *images = rewriter->engine->images;
-    rewriter->current = forms;
-    if (!forms->unwanted) {
-        forms->session->rewritten_turn = ++rewriter->turns;
-        pthread_mutex_unlock(&rewriter->lock);
+    CUmodule module = NULL;
+    if (advance(rewriter, forms, MAKING)) {
         const char *text = image_rewritten(images, forms->image, rewriter->engine->config.rewrite);
-        pthread_mutex_lock(&rewriter->lock);
-        if (!forms->unwanted) /* still */
-            load_in_session(rewriter, forms, text);
+        if (advance(rewriter, forms, LOOKING)) {
+            if (text)
+                module = load_forms(rewriter, forms, text);
+            else
+                tally_stats_add(&forms->session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
+        }
     }
     image_release(images, forms->image);
-    atomic_store_explicit(&forms->state, forms->module ? FORMS_READY : FORMS_NONE, memory_order_release);
-    rewriter->current = NULL;
-    if (forms->dropped)
-        free(forms);
-    pthread_cond_broadcast(&rewriter->done);
+    if (!publish(rewriter, forms, module))
+        discard(rewriter, forms, module);
 }
 
-/* Under the lock: the oldest of the session that has waited longest for a turn, or NULL. */
+/* ---- the queue, under the lock ------------------------------------------------------------------- */
+
+/* The oldest of the session that has waited longest for a turn, or NULL. */
 static struct forms *next(const struct rewriter *rewriter)
 {
     struct forms *best = rewriter->first;
@@ -144,7 +157,6 @@ static struct forms *next(const struct rewriter *rewriter)
     return best;
 }
 
-/* Under the lock. */
 static bool unqueue(struct rewriter *rewriter, struct forms *forms)
 {
     struct forms *before = NULL;
@@ -159,20 +171,31 @@ static bool unqueue(struct rewriter *rewriter, struct forms *forms)
     return false;
 }
 
+/* The next one, which is the thread's alone now; NULL: the engine ends. */
+static struct forms *take(struct rewriter *rewriter)
+{
+    struct forms *forms = NULL;
+    pthread_mutex_lock(&rewriter->lock);
+    while (!rewriter->stopping && !(forms = next(rewriter)))
+        pthread_cond_wait(&rewriter->work, &rewriter->lock);
+    if (rewriter->stopping)
+        forms = NULL;
+    if (forms) {
+        unqueue(rewriter, forms);
+        rewriter->current = forms;
+        if (!forms->unwanted)
+            forms->session->rewritten_turn = ++rewriter->turns;
+    }
+    pthread_mutex_unlock(&rewriter->lock);
+    return forms;
+}
+
 static void *run(void *argument)
 {
     struct rewriter *rewriter = argument;
-    pthread_mutex_lock(&rewriter->lock);
-    while (!rewriter->stopping) {
-        struct forms *forms = next(rewriter);
-        if (!forms) {
-            pthread_cond_wait(&rewriter->work, &rewriter->lock);
-            continue;
-        }
-        unqueue(rewriter, forms);
+    struct forms *forms;
+    while ((forms = take(rewriter)))
         make(rewriter, forms);
-    }
-    pthread_mutex_unlock(&rewriter->lock);
     return NULL;
 }
 
@@ -223,7 +246,7 @@ CUmodule rewriter_drop(struct rewriter *rewriter, struct forms *forms)
     pthread_mutex_lock(&rewriter->lock);
     if (unqueue(rewriter, forms))
         image_release(rewriter->engine->images, forms->image);
-    while (rewriter->current == forms && rewriter->looking)
+    while (rewriter->current == forms && forms->step == LOOKING)
         pthread_cond_wait(&rewriter->done, &rewriter->lock);
     CUmodule module = forms->module;
     if (rewriter->current == forms)
@@ -234,12 +257,19 @@ CUmodule rewriter_drop(struct rewriter *rewriter, struct forms *forms)
     return module;
 }
 
+/* Under the lock: whether the thread acts in the session's name. */
+static bool is_using(const struct rewriter *rewriter, const struct session *session)
+{
+    const struct forms *current = rewriter->current;
+    return current && current->session == session && (current->step == LOOKING || current->step == LOADING);
+}
+
 void rewriter_forget(struct rewriter *rewriter, struct session *session)
 {
     pthread_mutex_lock(&rewriter->lock);
     for (struct forms *forms = rewriter->first; forms; forms = forms->next)
         forms->unwanted |= forms->session == session;
-    while (rewriter->current && rewriter->current->session == session && rewriter->loading)
+    while (is_using(rewriter, session))
         pthread_cond_wait(&rewriter->done, &rewriter->lock);
     if (rewriter->current && rewriter->current->session == session)
         rewriter->current->unwanted = true;
