@@ -185,6 +185,11 @@ static void read_attributes(const struct tally_driver *cu, CUfunction function, 
     }
 }
 
+void functions_init(struct session *session)
+{
+    session->functions.kind = TALLY_KIND_FUNCTION;
+}
+
 struct function *function_find(const struct session *session, uint64_t handle)
 {
     return table_get(&session->functions, handle);

@@ -34,6 +34,7 @@ struct function {
     struct tally_param params[];
 };
 
+void functions_init(struct session *session);
 /* NULL: there is none. */
 struct function *function_find(const struct session *session, uint64_t handle);
 /* Gives the function the rewritten forms that were made in the background, once they are there. */

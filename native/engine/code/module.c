@@ -13,6 +13,11 @@
 #include "engine/session/table.h"
 #include "wire/message.h"
 
+void modules_init(struct session *session)
+{
+    session->modules.kind = TALLY_KIND_MODULE;
+}
+
 struct module *module_find(const struct session *session, uint64_t handle)
 {
     return table_get(&session->modules, handle);

@@ -14,6 +14,7 @@ struct module {
     struct forms *forms; /* they are in a module of their own (rewriter.c), or will be; or NULL */
 };
 
+void modules_init(struct session *session);
 /* NULL: there is none. */
 struct module *module_find(const struct session *session, uint64_t handle);
 void module_put(struct module *module);

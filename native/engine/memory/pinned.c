@@ -12,6 +12,7 @@
 #include "engine/session/handover.h"
 #include "engine/session/notice.h"
 #include "engine/session/reply.h"
+#include "engine/session/segment.h"
 #include "engine/session/session.h"
 #include "engine/session/shared.h"
 #include "engine/session/waiter.h"
@@ -25,7 +26,7 @@
 static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint32_t *at)
 {
     const struct memory *memory = &session->memory;
-    uint64_t from = memory->region_base + session->segment.bytes;
+    uint64_t from = memory->region_base + segment_bytes(session);
     from = (from + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + PINNED_GAP_BYTES;
     for (*at = 0; *at < memory->pinned_count; (*at)++) {
         const struct pinned_area *area = &memory->pinned[*at];

@@ -7,6 +7,7 @@
 
 #include "engine/session/ending.h"
 #include "engine/session/listener.h"
+#include "engine/session/segment.h"
 #include "engine/session/session.h"
 #include "wire/gate.h"
 
@@ -26,8 +27,7 @@ bool handover_open(struct session *session, const char *path)
 {
     struct handover *handover = &session->handover;
     struct tally_gate_peer peer = session_peer(session);
-    handover->segment_fd = session->segment.file;
-    session->segment.file = 0;
+    handover->segment_fd = segment_take_file(session);
     int listener = listener_open(path, SOCK_SEQPACKET, &peer);
     handover->listener = listener < 0 ? 0 : listener;
     return listener >= 0;
@@ -95,7 +95,7 @@ void handover_accept(struct session *session)
     handover->connection = connection;
     pthread_mutex_unlock(&handover->lock);
     put(&handover->listener); /* it is the only one */
-    handover_send(session, 0, session->segment.bytes, handover->segment_fd);
+    handover_send(session, 0, segment_bytes(session), handover->segment_fd);
     put(&handover->segment_fd);
 }
 

@@ -62,6 +62,15 @@ void segment_close(struct session *session)
     segment->base = NULL;
 }
 
+size_t segment_bytes(const struct session *session) { return session->segment.bytes; }
+
+int segment_take_file(struct session *session)
+{
+    int file = session->segment.file;
+    session->segment.file = 0;
+    return file;
+}
+
 uint8_t *segment_slot(const struct session *session, uint32_t slot)
 {
     return session->segment.slots + (uint64_t)slot * session->config.slot_bytes;

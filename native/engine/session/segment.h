@@ -24,6 +24,9 @@ struct segment {
 
 bool segment_open(struct session *session, char *error, size_t error_bytes);
 void segment_close(struct session *session);
+size_t segment_bytes(const struct session *session);
+/* Its file, which is the caller's to close from now on. */
+int segment_take_file(struct session *session);
 /* The bytes of a slot; of the first one, of all. */
 uint8_t *segment_slot(const struct session *session, uint32_t slot);
 /* The client's words: how many ops have been handled; the sticky error, which every call of it looks at. */

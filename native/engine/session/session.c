@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/code/function.h"
 #include "engine/code/loading.h"
+#include "engine/code/module.h"
 #include "engine/code/rewriter.h"
 #include "engine/launch/completion.h"
 #include "engine/launch/control.h"
@@ -77,15 +79,6 @@ static void stop_work(struct session *session)
         streams_drain(session);
 }
 
-/* Before their readers go: libzmq's I/O thread would block on an event that nobody takes. */
-static void stop_monitors(struct session *session)
-{
-    if (session->ops)
-        tally_zmq.socket_monitor(session->ops, NULL, 0);
-    if (session->replies.socket)
-        tally_zmq.socket_monitor(session->replies.socket, NULL, 0);
-}
-
 static void release_tenant(struct session *session)
 {
     if (session->tenant)
@@ -96,7 +89,7 @@ static void release_tenant(struct session *session)
 static void tear_down(struct session *session)
 {
     segment_mark_closed(session);
-    stop_monitors(session);
+    sockets_stop_monitors(session);
     watcher_remove(session->engine->watcher, session);
     stop_work(session);
     if (session->client_gone)
@@ -174,6 +167,9 @@ static void init_parts(struct session *session)
     notices_open(&session->notices);
     waker_init(&session->waker);
     streams_init(session);
+    events_init(session);
+    modules_init(session);
+    functions_init(session);
     completion_init(session);
     event_pool_init(session);
     waiter_init(&session->waits, session, "tally-wait", WAITER_THREADS_MAX);
@@ -194,7 +190,7 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
         snprintf(error, error_bytes, "cannot open the session's sockets: %s", tally_zmq.strerror(tally_zmq.error()));
         return false;
     }
-    reply->segment_bytes = session->segment.bytes;
+    reply->segment_bytes = segment_bytes(session);
     reply->slot_count = session->config.slot_count;
     reply->slot_bytes = session->config.slot_bytes;
     driver->ops->tenant_region(driver, session->tenant, &reply->device_region_base, &reply->device_region_bytes);
@@ -237,9 +233,6 @@ struct session *session_create(struct tally_engine *engine, const struct tally_s
     session->config = *config;
     session->index = index;
     session->stats.session = config->session;
-    session->events.kind = TALLY_KIND_EVENT;
-    session->modules.kind = TALLY_KIND_MODULE;
-    session->functions.kind = TALLY_KIND_FUNCTION;
     int least, greatest;
     engine_stream_priorities(engine, &least, &greatest);
     session->priority = config->high ? greatest : least;

@@ -107,6 +107,15 @@ static void remove_socket_files(const struct session *session)
     unlink(path);
 }
 
+/* Before their readers go: libzmq's I/O thread would block on an event that nobody takes. */
+void sockets_stop_monitors(struct session *session)
+{
+    if (session->ops)
+        tally_zmq.socket_monitor(session->ops, NULL, 0);
+    if (session->replies.socket)
+        tally_zmq.socket_monitor(session->replies.socket, NULL, 0);
+}
+
 void sockets_close(struct session *session)
 {
     waker_close(&session->waker);

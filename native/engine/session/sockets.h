@@ -10,6 +10,7 @@ struct session;
 
 /* The reply gets their names. */
 bool sockets_open(struct session *session, struct tally_open_reply *reply);
+void sockets_stop_monitors(struct session *session);
 void sockets_close(struct session *session);
 
 #endif

@@ -34,6 +34,11 @@ static CUresult event_new(struct session *session, uint32_t flags, struct shared
     return CUDA_SUCCESS;
 }
 
+void events_init(struct session *session)
+{
+    session->events.kind = TALLY_KIND_EVENT;
+}
+
 struct shared_event *event_find(const struct session *session, uint64_t handle)
 {
     return table_get(&session->events, handle);

@@ -6,6 +6,7 @@
 
 struct shared_event;
 
+void events_init(struct session *session);
 /* NULL: there is none. */
 struct shared_event *event_find(const struct session *session, uint64_t handle);
 void events_close(struct session *session);
