@@ -1,10 +1,10 @@
-"""Circles among the object files of a static library: files that call one another, however far around.
+"""Circles among the object files of a static library: files that call one another, by any way.
 
     python tests/support/circles.py LIBRARY.a [--allow FILE,FILE ...] [--list]
 
-A file that is in a circle cannot be understood, tested or replaced without all the others. --allow names the
-circles that are known and have their reason in ARCHITECTURE.md; any other, and one that is gone, is an error.
-Static data counts as well as functions: what a file reads of another one it depends on.
+A file that is in a circle cannot be understood, tested or replaced without all the others. --allow
+names the circles that are known and have their reason in ARCHITECTURE.md; any other, and one that
+is gone, is an error. Data counts as well as functions: what a file reads it depends on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Graph = Mapping[str, set[str]]
 
 def read_library(path: Path) -> dict[str, set[str]]:
     """Which object file (named as its source, without folders) uses which others, by `nm`."""
-    listing = subprocess.run(["nm", "--print-file-name", str(path)], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["nm", "--print-file-name", str(path)], capture_output=True, text=True, check=True
+    )
     defined: dict[str, str] = {}
     used: dict[str, set[str]] = defaultdict(set)
     for line in listing.stdout.splitlines():
@@ -34,7 +36,9 @@ def read_library(path: Path) -> dict[str, set[str]]:
         elif kind.isupper():
             defined[symbol] = member
     return {
-        member: {defined[symbol] for symbol in symbols if symbol in defined and defined[symbol] != member}
+        member: {
+            defined[symbol] for symbol in symbols if symbol in defined and defined[symbol] != member
+        }
         for member, symbols in used.items()
     }
 
@@ -71,7 +75,9 @@ def find_circles(graph: Graph) -> list[list[str]]:
             circle: list[str] = []
             visit(node, back, circle)
             circles.append(sorted(circle))
-    return sorted((circle for circle in circles if len(circle) > 1), key=lambda circle: (-len(circle), circle))
+    return sorted(
+        (circle for circle in circles if len(circle) > 1), key=lambda circle: (-len(circle), circle)
+    )
 
 
 def edges_within(graph: Graph, circle: Iterable[str]) -> list[str]:
@@ -82,9 +88,13 @@ def edges_within(graph: Graph, circle: Iterable[str]) -> list[str]:
 
 def main() -> int:
     """0 if the circles are those allowed, 1 and what is wrong if not."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("library", type=Path)
-    parser.add_argument("--allow", action="append", default=[], help="files of a circle that may be, by commas")
+    parser.add_argument(
+        "--allow", action="append", default=[], help="files of a circle that may be, by commas"
+    )
     parser.add_argument("--list", action="store_true", help="print them, and judge nothing")
     arguments = parser.parse_args()
     graph = read_library(arguments.library)
@@ -92,12 +102,17 @@ def main() -> int:
     allowed = [sorted(names.split(",")) for names in arguments.allow]
     wrong = [circle for circle in circles if circle not in allowed]
     for circle in circles if arguments.list else wrong:
-        print(f"{len(circle)} files call one another in a circle:", *edges_within(graph, circle), sep="\n")
+        print(
+            f"{len(circle)} files call one another in a circle:",
+            *edges_within(graph, circle),
+            sep="\n",
+        )
     for circle in allowed:
         if circle not in circles and not arguments.list:
             print(f"no circle any more, so it need not be allowed: {', '.join(circle)}")
             wrong.append(circle)
-    print(f"{len(graph)} files, in circles: {' + '.join(str(len(circle)) for circle in circles) or 'none'}")
+    sizes = " + ".join(str(len(circle)) for circle in circles)
+    print(f"{len(graph)} files, in circles: {sizes or 'none'}")
     return 0 if arguments.list or not wrong else 1
 
 

@@ -2,8 +2,9 @@
 
     python tests/support/engine_parts.py [native/engine]
 
-struct session is made of parts. Each belongs to the file, or the folder, that the table below names; everybody else
-asks that file's functions. A part that is not in the table is everybody's: its number, its configuration, its state.
+struct session is made of parts. Each belongs to the file, or the folder, that the table below
+names; everybody else asks that file's functions. What is not in the table is everybody's: the
+session's number, its configuration, whether it is ending.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def trespasses(folder: Path) -> list[str]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for part in re.findall(r"\bsession->(\w+)", line):
                 owners = OWNERS.get(part)
-                if owners is not None and not any(name == owner or name.startswith(owner) for owner in owners):
+                if owners is not None and not any(
+                    name == owner or name.startswith(owner) for owner in owners
+                ):
                     found.append(f"{name}:{number}: session->{part} is {' and '.join(owners)}'s")
     return found
 
