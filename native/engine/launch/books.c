@@ -13,6 +13,7 @@
 #include "engine/parts.h"
 #include "engine/session/notice.h"
 #include "engine/session/session.h"
+#include "engine/streams/stream.h"
 
 static struct tally_trace_record traced(const struct session *session, uint32_t queue, uint64_t signature,
                                         uint64_t submit_ns)
@@ -147,6 +148,18 @@ void books_init(struct session *session)
 void books_destroy(struct session *session)
 {
     pthread_cond_destroy(&session->books.turn);
+}
+
+struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
+{
+    return (struct tally_sched_event){
+        .type = TALLY_SCHED_LAUNCH,
+        .session = launch->session->index,
+        .queue = launch->stream->queue,
+        .launch = index,
+        .blocks = launch->blocks,
+        .transfer = launch->transfer != NULL,
+    };
 }
 
 void schedule_tell_full(struct session *session)

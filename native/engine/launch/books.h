@@ -79,6 +79,8 @@ static inline bool is_guarded(uint32_t flags)
     return flags & (TALLY_SCHED_START_PREEMPTIBLE | TALLY_SCHED_START_RESUMED);
 }
 
+/* What the core is told of the launch; its plan is not in it. */
+struct tally_sched_event launch_event(const struct launch *launch, uint32_t index);
 /* Whether a block's end can stop it, whatever the plan makes of that. */
 bool launch_is_stoppable(const struct launch *launch);
 /* A record of a launch of whose end nothing will be known. No lock. */

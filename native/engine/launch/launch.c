@@ -1,12 +1,12 @@
-/* Kernel launches: checked and made whole by op_launch, given to the scheduler, and taken to the device by
- * launch_range when, and in the parts that, the scheduler says. */
 #include "engine/launch/launch.h"
 
 #include "engine/code/function.h"
+#include "engine/launch/at_once.h"
 #include "engine/launch/books.h"
 #include "engine/launch/gate_submit.h"
 #include "engine/launch/kernels.h"
 #include "engine/launch/residency.h"
+#include "engine/launch/settings.h"
 #include "engine/launch/start.h"
 #include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
@@ -86,7 +86,10 @@ static CUresult submit_kernel(struct session *session, struct launch *launch)
         return result;
     if (gates_are_wanted(session))
         return gate_submit(session, launch);
-    return launch->function->meets ? submit_meeting(session, launch) : schedule_launch(session, launch);
+    if (launch->function->meets)
+        return submit_meeting(session, launch);
+    bool at_once = session->config.high && schedule_high_at_once(session->engine->schedule);
+    return at_once ? launch_at_once(session, launch) : schedule_launch(session, launch);
 }
 
 CUresult launch_submit(struct session *session, struct launch *launch)

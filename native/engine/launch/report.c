@@ -189,7 +189,7 @@ void schedule_session_failed(struct session *session, CUresult error)
 }
 
 /* A gated launch runs whole: it cannot be started again from here. */
-static struct tally_sched_event launch_event(struct schedule *s, const struct pending *pending,
+static struct tally_sched_event gated_event(struct schedule *s, const struct pending *pending,
                                              uint32_t index)
 {
     struct tally_sched_plan plan = {.kind = TALLY_SCHED_WHOLE};
@@ -215,7 +215,7 @@ void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_
     struct start *start = start_of(s, tag);
     if (start) {
         uint32_t index = start->launch;
-        struct tally_sched_event event = launch_event(s, &s->pendings[index], index);
+        struct tally_sched_event event = gated_event(s, &s->pendings[index], index);
         pending_move(&s->pendings[index], PENDING_SUBMITTED);
         int result = schedule_feed(s, &event);
         assert(result == 0);

@@ -22,6 +22,11 @@ int schedule_set_policy(struct schedule *s, uint32_t policy)
     return result;
 }
 
+bool schedule_high_at_once(const struct schedule *s)
+{
+    return atomic_load_explicit(&s->high_at_once, memory_order_relaxed);
+}
+
 bool schedule_uses_levels(const struct schedule *s)
 {
     return atomic_load_explicit(&s->levels, memory_order_relaxed);

@@ -14,6 +14,8 @@ int schedule_set_policy(struct schedule *schedule, uint32_t policy);
 uint32_t schedule_policy(struct schedule *schedule);
 /* Under the lock, after the policy was set: what threads ask of it without the lock. */
 void schedule_follow_policy(struct schedule *schedule);
+/* Whether launches of high sessions go to the device first, and to the books then. */
+bool schedule_high_at_once(const struct schedule *schedule);
 /* Whether streams of high sessions should have the device's high priority. */
 bool schedule_uses_levels(const struct schedule *schedule);
 int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limits *limits);

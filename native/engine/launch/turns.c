@@ -16,30 +16,14 @@
 #include "engine/launch/launch.h"
 #include "engine/launch/open.h"
 #include "engine/launch/pending.h"
-#include "engine/launch/report.h"
 #include "engine/launch/rescue.h"
 #include "engine/launch/start.h"
-#include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
-#include "engine/launch/work.h"
 #include "engine/parts.h"
 #include "engine/session/notice.h"
 #include "engine/session/reply.h"
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
-#include "engine/streams/stream.h"
-
-static struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
-{
-    return (struct tally_sched_event){
-        .type = TALLY_SCHED_LAUNCH,
-        .session = launch->session->index,
-        .queue = launch->stream->queue,
-        .launch = index,
-        .blocks = launch->blocks,
-        .transfer = launch->transfer != NULL,
-    };
-}
 
 /* The start that the thread is to make, with those of the launch behind it, if high has come since it was
  * decided: it is given back to the core, which decides again. false: it may be made. Under the lock. */
@@ -292,7 +276,7 @@ static uint32_t idle_queue(struct session *session, bool wait)
     return atomic_load(&session->ending) ? NONE : place;
 }
 
-static bool queue_take(struct session *session, struct stream *stream)
+bool queue_take(struct session *session, struct stream *stream)
 {
     return stream->queue != QUEUE_NONE || queue_take_free(session, stream) ||
            queue_take_over(session, stream, idle_queue(session, false));
@@ -309,84 +293,9 @@ bool queue_wait(struct session *session, struct stream *stream)
     return queue_take_over(session, stream, idle_queue(session, true));
 }
 
-/* ---- high ------------------------------------------------------------------------------------------- */
-
-/* High, beyond what the books hold: it is counted, and told before it goes. */
-static CUresult launch_counted(struct session *session, struct launch *launch)
-{
-    uint64_t tag = work_begin(session, WORK_LAUNCH);
-    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
-    if (result != CUDA_SUCCESS)
-        work_end(session, tag, 1, 0);
-    else if (trace_is_on(&session->engine->trace))
-        launch_trace_untimed(launch);
-    return result;
-}
-
-/* Places in the books for a high launch; false: they are full. */
-static bool list(struct schedule *s, struct session *session, struct launch *launch, uint32_t *index, uint64_t *tag)
-{
-    static const struct tally_sched_event coming = {.type = TALLY_SCHED_COMING, .blocks = 1};
-    pthread_mutex_lock(&s->lock);
-    bool listed = s->start_free != NONE && tally_sched_has_room(s->core, session->index);
-    *index = listed ? pending_take(s, session, launch) : NONE;
-    listed = *index != NONE;
-    if (listed) {
-        *tag = start_take(s, launch, *index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
-        schedule_feed(s, &coming); /* this thread may be late to tell that it is there */
-    }
-    pthread_mutex_unlock(&s->lock);
-    return listed;
-}
-
-/* The core does not take it, because the policy was switched meanwhile, or it did not go at all. */
-static void unlist(struct schedule *s, struct session *session, struct start *start, uint32_t index, bool went)
-{
-    pending_give(s, index);
-    if (!start)
-        return;
-    if (went && start->early && start->issued_ns)
-        start_trace(s, start);
-    if (!went || start->early) {
-        start_give(s, start);
-        return;
-    }
-    start->launch = NONE;
-    work_count(s, session, WORK_LAUNCH);
-}
-
-/* High, where the policy lets it: to the device first, to the books then. */
-static CUresult launch_at_once(struct schedule *s, struct session *session, struct launch *launch)
-{
-    uint32_t index;
-    uint64_t tag;
-    if (!queue_take(session, launch->stream) || !list(s, session, launch, &index, &tag))
-        return launch_counted(session, launch);
-    CUresult result = launch_range(session, launch, LAUNCH_WHOLE, 0, launch->blocks, tag);
-    struct tally_sched_event event = launch_event(launch, index);
-    event.started = 1;
-    pthread_mutex_lock(&s->lock);
-    schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_CAME, .blocks = 1});
-    struct start *start = start_of(s, tag);
-    bool known = result == CUDA_SUCCESS && start && schedule_feed(s, &event) == 0;
-    if (known) {
-        s->pendings[index].issued = 1;
-        pending_move(&s->pendings[index], PENDING_IN_FLIGHT);
-        if (start->early)
-            start_ended(s, start);
-    } else {
-        unlist(s, session, start, index, result == CUDA_SUCCESS);
-        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_CONTINUE}); /* who was held back */
-    }
-    pthread_mutex_unlock(&s->lock);
-    return result;
-}
-
 CUresult schedule_launch(struct session *session, struct launch *launch)
 {
     struct schedule *s = session->engine->schedule;
-    if (session->config.high && atomic_load_explicit(&s->high_at_once, memory_order_relaxed))
-        return launch_at_once(s, session, launch);
     if (!queue_wait(session, launch->stream))
         return CUDA_ERROR_OUT_OF_MEMORY; /* the session ends */
     enter(s, session);

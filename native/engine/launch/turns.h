@@ -15,7 +15,9 @@ void schedule_settle(struct session *session);
 void schedule_make_way(struct session *session, const struct launch *launch);
 /* Session thread, called (session_call): starts again what had been stopped. */
 void schedule_go_on(struct session *session);
-/* A number of the scheduler's for the stream, as soon as there is one; false: the session ends. */
+/* A number of the scheduler's for the stream; false: launches of as many other streams are with the device. The same,
+ * but waits until there is one; false: the session ends. Session thread. */
+bool queue_take(struct session *session, struct stream *stream);
 bool queue_wait(struct session *session, struct stream *stream);
 
 #endif
