@@ -35,8 +35,8 @@
 #include "wire/gate.h"
 #include "wire/zmq.h"
 
-/* Of a session: sockets, what libzmq makes for each, memory on its way to the client. And what the executor
- * keeps for itself: to compile, to read files, to tell why a session is refused. */
+/* Of a session: sockets, what libzmq makes for each, memory on its way to the client. And what the
+ * executor keeps for itself: to compile, to read files, to tell why a session is refused. */
 #define DESCRIPTORS_PER_SESSION 24u
 #define DESCRIPTORS_KEPT 128u
 
@@ -81,18 +81,20 @@ static void on_launch_done(void *user, const struct launch_times *times)
 
 static bool config_is_sound(const struct tally_session_config *config)
 {
-    return config->slot_count > 0 && config->slot_count <= TALLY_SLOTS_MAX && config->slot_bytes > 0 &&
-           config->slot_bytes % 4096 == 0 && config->slot_bytes <= (1u << 30);
+    return config->slot_count > 0 && config->slot_count <= TALLY_SLOTS_MAX &&
+           config->slot_bytes > 0 && config->slot_bytes % 4096 == 0 &&
+           config->slot_bytes <= (1u << 30);
 }
 
-static const char *refuse_open(const struct tally_engine *engine, const struct tally_session_config *config,
-                               uint32_t index, bool known)
+static const char *refuse_open(const struct tally_engine *engine,
+                               const struct tally_session_config *config, uint32_t index,
+                               bool known)
 {
-    return atomic_load(&engine->lost)  ? "the device's context is lost"
-           : known                     ? "the session is open already"
-           : index == SESSIONS_MAX     ? "the executor has as many sessions as it can serve"
+    return atomic_load(&engine->lost) ? "the device's context is lost"
+           : known                    ? "the session is open already"
+           : index == SESSIONS_MAX    ? "the executor has as many sessions as it can serve"
            : !config_is_sound(config) ? "the size of the segment makes no sense"
-                                       : NULL;
+                                      : NULL;
 }
 
 int tally_engine_open(struct tally_engine *engine, const struct tally_session_config *config,
@@ -109,8 +111,10 @@ int tally_engine_open(struct tally_engine *engine, const struct tally_session_co
     uint32_t descriptors = tally_descriptors_free();
     if (descriptors < DESCRIPTORS_PER_SESSION + DESCRIPTORS_KEPT) {
         snprintf(error, error_bytes,
-                 "the executor may open only %u more file descriptors, and one more session could take the last; "
-                 "see `descriptors_max` in the config", descriptors);
+                 "the executor may open only %u more file descriptors, and one more session could "
+                 "take the last; "
+                 "see `descriptors_max` in the config",
+                 descriptors);
         return -1;
     }
     struct session *session = session_create(engine, config, index, reply, error, error_bytes);
@@ -158,7 +162,8 @@ static bool read_one(struct session *session, void *argument)
     return true;
 }
 
-uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats, uint32_t max)
+uint32_t tally_engine_snapshot(struct tally_engine *engine, struct tally_session_stats *stats,
+                               uint32_t max)
 {
     struct snapshot snapshot = {.stats = stats, .max = max};
     roster_each(engine->roster, read_one, &snapshot);
@@ -205,13 +210,15 @@ const char *tally_engine_validate(struct tally_engine *engine)
 
 /* ---- start and end ---- */
 
-void tally_engine_device(const struct tally_engine *engine, struct tally_device_info *info, int32_t *driver_version)
+void tally_engine_device(const struct tally_engine *engine, struct tally_device_info *info,
+                         int32_t *driver_version)
 {
     *info = engine->info;
     *driver_version = engine->driver_version;
 }
 
-static bool start(struct tally_engine *engine, const struct tally_engine_config *config, char *error, size_t error_bytes)
+static bool start(struct tally_engine *engine, const struct tally_engine_config *config,
+                  char *error, size_t error_bytes)
 {
     const char *why = NULL;
     char text[64];
@@ -219,10 +226,11 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
         snprintf(error, error_bytes, "%s", why);
         return false;
     }
-    if (!driver_load(&engine->driver, config->driver, config->soft ? &driver_soft_ops : &driver_cuda_ops, error,
-                     error_bytes))
+    if (!driver_load(&engine->driver, config->driver,
+                     config->soft ? &driver_soft_ops : &driver_cuda_ops, error, error_bytes))
         return false;
-    const struct device_callbacks callbacks = {.user = engine, .output = on_output, .launch_done = on_launch_done};
+    const struct device_callbacks callbacks = {
+        .user = engine, .output = on_output, .launch_done = on_launch_done};
     engine->roster = roster_create(); /* the driver may call back from now on */
     engine->news = news_create();
     if (!engine->roster || !engine->news) {
@@ -247,14 +255,15 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->quota && engine->images && engine->rewriter && engine->schedule && engine->kernels &&
-        engine->watcher && guard_install())
+    if (engine->quota && engine->images && engine->rewriter && engine->schedule &&
+        engine->kernels && engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
     return false;
 }
 
-struct tally_engine *tally_engine_create(const struct tally_engine_config *config, char *error, size_t error_bytes)
+struct tally_engine *tally_engine_create(const struct tally_engine_config *config, char *error,
+                                         size_t error_bytes)
 {
     struct tally_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
@@ -264,7 +273,8 @@ struct tally_engine *tally_engine_create(const struct tally_engine_config *confi
     engine->config.driver = strdup(config->driver);
     engine->config.runtime_dir = strdup(config->runtime_dir);
     if (config->soft && config->soft_dry)
-        engine->config.rewrite = NULL; /* a guarded kernel that is skipped would never have run its blocks */
+        engine->config.rewrite =
+            NULL; /* a guarded kernel that is skipped would never have run its blocks */
     if (start(engine, config, error, error_bytes))
         return engine;
     tally_engine_destroy(engine);
@@ -327,7 +337,10 @@ int tally_engine_set_policy(struct tally_engine *engine, uint32_t policy)
     return schedule_set_policy(engine->schedule, policy);
 }
 
-uint32_t tally_engine_policy(struct tally_engine *engine) { return schedule_policy(engine->schedule); }
+uint32_t tally_engine_policy(struct tally_engine *engine)
+{
+    return schedule_policy(engine->schedule);
+}
 
 int tally_engine_set_limits(struct tally_engine *engine, const struct tally_sched_limits *limits)
 {
@@ -339,7 +352,8 @@ void tally_engine_schedule(struct tally_engine *engine, struct tally_sched_stats
     schedule_read(engine->schedule, stats);
 }
 
-uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records, uint32_t max)
+uint32_t tally_engine_export_plans(struct tally_engine *engine, struct tally_plan_record *records,
+                                   uint32_t max)
 {
     return schedule_export_plans(engine->schedule, records, max);
 }
@@ -349,13 +363,14 @@ uint64_t tally_engine_plans_evicted(struct tally_engine *engine)
     return schedule_plans_evicted(engine->schedule);
 }
 
-uint32_t tally_engine_import_plans(struct tally_engine *engine, const struct tally_plan_record *records,
-                                   uint32_t count)
+uint32_t tally_engine_import_plans(struct tally_engine *engine,
+                                   const struct tally_plan_record *records, uint32_t count)
 {
     return schedule_import_plans(engine->schedule, records, count);
 }
 
-int tally_engine_kernel(struct tally_engine *engine, uint64_t signature, struct tally_kernel *kernel)
+int tally_engine_kernel(struct tally_engine *engine, uint64_t signature,
+                        struct tally_kernel *kernel)
 {
     return kernels_find(engine->kernels, signature, kernel);
 }
@@ -367,8 +382,8 @@ int tally_engine_trace_start(struct tally_engine *engine, uint32_t records_max)
 
 void tally_engine_trace_stop(struct tally_engine *engine) { trace_stop(&engine->trace); }
 
-uint32_t tally_engine_trace_read(struct tally_engine *engine, struct tally_trace_record *records, uint32_t max,
-                                 uint64_t *lost)
+uint32_t tally_engine_trace_read(struct tally_engine *engine, struct tally_trace_record *records,
+                                 uint32_t max, uint64_t *lost)
 {
     return trace_read(&engine->trace, records, max, lost);
 }

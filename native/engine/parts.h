@@ -1,5 +1,5 @@
-/* What an engine is made of, for its own files: each part belongs to the file that its type is named after, and is
- * made and destroyed by engine.c. */
+/* What an engine is made of, for its own files: each part belongs to the file that its type is
+ * named after, and is made and destroyed by engine.c. */
 #ifndef TALLY_ENGINE_PARTS_H
 #define TALLY_ENGINE_PARTS_H
 
@@ -31,7 +31,7 @@ struct tally_engine {
     int32_t driver_version;
 };
 
-uint64_t engine_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t engine_now_ns(void);                                       /* CLOCK_MONOTONIC */
 uint32_t engine_multiprocessors(const struct tally_engine *engine); /* 0: not known */
 void engine_stream_priorities(const struct tally_engine *engine, int *least, int *greatest);
 

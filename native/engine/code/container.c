@@ -1,5 +1,6 @@
-/* cuModuleLoadData takes a pointer and believes what lies there. What a client sent must be held against
- * its length first. A fatbin wrapper holds addresses of the process that made it: never here. */
+/* cuModuleLoadData takes a pointer and believes what lies there. What a client sent must be held
+ * against its length first. A fatbin wrapper holds addresses of the process that made it: never
+ * here. */
 #include "engine/code/container.h"
 
 #include <elf.h>
@@ -17,7 +18,8 @@ static bool elf_is_whole(const uint8_t *bytes, size_t count)
     if (count < sizeof header)
         return false;
     memcpy(&header, bytes, sizeof header);
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || (header.e_shnum && header.e_shentsize != sizeof(Elf64_Shdr)) ||
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 ||
+        (header.e_shnum && header.e_shentsize != sizeof(Elf64_Shdr)) ||
         (header.e_phnum && header.e_phentsize != sizeof(Elf64_Phdr)) ||
         !within(header.e_shoff, (uint64_t)header.e_shnum * sizeof(Elf64_Shdr), count) ||
         !within(header.e_phoff, (uint64_t)header.e_phnum * sizeof(Elf64_Phdr), count))
@@ -56,22 +58,21 @@ bool container_wrap(const uint8_t *bytes, size_t count, struct container_wrapper
     if (!tally_is_bundle(bytes, count))
         return true;
     uint32_t fatbins = tally_bundle_count(bytes, count);
-    wrapper->list = calloc(fatbins, sizeof *wrapper->list); /* one fewer than there are, and a NULL */
+    wrapper->list =
+        calloc(fatbins, sizeof *wrapper->list); /* one fewer than there are, and a NULL */
     if (!wrapper->list)
         return false;
     for (uint32_t i = 1; i < fatbins; i++)
         wrapper->list[i - 1] = tally_bundle_at(bytes, count, i, &size);
-    wrapper->head = (struct tally_fatbin_wrapper){.magic = TALLY_FATBIN_WRAPPER_MAGIC, .version = 2,
+    wrapper->head = (struct tally_fatbin_wrapper){.magic = TALLY_FATBIN_WRAPPER_MAGIC,
+                                                  .version = 2,
                                                   .data = tally_bundle_at(bytes, count, 0, &size),
                                                   .fatbins = wrapper->list};
     wrapper->image = &wrapper->head;
     return true;
 }
 
-void container_unwrap(struct container_wrapper *wrapper)
-{
-    free(wrapper->list);
-}
+void container_unwrap(struct container_wrapper *wrapper) { free(wrapper->list); }
 
 bool container_is_whole(const uint8_t *bytes, size_t count)
 {

@@ -1,5 +1,5 @@
-/* Whether a module image keeps to its own length, before a driver that is told none reads it; and how a driver
- * is given a bundle of fatbins. */
+/* Whether a module image keeps to its own length, before a driver that is told none reads it; and
+ * how a driver is given a bundle of fatbins. */
 #ifndef ENGINE_CONTAINER_H
 #define ENGINE_CONTAINER_H
 
@@ -9,7 +9,8 @@
 
 #include "wire/bundle.h"
 
-/* bytes[count] is 0, as after PTX text. False: a header or a table in it says that there is more. */
+/* bytes[count] is 0, as after PTX text. False: a header or a table in it says that there is
+ * more. */
 bool container_is_whole(const uint8_t *bytes, size_t count);
 
 struct container_wrapper {

@@ -26,7 +26,8 @@ static void function_free(struct function *function)
     free(function);
 }
 
-static struct function *function_new(struct session *session, struct module *module, CUfunction driver)
+static struct function *function_new(struct session *session, struct module *module,
+                                     CUfunction driver)
 {
     const struct tally_driver *cu = &session->driver->cu;
     static const struct function none;
@@ -36,7 +37,8 @@ static struct function *function_new(struct session *session, struct module *mod
     for (; known && count < TALLY_PARAMS_MAX; count++) {
         size_t offset = 0, size = 0;
         CUresult result = cu->cuFuncGetParamInfo(driver, count, &offset, &size);
-        if (result == CUDA_ERROR_NOT_SUPPORTED || offset > TALLY_PARAM_BYTES_MAX || size > TALLY_PARAM_BYTES_MAX)
+        if (result == CUDA_ERROR_NOT_SUPPORTED || offset > TALLY_PARAM_BYTES_MAX ||
+            size > TALLY_PARAM_BYTES_MAX)
             known = false;
         if (result != CUDA_SUCCESS)
             break;
@@ -60,13 +62,15 @@ static struct function *function_new(struct session *session, struct module *mod
 
 /* ---- what the program asks of a kernel ---- */
 
-static void apply(struct session *session, const struct function *form, const struct function_settings *settings)
+static void apply(struct session *session, const struct function *form,
+                  const struct function_settings *settings)
 {
     const struct tally_driver *cu = &session->driver->cu;
     if (!form)
         return;
     if (settings->carved)
-        cu->cuFuncSetAttribute(form->driver, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, settings->carveout);
+        cu->cuFuncSetAttribute(form->driver, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                               settings->carveout);
     if (settings->cached)
         cu->cuFuncSetCacheConfig(form->driver, settings->cache);
     if (settings->banked)
@@ -111,7 +115,8 @@ void function_follow(struct session *session, const struct message *message)
     case TALLY_OP_cuFuncSetSharedMemConfig:
         memcpy(&banks, message->bytes, sizeof banks);
         if ((function = function_find(session, banks.hfunc)))
-            function->settings.banked = true, function->settings.banks = (CUsharedconfig)banks.config;
+            function->settings.banked = true,
+            function->settings.banks = (CUsharedconfig)banks.config;
         break;
     default:
         return;
@@ -124,8 +129,8 @@ void function_follow(struct session *session, const struct message *message)
 
 /* ---- forms ---- */
 
-static struct function *form_of(struct session *session, struct module *module, CUmodule from, const char *name,
-                                const char *suffix)
+static struct function *form_of(struct session *session, struct module *module, CUmodule from,
+                                const char *name, const char *suffix)
 {
     char full[TALLY_NAME_BYTES_MAX + 32];
     CUfunction driver = NULL;
@@ -139,7 +144,8 @@ static struct function *form_of(struct session *session, struct module *module, 
     return NULL;
 }
 
-static void find_forms(struct session *session, struct function *function, CUmodule from, const char *name)
+static void find_forms(struct session *session, struct function *function, CUmodule from,
+                       const char *name)
 {
     function->guarded = form_of(session, function->module, from, name, TALLY_GUARDED_SUFFIX);
     function->subgrid = form_of(session, function->module, from, name, TALLY_SUBGRID_SUFFIX);
@@ -185,10 +191,7 @@ static void read_attributes(const struct tally_driver *cu, CUfunction function, 
     }
 }
 
-void functions_init(struct session *session)
-{
-    session->functions.kind = TALLY_KIND_FUNCTION;
-}
+void functions_init(struct session *session) { session->functions.kind = TALLY_KIND_FUNCTION; }
 
 struct function *function_find(const struct session *session, uint64_t handle)
 {
@@ -214,7 +217,8 @@ bool op_get_function(struct session *session, const struct message *message)
     struct tally_reader tail;
     char name[TALLY_NAME_BYTES_MAX + 1];
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) ||
-        !module_read_name(&tail, op.name_bytes, name) || !table_is_free(&session->functions, op.function))
+        !module_read_name(&tail, op.name_bytes, name) ||
+        !table_is_free(&session->functions, op.function))
         return false;
     struct module *module = module_find(session, op.module);
     struct function *function = NULL;
@@ -249,16 +253,18 @@ static bool ends_with(const char *name, const char *suffix)
     return length >= tail && strcmp(name + length - tail, suffix) == 0;
 }
 
-/* The rewritten forms are ours, not the program's; names that no message can hold cannot be asked for. */
+/* The rewritten forms are ours, not the program's; names that no message can hold cannot be asked
+ * for. */
 static bool is_listed(const char *name)
 {
     return !ends_with(name, TALLY_GUARDED_SUFFIX) && !ends_with(name, TALLY_SUBGRID_SUFFIX) &&
            strlen(name) <= TALLY_NAME_BYTES_MAX;
 }
 
-/* Names from the first one on, one after the other, each with its NUL; as many as fit into one message. */
-static CUresult list(struct session *session, const struct module *module, uint32_t first, char *names, size_t room,
-                     struct tally_reply_list_functions *reply)
+/* Names from the first one on, one after the other, each with its NUL; as many as fit into one
+ * message. */
+static CUresult list(struct session *session, const struct module *module, uint32_t first,
+                     char *names, size_t room, struct tally_reply_list_functions *reply)
 {
     const struct tally_driver *cu = &session->driver->cu;
     if (!cu->cuModuleGetFunctionCount || !cu->cuModuleEnumerateFunctions || !cu->cuFuncGetName)

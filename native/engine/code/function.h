@@ -21,10 +21,10 @@ struct function {
     CUfunction driver;
     struct module *module;
     char *name;
-    uint64_t code;  /* hash of the image and the name */
-    uint64_t noted; /* the signature that was described last, see kernels.c */
-    bool meets; /* kernels of other sessions (meeting.h) */
-    bool forms_pending; /* it is not known yet which rewritten forms there are */
+    uint64_t code;                      /* hash of the image and the name */
+    uint64_t noted;                     /* the signature that was described last, see kernels.c */
+    bool meets;                         /* kernels of other sessions (meeting.h) */
+    bool forms_pending;                 /* it is not known yet which rewritten forms there are */
     struct function *guarded, *subgrid; /* rewritten forms, or NULL */
     struct function_settings settings;
     struct residency residency;

@@ -11,12 +11,14 @@
 #include "engine/session/session.h"
 #include "wire/sha256.h"
 
-/* What nobody uses is kept up to here, so that the next process of a job need not bring it again. */
+/* What nobody uses is kept up to here, so that the next process of a job need not bring it
+ * again. */
 #define CACHE_BYTES_MAX (256ull << 20)
 
 struct image_cache {
     pthread_mutex_t lock;
-    pthread_mutex_t rewrite_lock; /* not held while an image is rewritten: others need not wait for it */
+    /* Not held while an image is rewritten: others need not wait for it. */
+    pthread_mutex_t rewrite_lock;
     pthread_cond_t rewrite_done;
     struct image *images;
     uint64_t bytes;
@@ -54,7 +56,8 @@ void image_cache_destroy(struct image_cache *cache)
     free(cache);
 }
 
-/* Under the lock, by hash or, without one, by file. Takes the image to the front and adds a reference. */
+/* Under the lock, by hash or, without one, by file. Takes the image to the front and adds a
+ * reference. */
 static struct image *find(struct image_cache *cache, const uint8_t *hash, const uint64_t *file)
 {
     const void *key = hash ? (const void *)hash : file;
@@ -98,7 +101,8 @@ static void trim(struct image_cache *cache)
     }
 }
 
-static struct image *add(struct image_cache *cache, uint8_t *bytes, size_t count, const uint64_t *file)
+static struct image *add(struct image_cache *cache, uint8_t *bytes, size_t count,
+                         const uint64_t *file)
 {
     uint8_t hash[32];
     tally_sha256(bytes, count, hash);
@@ -141,7 +145,8 @@ static void count_made(struct image_cache *cache, struct image *image, uint64_t 
     pthread_mutex_unlock(&cache->lock);
 }
 
-const char *image_rewritten(struct image_cache *cache, struct image *image, tally_rewrite_fn rewrite)
+const char *image_rewritten(struct image_cache *cache, struct image *image,
+                            tally_rewrite_fn rewrite)
 {
     pthread_mutex_lock(&cache->rewrite_lock);
     while (image->rewrite == BEING_REWRITTEN)
@@ -162,8 +167,8 @@ const char *image_rewritten(struct image_cache *cache, struct image *image, tall
     return rewritten;
 }
 
-bool image_forms_beside(struct image_cache *cache, struct image *image, tally_rewrite_beside_fn beside,
-                        const void **load)
+bool image_forms_beside(struct image_cache *cache, struct image *image,
+                        tally_rewrite_beside_fn beside, const void **load)
 {
     pthread_mutex_lock(&cache->rewrite_lock);
     bool known = image->place != NOT_LOOKED_AT;
@@ -207,7 +212,8 @@ void image_release(struct image_cache *cache, struct image *image)
 static int open_as_peer(const struct session *session, const char *path)
 {
     const struct tally_session_config *config = &session->config;
-    const int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK; /* nonblocking: it may be a fifo */
+    const int flags =
+        O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK; /* nonblocking: it may be a fifo */
     if (config->uid == geteuid())
         return open(path, flags);
     setfsgid(config->gid);
@@ -220,8 +226,8 @@ static int open_as_peer(const struct session *session, const char *path)
     return fd;
 }
 
-/* The executor's supplementary groups still counted when the file was opened; the file's mode is held
- * against the peer's own identity once more. */
+/* The executor's supplementary groups still counted when the file was opened; the file's mode is
+ * held against the peer's own identity once more. */
 static bool peer_may_read(const struct session *session, const struct stat *status)
 {
     const struct tally_session_config *config = &session->config;
@@ -260,7 +266,8 @@ static uint64_t nanoseconds(struct timespec time)
     return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
 }
 
-static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t count, struct image **out)
+static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t count,
+                     struct image **out)
 {
     struct image_cache *cache = session->engine->images;
     struct stat status;
@@ -270,7 +277,13 @@ static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t 
     if (offset > size || count > size - offset)
         return CUDA_ERROR_INVALID_IMAGE;
     const uint64_t file[7] = {
-        status.st_dev, status.st_ino, nanoseconds(status.st_mtim), nanoseconds(status.st_ctim), offset, count, 1,
+        status.st_dev,
+        status.st_ino,
+        nanoseconds(status.st_mtim),
+        nanoseconds(status.st_ctim),
+        offset,
+        count,
+        1,
     };
     pthread_mutex_lock(&cache->lock);
     *out = find(cache, NULL, file);
@@ -284,7 +297,8 @@ static CUresult load(struct session *session, int fd, uint64_t offset, uint64_t 
     return result;
 }
 
-/* In the client's mount namespace the path may be another file's. It says which one it meant; or not, with 0. */
+/* In the client's mount namespace the path may be another file's. It says which one it meant; or
+ * not, with 0. */
 static bool is_meant(int fd, const uint8_t identity[16])
 {
     uint64_t meant[2];
@@ -295,8 +309,8 @@ static bool is_meant(int fd, const uint8_t identity[16])
     return fstat(fd, &status) == 0 && status.st_dev == meant[0] && status.st_ino == meant[1];
 }
 
-CUresult image_of_file(struct session *session, const char *path, const uint8_t identity[16], uint64_t offset,
-                       uint64_t count, struct image **out)
+CUresult image_of_file(struct session *session, const char *path, const uint8_t identity[16],
+                       uint64_t offset, uint64_t count, struct image **out)
 {
     if (path[0] != '/')
         return CUDA_ERROR_FILE_NOT_FOUND;

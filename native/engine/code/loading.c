@@ -22,10 +22,11 @@
 #include "engine/streams/later.h"
 #include "wire/message.h"
 
-/* How long loading waits for rewritten forms: a small module's are there in a few milliseconds, and then its
- * very first launch can be stopped. */
+/* How long loading waits for rewritten forms: a small module's are there in a few milliseconds, and
+ * then its very first launch can be stopped. */
 #define FORMS_WAIT_NS 50000000ull
-#define LOG_BYTES_MIN 1024u /* of the driver's log; the program may have asked for less, its user is told */
+/* Of the driver's log; the program may have asked for less, its user is told. */
+#define LOG_BYTES_MIN 1024u
 
 static struct image *image_of_upload(struct session *session, const struct tally_op_module_load *op)
 {
@@ -44,8 +45,8 @@ static struct image *image_of_bytes(struct session *session, const uint8_t *tail
     return image_of(session->engine->images, copy, bytes);
 }
 
-static CUresult find_image(struct session *session, const struct tally_op_module_load *op, const uint8_t *tail,
-                           struct image **image)
+static CUresult find_image(struct session *session, const struct tally_op_module_load *op,
+                           const uint8_t *tail, struct image **image)
 {
     char path[TALLY_PATH_BYTES_MAX + 1];
     switch (op->source) {
@@ -65,7 +66,8 @@ static CUresult find_image(struct session *session, const struct tally_op_module
     }
 }
 
-static CUresult load_bytes(struct session *session, CUmodule *module, const void *bytes, char *log, size_t log_bytes)
+static CUresult load_bytes(struct session *session, CUmodule *module, const void *bytes, char *log,
+                           size_t log_bytes)
 {
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)log_bytes};
@@ -73,8 +75,8 @@ static CUresult load_bytes(struct session *session, CUmodule *module, const void
 }
 
 /* The image as it came; of a bundle the driver is given the whole. */
-static CUresult load_original(struct session *session, CUmodule *module, const struct image *image, char *log,
-                              size_t log_bytes)
+static CUresult load_original(struct session *session, CUmodule *module, const struct image *image,
+                              char *log, size_t log_bytes)
 {
     struct container_wrapper wrapper;
     if (!container_wrap(image->bytes, image->count, &wrapper))
@@ -85,8 +87,8 @@ static CUresult load_original(struct session *session, CUmodule *module, const s
 }
 
 /* Rewritten forms of its kernels follow in a module of their own. */
-static CUresult load_ahead(struct session *session, struct image *image, const void *code, struct module *module,
-                           char *log, size_t log_bytes)
+static CUresult load_ahead(struct session *session, struct image *image, const void *code,
+                           struct module *module, char *log, size_t log_bytes)
 {
     struct rewriter *rewriter = session->engine->rewriter;
     bool original = code == image->bytes;
@@ -103,10 +105,10 @@ static CUresult load_ahead(struct session *session, struct image *image, const v
     return result;
 }
 
-/* Best-effort code whose kernels use variables of their module is loaded with the rewritten forms beside
- * them, in one module: so they share these. Where the driver refuses that, as it came. */
-static CUresult load_rewritten(struct session *session, struct image *image, struct module *module, char *log,
-                               size_t log_bytes)
+/* Best-effort code whose kernels use variables of their module is loaded with the rewritten forms
+ * beside them, in one module: so they share these. Where the driver refuses that, as it came. */
+static CUresult load_rewritten(struct session *session, struct image *image, struct module *module,
+                               char *log, size_t log_bytes)
 {
     const struct tally_engine_config *config = &session->engine->config;
     tally_rewrite_fn rewrite = config->rewrite;
@@ -114,13 +116,15 @@ static CUresult load_rewritten(struct session *session, struct image *image, str
     if (rewrite && !session->config.high) {
         struct image_cache *images = session->engine->images;
         const void *code = NULL;
-        if (config->rewrite_beside && image_forms_beside(images, image, config->rewrite_beside, &code))
+        if (config->rewrite_beside &&
+            image_forms_beside(images, image, config->rewrite_beside, &code))
             return load_ahead(session, image, code, module, log, log_bytes);
         text = image_rewritten(images, image, rewrite);
         if (!text)
             tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_IMPOSSIBLE, 1);
     }
-    module->rewritten = text && load_bytes(session, &module->driver, text, log, log_bytes) == CUDA_SUCCESS;
+    module->rewritten =
+        text && load_bytes(session, &module->driver, text, log, log_bytes) == CUDA_SUCCESS;
     if (module->rewritten) {
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES, 1);
         return CUDA_SUCCESS;
@@ -184,8 +188,8 @@ static void tell_refused(struct session *session, CUresult result, const char *l
     char error[64];
     driver_error_text(session->driver, result, error, sizeof error);
     size_t bytes = log ? strcspn(log, "\n") : 0;
-    session_tell(session, "a module cannot be loaded: %s%s%.*s", error, bytes ? ": " : "", (int)bytes,
-                 bytes ? log : "");
+    session_tell(session, "a module cannot be loaded: %s%s%.*s", error, bytes ? ": " : "",
+                 (int)bytes, bytes ? log : "");
 }
 
 /* Asked before the image is sent, or read from its file. */
@@ -203,8 +207,8 @@ bool op_module_load(struct session *session, const struct message *message)
 {
     struct tally_op_module_load op;
     struct tally_reader tail;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) || !load_is_sound(&op, &tail) ||
-        !table_is_free(&session->modules, op.module))
+    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) ||
+        !load_is_sound(&op, &tail) || !table_is_free(&session->modules, op.module))
         return false;
     /* Drivers want a buffer even where the caller has no room for a log. */
     size_t log_bytes = op.log_bytes < TALLY_LOG_BYTES_MAX ? op.log_bytes : TALLY_LOG_BYTES_MAX;

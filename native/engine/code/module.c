@@ -13,10 +13,7 @@
 #include "engine/session/table.h"
 #include "wire/message.h"
 
-void modules_init(struct session *session)
-{
-    session->modules.kind = TALLY_KIND_MODULE;
-}
+void modules_init(struct session *session) { session->modules.kind = TALLY_KIND_MODULE; }
 
 struct module *module_find(const struct session *session, uint64_t handle)
 {
@@ -37,7 +34,8 @@ CUmodule module_drop_forms(struct session *session, struct module *module)
     return forms ? rewriter_drop(session->engine->rewriter, forms) : NULL;
 }
 
-bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes, char name[TALLY_NAME_BYTES_MAX + 1])
+bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes,
+                      char name[TALLY_NAME_BYTES_MAX + 1])
 {
     if (name_bytes == 0 || name_bytes > TALLY_NAME_BYTES_MAX || tail->left != name_bytes ||
         memchr(tail->at, 0, name_bytes))

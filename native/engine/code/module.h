@@ -21,6 +21,7 @@ void module_put(struct module *module);
 /* The driver's module of rewritten forms that is to be unloaded, or NULL. */
 CUmodule module_drop_forms(struct session *session, struct module *module);
 /* A name in a message: without NUL, of bounded length. */
-bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes, char name[TALLY_NAME_BYTES_MAX + 1]);
+bool module_read_name(const struct tally_reader *tail, uint32_t name_bytes,
+                      char name[TALLY_NAME_BYTES_MAX + 1]);
 
 #endif

@@ -11,9 +11,9 @@
 #include "engine/session/ending.h"
 #include "engine/session/session.h"
 
-/* Forms go QUEUED -> MAKING -> LOOKING -> LOADING -> READY or NONE, or from any of these to NONE. The thread works
- * without the lock, on what it took out of the queue, and asks before each step whether it is still wanted (advance).
- * What it made is seen once, at the end (publish). */
+/* Forms go QUEUED -> MAKING -> LOOKING -> LOADING -> READY or NONE, or from any of these to NONE.
+ * The thread works without the lock, on what it took out of the queue, and asks before each step
+ * whether it is still wanted (advance). What it made is seen once, at the end (publish). */
 enum step { QUEUED, MAKING, LOOKING, LOADING, OVER };
 
 struct forms {
@@ -38,7 +38,8 @@ struct rewriter {
     struct forms *first, *last, *current;
 };
 
-/* ---- the thread, without the lock ---------------------------------------------------------------- */
+/* ---- the thread, without the lock
+ * ---------------------------------------------------------------- */
 
 /* False: what is left of the work is not wanted any more. */
 static bool advance(struct rewriter *rewriter, struct forms *forms, enum step step)
@@ -52,7 +53,8 @@ static bool advance(struct rewriter *rewriter, struct forms *forms, enum step st
     return wanted;
 }
 
-static CUresult load(struct session *session, const char *text, const struct addresses *variables, CUmodule *out)
+static CUresult load(struct session *session, const char *text, const struct addresses *variables,
+                     CUmodule *out)
 {
     char log[1024] = "";
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
@@ -73,7 +75,8 @@ static void count(struct session *session, CUresult result)
 {
     if (result == CUDA_SUCCESS)
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES, 1);
-    else if (!atomic_load(&session->ending) && !driver_error_is_sticky(result)) /* else it is not the module */
+    else if (!atomic_load(&session->ending) &&
+             !driver_error_is_sticky(result)) /* else it is not the module */
         tally_stats_add(&session->stats, TALLY_COUNT_REWRITES_REFUSED, 1);
 }
 
@@ -101,7 +104,8 @@ static bool publish(struct rewriter *rewriter, struct forms *forms, CUmodule mod
     if (published) {
         forms->module = module;
         forms->step = OVER;
-        atomic_store_explicit(&forms->state, module ? FORMS_READY : FORMS_NONE, memory_order_release);
+        atomic_store_explicit(&forms->state, module ? FORMS_READY : FORMS_NONE,
+                              memory_order_release);
         rewriter->current = NULL;
         pthread_cond_broadcast(&rewriter->done);
     }
@@ -142,7 +146,8 @@ static void make(struct rewriter *rewriter, struct forms *forms)
         discard(rewriter, forms, module);
 }
 
-/* ---- the queue, under the lock ------------------------------------------------------------------- */
+/* ---- the queue, under the lock
+ * ------------------------------------------------------------------- */
 
 /* The oldest of the session that has waited longest for a turn, or NULL. */
 static struct forms *next(const struct rewriter *rewriter)
@@ -199,7 +204,8 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* ---- for sessions ------------------------------------------------------------------------------ */
+/* ---- for sessions
+ * ------------------------------------------------------------------------------ */
 
 struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, struct image *image,
                            CUmodule originals)
@@ -225,7 +231,8 @@ struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, s
 void rewriter_wait(struct rewriter *rewriter, const struct forms *forms, uint64_t ns_max)
 {
     uint64_t until_ns = engine_now_ns() + ns_max;
-    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull),
+                             .tv_nsec = (long)(until_ns % 1000000000ull)};
     pthread_mutex_lock(&rewriter->lock);
     const struct forms *made = rewriter->current ? rewriter->current : next(rewriter);
     int error = made && made != forms ? ETIMEDOUT : 0;
@@ -261,7 +268,8 @@ CUmodule rewriter_drop(struct rewriter *rewriter, struct forms *forms)
 static bool is_using(const struct rewriter *rewriter, const struct session *session)
 {
     const struct forms *current = rewriter->current;
-    return current && current->session == session && (current->step == LOOKING || current->step == LOADING);
+    return current && current->session == session &&
+           (current->step == LOOKING || current->step == LOADING);
 }
 
 void rewriter_forget(struct rewriter *rewriter, struct session *session)
@@ -276,7 +284,8 @@ void rewriter_forget(struct rewriter *rewriter, struct session *session)
     pthread_mutex_unlock(&rewriter->lock);
 }
 
-/* ---- start and end ----------------------------------------------------------------------------- */
+/* ---- start and end
+ * ----------------------------------------------------------------------------- */
 
 struct rewriter *rewriter_create(struct tally_engine *engine)
 {

@@ -35,9 +35,10 @@ static struct upload *upload_find(struct session *session, const struct tally_op
 bool op_upload(struct session *session, const struct message *message)
 {
     struct tally_op_upload op;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.upload == 0 || op.total == 0 ||
-        op.slot >= session->config.slot_count || op.bytes > session->config.slot_bytes ||
-        op.offset > op.total || op.bytes > op.total - op.offset)
+    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.upload == 0 ||
+        op.total == 0 || op.slot >= session->config.slot_count ||
+        op.bytes > session->config.slot_bytes || op.offset > op.total ||
+        op.bytes > op.total - op.offset)
         return false;
     struct upload *upload = upload_find(session, &op);
     if (upload && upload->total != op.total)

@@ -25,7 +25,8 @@ static CUresult find_one(struct session *session, CUmodule originals, const char
     return result;
 }
 
-CUresult variables_find(struct session *session, CUmodule originals, const char *text, struct addresses *found)
+CUresult variables_find(struct session *session, CUmodule originals, const char *text,
+                        struct addresses *found)
 {
     const size_t head = strlen(TALLY_VARIABLES_LINE);
     *found = (struct addresses){0};
@@ -55,6 +56,7 @@ CUresult variables_fill(struct session *session, CUmodule forms, const struct ad
     if (result == CUDA_SUCCESS && bytes != wanted)
         result = CUDA_ERROR_INVALID_IMAGE;
     if (result == CUDA_SUCCESS)
-        result = cu->cuMemcpyHtoD_v2 ? cu->cuMemcpyHtoD_v2(table, addresses->items, wanted) : CUDA_ERROR_NOT_SUPPORTED;
+        result = cu->cuMemcpyHtoD_v2 ? cu->cuMemcpyHtoD_v2(table, addresses->items, wanted)
+                                     : CUDA_ERROR_NOT_SUPPORTED;
     return result;
 }

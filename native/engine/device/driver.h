@@ -1,4 +1,5 @@
-/* A driver library, loaded: the functions of libcuda that any has, and a table of what each does in its own way. */
+/* A driver library, loaded: the functions of libcuda that any has, and a table of what each does in
+ * its own way. */
 #ifndef TALLY_ENGINE_DRIVER_H
 #define TALLY_ENGINE_DRIVER_H
 
@@ -18,7 +19,8 @@ struct device_callbacks {
     launch_done_fn *launch_done; /* tag 0: the tenant has failed */
 };
 
-/* What drivers do differently: driver_cuda.c, driver_soft.c. A *tenant* is a session as the driver knows it. */
+/* What drivers do differently: driver_cuda.c, driver_soft.c. A *tenant* is a session as the driver
+ * knows it. */
 struct device_ops {
     const char *name;
     bool keeps_faults; /* a fault costs its session alone; else the context, and so everybody */
@@ -39,9 +41,11 @@ struct device_ops {
     void (*tenant_enter)(struct driver *driver, uint32_t tenant);
     /* The session ends: a thread that is in the driver in its name comes back soon. Any thread. */
     void (*tenant_leave)(struct driver *driver, uint32_t tenant);
-    /* Drops what is queued, interrupts what runs. False: it cannot, so all that has to be waited for. */
+    /* Drops what is queued, interrupts what runs. False: it cannot, so all that has to be waited
+     * for. */
     bool (*tenant_stop)(struct driver *driver, uint32_t tenant);
-    CUresult (*tenant_set_pinned)(struct driver *driver, uint32_t tenant, uint64_t base, uint64_t bytes);
+    CUresult (*tenant_set_pinned)(struct driver *driver, uint32_t tenant, uint64_t base,
+                                  uint64_t bytes);
     /* Where its device memory lies; left alone where that is not known beforehand. */
     void (*tenant_region)(struct driver *driver, uint32_t tenant, uint64_t *base, uint64_t *bytes);
     /* Which kernel faulted, and where; left alone where the driver does not say. */
@@ -54,15 +58,18 @@ struct device_ops {
     CUresult (*pin)(struct driver *driver, void *base, size_t bytes, unsigned flags);
     void (*unpin)(struct driver *driver, void *base);
 
-    /* Words of ours in device memory, in the order of the calls. `store` waits for nothing, and may be made under any
-     * lock; `write` is there on return; `clear` and `copy` are, once `settle` returns. */
+    /* Words of ours in device memory, in the order of the calls. `store` waits for nothing, and may
+     * be made under any lock; `write` is there on return; `clear` and `copy` are, once `settle`
+     * returns. */
     void (*store)(struct driver *driver, CUdeviceptr word, uint32_t value);
     CUresult (*write)(struct driver *driver, CUdeviceptr to, const uint32_t *words, size_t count);
     CUresult (*clear)(struct driver *driver, CUdeviceptr address, size_t bytes);
     CUresult (*copy)(struct driver *driver, CUdeviceptr to, CUdeviceptr from, size_t bytes);
     CUresult (*settle)(struct driver *driver);
-    /* A guarded start has ended: brings its word of blocks that ran, for `ran`, and lowers its flag. */
-    CUresult (*fetch)(struct driver *driver, CUdeviceptr flag, CUdeviceptr started, uint32_t *fetched);
+    /* A guarded start has ended: brings its word of blocks that ran, for `ran`, and lowers its
+     * flag. */
+    CUresult (*fetch)(struct driver *driver, CUdeviceptr flag, CUdeviceptr started,
+                      uint32_t *fetched);
     uint32_t (*ran)(struct driver *driver, CUdeviceptr started, uint32_t fetched);
     /* The same word while the start runs; no lock held. */
     CUresult (*look)(struct driver *driver, CUdeviceptr started, uint32_t *ran);
@@ -79,16 +86,17 @@ struct driver {
     CUstream urgent; /* where words of ours are written, beside all work */
 };
 
-/* False and a reason if the library cannot be loaded or lacks what the engine cannot do without. The
- * library stays loaded for the life of the process: drivers do not survive dlclose. */
+/* False and a reason if the library cannot be loaded or lacks what the engine cannot do without.
+ * The library stays loaded for the life of the process: drivers do not survive dlclose. */
 bool driver_load(struct driver *driver, const char *path, const struct device_ops *ops, char *error,
                  size_t error_bytes);
 
 /* "CUDA_ERROR_NO_DEVICE (100)" and the like, for logs. */
-const char *driver_error_text(const struct driver *driver, CUresult result, char *out, size_t bytes);
+const char *driver_error_text(const struct driver *driver, CUresult result, char *out,
+                              size_t bytes);
 
-/* After these the driver answers every call with the same error until the context (softgpu: the tenant)
- * is gone. */
+/* After these the driver answers every call with the same error until the context (softgpu: the
+ * tenant) is gone. */
 static inline bool driver_error_is_sticky(CUresult result)
 {
     switch (result) {

@@ -3,12 +3,10 @@
 #include "engine/device/driver.h"
 #include "engine/stats.h"
 
-/* All words of ours go through the urgent stream, so that a late rise of a flag cannot come after what lowers it. */
+/* All words of ours go through the urgent stream, so that a late rise of a flag cannot come after
+ * what lowers it. */
 
-static const char *load(struct driver *driver, void *library)
-{
-    return NULL;
-}
+static const char *load(struct driver *driver, void *library) { return NULL; }
 
 static CUresult configure(struct driver *driver, const struct tally_engine_config *config,
                           const struct device_callbacks *callbacks)
@@ -22,16 +20,12 @@ static CUresult tenant_open(struct driver *driver, uint32_t index, bool high, ui
     return CUDA_SUCCESS;
 }
 
-static void tenant_nothing(struct driver *driver, uint32_t tenant)
-{
-}
+static void tenant_nothing(struct driver *driver, uint32_t tenant) {}
 
-static bool tenant_stop(struct driver *driver, uint32_t tenant)
-{
-    return false;
-}
+static bool tenant_stop(struct driver *driver, uint32_t tenant) { return false; }
 
-static CUresult tenant_set_pinned(struct driver *driver, uint32_t tenant, uint64_t base, uint64_t bytes)
+static CUresult tenant_set_pinned(struct driver *driver, uint32_t tenant, uint64_t base,
+                                  uint64_t bytes)
 {
     return CUDA_SUCCESS;
 }
@@ -40,13 +34,9 @@ static void tenant_region(struct driver *driver, uint32_t tenant, uint64_t *base
 {
 }
 
-static void tenant_fault(struct driver *driver, uint32_t tenant, char *text, size_t bytes)
-{
-}
+static void tenant_fault(struct driver *driver, uint32_t tenant, char *text, size_t bytes) {}
 
-static void tag(struct driver *driver, uint64_t number)
-{
-}
+static void tag(struct driver *driver, uint64_t number) {}
 
 static void unpin(struct driver *driver, void *base)
 {
@@ -76,7 +66,8 @@ static void store(struct driver *driver, CUdeviceptr word, uint32_t value)
 {
     const struct tally_driver *cu = &driver->cu;
     cu->cuCtxSetCurrent(driver->context); /* whoever changes a policy may have none */
-    if (!cu->cuStreamWriteValue32_v2 || cu->cuStreamWriteValue32_v2(driver->urgent, word, value, 0) != CUDA_SUCCESS)
+    if (!cu->cuStreamWriteValue32_v2 ||
+        cu->cuStreamWriteValue32_v2(driver->urgent, word, value, 0) != CUDA_SUCCESS)
         cu->cuMemsetD32Async(word, value, 1, driver->urgent);
 }
 
@@ -87,7 +78,8 @@ static CUresult settle(struct driver *driver)
 
 static CUresult write(struct driver *driver, CUdeviceptr to, const uint32_t *words, size_t count)
 {
-    CUresult result = driver->cu.cuMemcpyHtoDAsync_v2(to, words, count * sizeof *words, driver->urgent);
+    CUresult result =
+        driver->cu.cuMemcpyHtoDAsync_v2(to, words, count * sizeof *words, driver->urgent);
     return result == CUDA_SUCCESS ? settle(driver) : result;
 }
 
@@ -101,7 +93,8 @@ static CUresult copy(struct driver *driver, CUdeviceptr to, CUdeviceptr from, si
     return driver->cu.cuMemcpyDtoDAsync_v2(to, from, bytes, driver->urgent);
 }
 
-static CUresult fetch(struct driver *driver, CUdeviceptr flag, CUdeviceptr started, uint32_t *fetched)
+static CUresult fetch(struct driver *driver, CUdeviceptr flag, CUdeviceptr started,
+                      uint32_t *fetched)
 {
     const struct tally_driver *cu = &driver->cu;
     CUresult result = cu->cuMemcpyDtoHAsync_v2(fetched, started, sizeof *fetched, driver->urgent);
@@ -121,9 +114,7 @@ static CUresult look(struct driver *driver, CUdeviceptr started, uint32_t *now)
     return result == CUDA_SUCCESS ? settle(driver) : result;
 }
 
-static void lower(struct driver *driver, CUdeviceptr flag)
-{
-}
+static void lower(struct driver *driver, CUdeviceptr flag) {}
 
 const struct device_ops driver_cuda_ops = {
     .name = "cuda",

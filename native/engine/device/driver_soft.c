@@ -34,23 +34,17 @@ static const struct {
     const char *symbol;
     size_t offset;
 } entries[] = {
-    ENTRY(configure, "softgpuConfigure"),
-    ENTRY(set_part, "softgpuSetPart"),
-    ENTRY(set_output, "softgpuSetOutput"),
-    ENTRY(set_launch_done, "softgpuSetLaunchDone"),
-    ENTRY(launch_tag, "softgpuLaunchTag"),
-    ENTRY(tenant_create, "softgpuTenantCreate"),
-    ENTRY(tenant_set, "softgpuTenantSet"),
-    ENTRY(tenant_set_pinned, "softgpuTenantSetPinned"),
-    ENTRY(tenant_leave, "softgpuTenantLeave"),
-    ENTRY(tenant_set_urgent, "softgpuTenantSetUrgent"),
-    ENTRY(tenant_stop, "softgpuTenantStop"),
-    ENTRY(tenant_destroy, "softgpuTenantDestroy"),
-    ENTRY(tenant_region, "softgpuTenantRegion"),
-    ENTRY(tenant_fault, "softgpuTenantFault"),
+    ENTRY(configure, "softgpuConfigure"),        ENTRY(set_part, "softgpuSetPart"),
+    ENTRY(set_output, "softgpuSetOutput"),       ENTRY(set_launch_done, "softgpuSetLaunchDone"),
+    ENTRY(launch_tag, "softgpuLaunchTag"),       ENTRY(tenant_create, "softgpuTenantCreate"),
+    ENTRY(tenant_set, "softgpuTenantSet"),       ENTRY(tenant_set_pinned, "softgpuTenantSetPinned"),
+    ENTRY(tenant_leave, "softgpuTenantLeave"),   ENTRY(tenant_set_urgent, "softgpuTenantSetUrgent"),
+    ENTRY(tenant_stop, "softgpuTenantStop"),     ENTRY(tenant_destroy, "softgpuTenantDestroy"),
+    ENTRY(tenant_region, "softgpuTenantRegion"), ENTRY(tenant_fault, "softgpuTenantFault"),
 };
 
-/* Its callbacks may come at any time from now on: the table is never freed, as the library is never closed. */
+/* Its callbacks may come at any time from now on: the table is never freed, as the library is never
+ * closed. */
 static const char *load(struct driver *driver, void *library)
 {
     struct soft *soft = driver->own = calloc(1, sizeof *soft);
@@ -71,16 +65,16 @@ static void on_launch_done(void *user, const struct softgpu_launch_times *times)
 {
     const struct soft *soft = user;
     soft->callbacks.launch_done(soft->callbacks.user, &(struct launch_times){
-        .tag = times->tag,
-        .start_ns = times->start_ns,
-        .end_ns = times->end_ns,
-        .active_ns = times->active_ns,
-        .yielded_ns = times->yielded_ns,
-        .busy_ns = times->busy_ns,
-        .blocks = times->blocks,
-        .tenant = times->tenant,
-        .error = times->error,
-    });
+                                                          .tag = times->tag,
+                                                          .start_ns = times->start_ns,
+                                                          .end_ns = times->end_ns,
+                                                          .active_ns = times->active_ns,
+                                                          .yielded_ns = times->yielded_ns,
+                                                          .busy_ns = times->busy_ns,
+                                                          .blocks = times->blocks,
+                                                          .tenant = times->tenant,
+                                                          .error = times->error,
+                                                      });
 }
 
 static CUresult configure(struct driver *driver, const struct tally_engine_config *config,
@@ -88,8 +82,8 @@ static CUresult configure(struct driver *driver, const struct tally_engine_confi
 {
     struct soft *soft = driver->own;
     soft->callbacks = *callbacks;
-    CUresult result = soft->configure(config->soft_devices, config->soft_workers, config->soft_memory_bytes,
-                                      (int)config->soft_dry);
+    CUresult result = soft->configure(config->soft_devices, config->soft_workers,
+                                      config->soft_memory_bytes, (int)config->soft_dry);
     if (!result)
         result = soft->set_part(config->device);
     if (!result)
@@ -115,10 +109,17 @@ static void tenant_close(struct driver *driver, uint32_t tenant)
 }
 
 static void tenant_enter(struct driver *driver, uint32_t tenant) { of(driver)->tenant_set(tenant); }
-static void tenant_leave(struct driver *driver, uint32_t tenant) { of(driver)->tenant_leave(tenant); }
-static bool tenant_stop(struct driver *driver, uint32_t tenant) { return !of(driver)->tenant_stop(tenant); }
+static void tenant_leave(struct driver *driver, uint32_t tenant)
+{
+    of(driver)->tenant_leave(tenant);
+}
+static bool tenant_stop(struct driver *driver, uint32_t tenant)
+{
+    return !of(driver)->tenant_stop(tenant);
+}
 
-static CUresult tenant_set_pinned(struct driver *driver, uint32_t tenant, uint64_t base, uint64_t bytes)
+static CUresult tenant_set_pinned(struct driver *driver, uint32_t tenant, uint64_t base,
+                                  uint64_t bytes)
 {
     return of(driver)->tenant_set_pinned(tenant, base, bytes);
 }
@@ -136,7 +137,10 @@ static void tenant_fault(struct driver *driver, uint32_t tenant, char *text, siz
 static void tag(struct driver *driver, uint64_t number) { of(driver)->launch_tag(number); }
 
 /* Kernels use the mapping itself. */
-static CUresult pin(struct driver *driver, void *base, size_t bytes, unsigned flags) { return CUDA_SUCCESS; }
+static CUresult pin(struct driver *driver, void *base, size_t bytes, unsigned flags)
+{
+    return CUDA_SUCCESS;
+}
 static void unpin(struct driver *driver, void *base) {}
 
 static uint32_t *word_at(CUdeviceptr address) { return (uint32_t *)(uintptr_t)address; }
@@ -167,7 +171,8 @@ static CUresult copy(struct driver *driver, CUdeviceptr to, CUdeviceptr from, si
 static CUresult settle(struct driver *driver) { return CUDA_SUCCESS; }
 
 /* `ran` looks for itself. */
-static CUresult fetch(struct driver *driver, CUdeviceptr flag, CUdeviceptr started, uint32_t *fetched)
+static CUresult fetch(struct driver *driver, CUdeviceptr flag, CUdeviceptr started,
+                      uint32_t *fetched)
 {
     return CUDA_SUCCESS;
 }

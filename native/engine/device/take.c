@@ -17,7 +17,8 @@ static CUresult read_device(struct tally_engine *engine)
     if (!result)
         result = cu->cuDeviceTotalMem_v2(&total, engine->driver.device);
     if (!result)
-        result = cu->cuCtxGetStreamPriorityRange(&info->stream_priority_least, &info->stream_priority_greatest);
+        result = cu->cuCtxGetStreamPriorityRange(&info->stream_priority_least,
+                                                 &info->stream_priority_greatest);
     info->total_bytes = total;
     CUuuid uuid = {{0}};
     if (cu->cuDeviceGetUuid_v2)
@@ -26,7 +27,8 @@ static CUresult read_device(struct tally_engine *engine)
     if (cu->cuDeviceGetPCIBusId)
         cu->cuDeviceGetPCIBusId(info->pci_bus_id, sizeof info->pci_bus_id, engine->driver.device);
     for (int i = 1; i < (int)TALLY_DEVICE_ATTRIBUTES; i++)
-        if (cu->cuDeviceGetAttribute(&info->attributes[i], (CUdevice_attribute)i, engine->driver.device) != CUDA_SUCCESS)
+        if (cu->cuDeviceGetAttribute(&info->attributes[i], (CUdevice_attribute)i,
+                                     engine->driver.device) != CUDA_SUCCESS)
             info->attributes[i] = 0;
     for (int i = 0; i < 16 && i < CU_LIMIT_MAX; i++) {
         size_t value = 0;
@@ -50,7 +52,8 @@ CUresult device_take(struct tally_engine *engine, const struct device_callbacks 
         result = count ? CUDA_ERROR_INVALID_DEVICE : CUDA_ERROR_NO_DEVICE;
     if (!result)
         result = cu->cuDeviceGet(&engine->driver.device, (int)engine->config.device);
-    if (!result && cu->cuDevicePrimaryCtxSetFlags_v2) /* waiting threads sleep; fails harmlessly if active */
+    if (!result &&
+        cu->cuDevicePrimaryCtxSetFlags_v2) /* waiting threads sleep; fails harmlessly if active */
         cu->cuDevicePrimaryCtxSetFlags_v2(engine->driver.device, CU_CTX_SCHED_BLOCKING_SYNC);
     if (!result)
         result = cu->cuDevicePrimaryCtxRetain(&engine->driver.context, engine->driver.device);

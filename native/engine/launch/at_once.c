@@ -24,7 +24,8 @@ static CUresult launch_counted(struct session *session, struct launch *launch)
 }
 
 /* Places in the books for a high launch; false: they are full. */
-static bool list(struct schedule *s, struct session *session, struct launch *launch, uint32_t *index, uint64_t *tag)
+static bool list(struct schedule *s, struct session *session, struct launch *launch,
+                 uint32_t *index, uint64_t *tag)
 {
     static const struct tally_sched_event coming = {.type = TALLY_SCHED_COMING, .blocks = 1};
     pthread_mutex_lock(&s->lock);
@@ -40,7 +41,8 @@ static bool list(struct schedule *s, struct session *session, struct launch *lau
 }
 
 /* The core does not take it, because the policy was switched meanwhile, or it did not go at all. */
-static void unlist(struct schedule *s, struct session *session, struct start *start, uint32_t index, bool went)
+static void unlist(struct schedule *s, struct session *session, struct start *start, uint32_t index,
+                   bool went)
 {
     pending_give(s, index);
     if (!start)
@@ -76,7 +78,8 @@ CUresult launch_at_once(struct session *session, struct launch *launch)
             start_ended(s, start);
     } else {
         unlist(s, session, start, index, result == CUDA_SUCCESS);
-        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_CONTINUE}); /* who was held back */
+        schedule_feed(
+            s, &(struct tally_sched_event){.type = TALLY_SCHED_CONTINUE}); /* who was held back */
     }
     pthread_mutex_unlock(&s->lock);
     return result;

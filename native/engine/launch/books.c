@@ -15,8 +15,8 @@
 #include "engine/session/session.h"
 #include "engine/streams/stream.h"
 
-static struct tally_trace_record traced(const struct session *session, uint32_t queue, uint64_t signature,
-                                        uint64_t submit_ns)
+static struct tally_trace_record traced(const struct session *session, uint32_t queue,
+                                        uint64_t signature, uint64_t submit_ns)
 {
     return (struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
                                        .session = session->config.session,
@@ -58,8 +58,8 @@ void pending_give(struct schedule *s, uint32_t index)
     s->pending_free = index;
 }
 
-uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo, uint32_t hi,
-                    uint32_t flags)
+uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo,
+                    uint32_t hi, uint32_t flags)
 {
     struct session *session = what->session;
     uint32_t index = s->start_free, queue = QUEUE_OF(what);
@@ -71,11 +71,17 @@ uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t laun
     s->start_owners[index] = (uint8_t)(session->index + 1);
     session->books.starts_in_flight++;
     session->books.queue_starts[queue]++;
-    *start = (struct start){.generation = generation ? generation : 1, .queue = queue, .launch = launch,
-                            .lo = lo, .hi = hi, .flags = flags, .arrived_ns = what->arrived_ns,
+    *start = (struct start){.generation = generation ? generation : 1,
+                            .queue = queue,
+                            .launch = launch,
+                            .lo = lo,
+                            .hi = hi,
+                            .flags = flags,
+                            .arrived_ns = what->arrived_ns,
                             /* High goes at once. */
                             .taken_ns = session->config.high ? what->arrived_ns : engine_now_ns(),
-                            .signature = what->signature, .session = session,
+                            .signature = what->signature,
+                            .session = session,
                             .stoppable = launch_is_stoppable(what),
                             .transfer = what->transfer != NULL};
     if (!what->transfer && trace_is_on(&s->engine->trace))
@@ -98,7 +104,10 @@ struct start *start_of(struct schedule *s, uint64_t tag)
 struct pending *pending_of(struct schedule *s, const struct start *start)
 {
     struct pending *pending = start->launch == NONE ? NULL : &s->pendings[start->launch];
-    return pending && pending->state != PENDING_FREE && !pending_is_over(pending) && pending->serial == start->serial ? pending : NULL;
+    return pending && pending->state != PENDING_FREE && !pending_is_over(pending) &&
+                   pending->serial == start->serial
+               ? pending
+               : NULL;
 }
 
 void start_give(struct schedule *s, struct start *start)
@@ -114,7 +123,8 @@ void start_give(struct schedule *s, struct start *start)
 
 void start_trace(struct schedule *s, const struct start *start)
 {
-    struct tally_trace_record record = traced(start->session, start->queue, start->signature, start->arrived_ns);
+    struct tally_trace_record record =
+        traced(start->session, start->queue, start->signature, start->arrived_ns);
     trace_count_start(&record, start->issued_ns, &start->times);
     trace_add(&s->engine->trace, &record);
 }
@@ -126,14 +136,15 @@ bool launch_is_stoppable(const struct launch *launch)
 
 void launch_trace_untimed(const struct launch *launch)
 {
-    trace_add(&launch->session->engine->trace, &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
-                                                  .flags = TALLY_TRACE_UNTIMED,
-                                                  .session = launch->session->config.session,
-                                                  .signature = launch->signature,
-                                                  .stream = TALLY_TRACE_NO_STREAM,
-                                                  .submit_ns = launch->arrived_ns,
-                                                  .issue_ns = engine_now_ns(),
-                                                  .starts = 1});
+    trace_add(&launch->session->engine->trace,
+              &(struct tally_trace_record){.kind = TALLY_TRACE_LAUNCH,
+                                           .flags = TALLY_TRACE_UNTIMED,
+                                           .session = launch->session->config.session,
+                                           .signature = launch->signature,
+                                           .stream = TALLY_TRACE_NO_STREAM,
+                                           .submit_ns = launch->arrived_ns,
+                                           .issue_ns = engine_now_ns(),
+                                           .starts = 1});
 }
 
 void books_init(struct session *session)
@@ -145,10 +156,7 @@ void books_init(struct session *session)
     pthread_condattr_destroy(&monotonic);
 }
 
-void books_destroy(struct session *session)
-{
-    pthread_cond_destroy(&session->books.turn);
-}
+void books_destroy(struct session *session) { pthread_cond_destroy(&session->books.turn); }
 
 struct tally_sched_event launch_event(const struct launch *launch, uint32_t index)
 {

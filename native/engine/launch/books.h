@@ -1,5 +1,5 @@
-/* The scheduler's books: launches and starts that are with the core or the device, by number. Everything here is
- * under schedule.lock. */
+/* The scheduler's books: launches and starts that are with the core or the device, by number.
+ * Everything here is under schedule.lock. */
 #ifndef TALLY_ENGINE_BOOKS_H
 #define TALLY_ENGINE_BOOKS_H
 
@@ -9,6 +9,10 @@
 #include "engine/launch/trace.h"
 #include "engine/launch/transfer.h"
 #include "engine/launch/work.h"
+#include "engine/parts.h"
+#include "tally/plan.h"
+
+struct launch;
 
 #define LAUNCHES_MAX 16384u
 #define STARTS_MAX 16384u
@@ -21,12 +25,13 @@
 struct start {
     uint32_t next_free;
     uint32_t generation;
-    uint32_t queue;          /* of its session */
-    uint32_t launch, serial; /* the serial differs: the launch is gone, and another one may have its place;
-                                launch NONE: it is counted as work (work.c) */
+    uint32_t queue; /* of its session */
+    /* The serial differs: the launch is gone, and another one may have its place; launch NONE: it
+     * is counted as work (work.c). */
+    uint32_t launch, serial;
     uint32_t lo, hi, flags;
     uint64_t arrived_ns, issued_ns; /* issued_ns 0: nobody records */
-    uint64_t taken_ns; /* when it was about to go to the device */
+    uint64_t taken_ns;              /* when it was about to go to the device */
     uint64_t signature;
     struct session *session; /* NULL: free */
     bool stoppable;          /* of a best-effort kernel that has a guarded form */
@@ -49,8 +54,9 @@ struct schedule {
     struct pending *pendings;
     struct start *starts;
     struct work_books works[SESSIONS_MAX]; /* by session */
-    uint64_t rescues; /* that were made: the core asks for more (rescue.c) */
-    uint8_t start_owners[STARTS_MAX]; /* 1 + index of each one's session, 0: free; quick to look through */
+    uint64_t rescues;                      /* that were made: the core asks for more (rescue.c) */
+    /* 1 + index of each start's session, 0: free; quick to look through. */
+    uint8_t start_owners[STARTS_MAX];
     uint32_t pending_free, start_free;
     uint32_t pending_end; /* places from here on were never used */
     _Atomic bool high_at_once, levels;
@@ -61,12 +67,13 @@ uint32_t pending_take(struct schedule *s, struct session *session, const struct 
 void pending_give(struct schedule *s, uint32_t index);
 
 /* Its tag; 0: there are too many. */
-uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo, uint32_t hi,
-                    uint32_t flags);
+uint64_t start_take(struct schedule *s, const struct launch *what, uint32_t launch, uint32_t lo,
+                    uint32_t hi, uint32_t flags);
 /* NULL: not one of ours, or reported by now. */
 struct start *start_of(struct schedule *s, uint64_t tag);
 void start_give(struct schedule *s, struct start *start);
-/* The start's launch; NULL: it was dropped, or was never in the books: a report then only frees the start. */
+/* The start's launch; NULL: it was dropped, or was never in the books: a report then only frees the
+ * start. */
 struct pending *pending_of(struct schedule *s, const struct start *start);
 /* Of a launch that is not in the books: nothing else will tell of its end. */
 void start_trace(struct schedule *s, const struct start *start);

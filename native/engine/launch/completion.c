@@ -1,6 +1,7 @@
-/* How the end of a start is learnt from a driver that does not report it: an event behind it, and a thread
- * of the session that waits for that event. The starts of one queue make a lane, of which only the first is
- * with the waiter: so they are reported in order, and no queue waits for another one. */
+/* How the end of a start is learnt from a driver that does not report it: an event behind it, and a
+ * thread of the session that waits for that event. The starts of one queue make a lane, of which
+ * only the first is with the waiter: so they are reported in order, and no queue waits for another
+ * one. */
 #include "engine/launch/completion.h"
 
 #include "engine/launch/control.h"
@@ -14,14 +15,17 @@
 #include "engine/session/waiter.h"
 #include "engine/streams/queues.h"
 
-/* A stream without a queue shares a lane: what shares one is reported in order, so some of it later. */
+/* A stream without a queue shares a lane: what shares one is reported in order, so some of it
+ * later. */
 static uint32_t lane_of(const struct stream *stream)
 {
-    uintptr_t place = stream->queue == QUEUE_NONE ? (uintptr_t)stream / sizeof *stream : stream->queue;
+    uintptr_t place =
+        stream->queue == QUEUE_NONE ? (uintptr_t)stream / sizeof *stream : stream->queue;
     return (uint32_t)(place % SESSION_QUEUES_MAX);
 }
 
-/* What comes behind the lane's first item, which stays with its caller; NULL: nothing, the lane is empty. */
+/* What comes behind the lane's first item, which stays with its caller; NULL: nothing, the lane is
+ * empty. */
 static struct wait_item *advance(struct session *session, uint32_t lane)
 {
     pthread_mutex_lock(&session->lanes.lock);
@@ -40,7 +44,8 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
     enum launch_form form = (enum launch_form)(item->b & 255);
     struct wait_item *next;
     if (result == CUDA_ERROR_DEINITIALIZED) {
-        while ((next = advance(session, lane))) /* the session takes its launches out of the books itself */
+        while ((next = advance(session,
+                               lane))) /* the session takes its launches out of the books itself */
             wait_item_free(session, next);
         return;
     }
@@ -68,15 +73,16 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
         waiter_add(&session->lanes.waiter, next);
 }
 
-/* Work that is only counted joins the lane's last item if that is the same stream's: its event then stands for
- * both. So however much is outstanding, a lane has few items. */
+/* Work that is only counted joins the lane's last item if that is the same stream's: its event then
+ * stands for both. So however much is outstanding, a lane has few items. */
 static bool join_last(struct session *session, const struct stream *stream, uint64_t tag)
 {
     struct lane *at = &session->lanes.at[lane_of(stream)];
     pthread_mutex_lock(&session->lanes.lock);
     struct wait_item *last = at->next ? at->last : NULL;
     bool same = last && last->a == tag && last->stream == stream;
-    bool joins = same && session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
+    bool joins =
+        same && session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
     if (joins)
         last->pieces++;
     pthread_mutex_unlock(&session->lanes.lock);
@@ -99,8 +105,8 @@ static void add(struct session *session, uint32_t lane, struct wait_item *item)
         waiter_add(&session->lanes.waiter, item);
 }
 
-CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
-                        uint64_t tag)
+CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot,
+                        enum launch_form form, uint64_t tag)
 {
     if (work_is_tag(tag) && join_last(session, stream, tag))
         return CUDA_SUCCESS;
@@ -131,12 +137,6 @@ void completion_init(struct session *session)
     waiter_init(&session->lanes.waiter, session, "tally-ends", WAITER_THREADS_MAX);
 }
 
-void completion_stop(struct session *session)
-{
-    waiter_stop(&session->lanes.waiter);
-}
+void completion_stop(struct session *session) { waiter_stop(&session->lanes.waiter); }
 
-void completion_close(struct session *session)
-{
-    pthread_mutex_destroy(&session->lanes.lock);
-}
+void completion_close(struct session *session) { pthread_mutex_destroy(&session->lanes.lock); }

@@ -1,4 +1,5 @@
-/* Ends of starts, where the driver does not report them by itself: an event behind each, and threads that wait. */
+/* Ends of starts, where the driver does not report them by itself: an event behind each, and
+ * threads that wait. */
 #ifndef TALLY_ENGINE_COMPLETION_H
 #define TALLY_ENGINE_COMPLETION_H
 
@@ -28,9 +29,9 @@ void completion_init(struct session *session);
 /* Waits for the threads that wait; nothing may be added later. */
 void completion_stop(struct session *session);
 void completion_close(struct session *session);
-/* Reports the end of what the stream has now, with the tag; slot: of a guarded launch's control block, or
- * the number of a gate. */
-CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot, enum launch_form form,
-                        uint64_t tag);
+/* Reports the end of what the stream has now, with the tag; slot: of a guarded launch's control
+ * block, or the number of a gate. */
+CUresult completion_add(struct session *session, const struct stream *stream, uint32_t slot,
+                        enum launch_form form, uint64_t tag);
 
 #endif

@@ -1,9 +1,9 @@
-/* The control blocks of a session's guarded launches (layout: scheduler/ptx/guard.py), one for each that can be
- * with the device at a time. They lie in device memory that the program does not know of; a kernel that
- * overwrites one spoils launches of its own program only.
+/* The control blocks of a session's guarded launches (layout: scheduler/ptx/guard.py), one for each
+ * that can be with the device at a time. They lie in device memory that the program does not know
+ * of; a kernel that overwrites one spoils launches of its own program only.
  *
- * The head is written before a launch, the flag raised during it, and what the block says afterwards is fetched before
- * the launch's end is reported (device_ops in device/driver.h). */
+ * The head is written before a launch, the flag raised during it, and what the block says
+ * afterwards is fetched before the launch's end is reported (device_ops in device/driver.h). */
 #include "engine/launch/control.h"
 
 #include "engine/session/session.h"
@@ -12,14 +12,16 @@
 #define WORD_FLAG 0u
 #define WORD_STARTED 4u
 
-static bool write_head(struct session *session, const struct control *control, const uint32_t head[5])
+static bool write_head(struct session *session, const struct control *control,
+                       const uint32_t head[5])
 {
     return session->driver->ops->write(session->driver, control->address, head, 5) == CUDA_SUCCESS;
 }
 
 static bool clear(struct session *session, CUdeviceptr address, uint32_t room)
 {
-    return session->driver->ops->clear(session->driver, address, HEAD_BYTES + (size_t)room * 4) == CUDA_SUCCESS;
+    return session->driver->ops->clear(session->driver, address, HEAD_BYTES + (size_t)room * 4) ==
+           CUDA_SUCCESS;
 }
 
 static bool grow(struct session *session, struct control *control, uint32_t blocks)
@@ -50,9 +52,11 @@ bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks)
     return write_head(session, control, (uint32_t[5]){0, control->epoch, 0, blocks, 0});
 }
 
-static bool copy_marks(struct session *session, const struct control *from, const struct control *to, uint32_t blocks)
+static bool copy_marks(struct session *session, const struct control *from,
+                       const struct control *to, uint32_t blocks)
 {
-    return session->driver->ops->copy(session->driver, to->address + HEAD_BYTES, from->address + HEAD_BYTES,
+    return session->driver->ops->copy(session->driver, to->address + HEAD_BYTES,
+                                      from->address + HEAD_BYTES,
                                       (size_t)blocks * 4) == CUDA_SUCCESS;
 }
 
@@ -103,7 +107,8 @@ CUresult control_count(struct session *session, uint32_t slot, uint32_t *begun)
 CUresult control_fetch(struct session *session, uint32_t slot)
 {
     return session->driver->ops->fetch(session->driver, word_of(session, slot, WORD_FLAG),
-                                       word_of(session, slot, WORD_STARTED), &session->control[slot].started);
+                                       word_of(session, slot, WORD_STARTED),
+                                       &session->control[slot].started);
 }
 
 void control_close(struct session *session)

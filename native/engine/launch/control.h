@@ -7,7 +7,8 @@
 
 #include "tally/cuda.h"
 
-#define GUARDED_MAX 2u /* guarded launches of a session with the device: one runs, the next is there */
+/* Guarded launches of a session with the device: one runs, the next is there. */
+#define GUARDED_MAX 2u
 #define RESCUE_SLOT GUARDED_MAX /* of the control block of a rescue */
 
 struct session;

@@ -13,8 +13,8 @@
 #include "engine/session/ending.h"
 #include "engine/session/session.h"
 
-/* A store, or one call that waits for nothing; under the lock, so that flags go up and down in the order of
- * the core's decisions. */
+/* A store, or one call that waits for nothing; under the lock, so that flags go up and down in the
+ * order of the core's decisions. */
 static void raise_flag(struct pending *pending, uint64_t now_ns)
 {
     pending->flag_ns = now_ns;
@@ -34,7 +34,8 @@ static void trace_over(struct schedule *s, struct pending *pending, bool dropped
     trace_add(&s->engine->trace, record);
 }
 
-/* For the session's thread, which waits for its turn, or for ops while a launch that it let go was stopped. */
+/* For the session's thread, which waits for its turn, or for ops while a launch that it let go was
+ * stopped. */
 void give_todo(struct pending *pending, const struct tally_sched_instruction *in)
 {
     pending->todo[pending->todo_count++] = *in;
@@ -90,7 +91,8 @@ static void carry_out(struct schedule *s, const struct tally_sched_instruction *
     }
 }
 
-/* In builds for tests: a step that leaves the books wrong ends the process there, not where it is noticed. */
+/* In builds for tests: a step that leaves the books wrong ends the process there, not where it is
+ * noticed. */
 static void check_step(const struct schedule *s)
 {
 #ifdef TALLY_STEPS

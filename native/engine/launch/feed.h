@@ -9,7 +9,8 @@
 /* 0, or the core's error. */
 int schedule_feed(struct schedule *s, const struct tally_sched_event *event);
 int schedule_feed_at(struct schedule *s, const struct tally_sched_event *event, uint64_t now_ns);
-/* For the session's thread, which waits for its turn, or for ops while a launch that it let go was stopped. */
+/* For the session's thread, which waits for its turn, or for ops while a launch that it let go was
+ * stopped. */
 void give_todo(struct pending *pending, const struct tally_sched_instruction *in);
 
 #endif

@@ -37,7 +37,8 @@ bool gates_open_words(struct session *session)
     size_t bytes = SESSION_QUEUES_MAX * sizeof(uint32_t);
     if (session->gates.words)
         return true;
-    if (!driver->cu.cuStreamWaitValue32_v2 || driver->cu.cuMemAlloc_v2(&session->gates.words, bytes) != CUDA_SUCCESS)
+    if (!driver->cu.cuStreamWaitValue32_v2 ||
+        driver->cu.cuMemAlloc_v2(&session->gates.words, bytes) != CUDA_SUCCESS)
         return false;
     return driver->ops->clear(driver, session->gates.words, bytes) == CUDA_SUCCESS &&
            driver->ops->settle(driver) == CUDA_SUCCESS;

@@ -19,9 +19,9 @@ struct pending;
 struct schedule;
 
 struct gates {
-    CUdeviceptr words; /* 0: none yet; session thread */
+    CUdeviceptr words;                    /* 0: none yet; session thread */
     uint32_t numbers[SESSION_QUEUES_MAX]; /* of the newest gate; the schedule's lock */
-    _Atomic uint32_t outstanding; /* launches behind gates that are not over */
+    _Atomic uint32_t outstanding;         /* launches behind gates that are not over */
 };
 
 /* Launches behind gates that are not over. */

@@ -1,5 +1,6 @@
 #include "engine/launch/kernels.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,7 +61,8 @@ static struct entry *find(struct kernels *kernels, uint64_t signature)
 }
 
 /* Under the lock. */
-static void add(struct kernels *kernels, struct entry *entry, const struct launch *launch, uint32_t per_sm)
+static void add(struct kernels *kernels, struct entry *entry, const struct launch *launch,
+                uint32_t per_sm)
 {
     const char *name = launch->function->name;
     size_t bytes = name ? strlen(name) + 1 : 0;

@@ -1,9 +1,14 @@
-/* What a signature stands for: a kernel's name and the shape of its launch, for people and for recordings.
- * A table of bounded size that forgets nothing; beyond its bounds a signature stays without a description. */
+/* What a signature stands for: a kernel's name and the shape of its launch, for people and for
+ * recordings. A table of bounded size that forgets nothing; beyond its bounds a signature stays
+ * without a description. */
 #ifndef TALLY_ENGINE_KERNELS_H
 #define TALLY_ENGINE_KERNELS_H
 
-#include "engine/session/session.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "engine/launch/launch.h"
 
 struct kernels;
 

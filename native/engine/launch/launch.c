@@ -25,14 +25,20 @@ static void describe(struct launch *launch)
     bool countable = blocks <= INT32_MAX && blocks * launch->grid[2] <= INT32_MAX && blocks > 0;
     launch->blocks = countable ? (uint32_t)(blocks * launch->grid[2]) : 1;
     launch->abilities = 0;
-    if (countable && launch->attribute_count == 0 && function->params_known && !function->settings.clusters)
+    if (countable && launch->attribute_count == 0 && function->params_known &&
+        !function->settings.clusters)
         launch->abilities = (function->guarded ? TALLY_PLAN_CAN_GUARD : 0u) |
                             (function->subgrid ? TALLY_PLAN_CAN_SLICE : 0u);
     if (launch->abilities && !launch->session->config.high)
         launch->resident = residency_of(launch);
     uint64_t hash = function->code;
-    const uint32_t parts[] = {launch->grid[0],  launch->grid[1],  launch->grid[2], launch->block[0],
-                              launch->block[1], launch->block[2], launch->dynamic_shared_bytes};
+    const uint32_t parts[] = {launch->grid[0],
+                              launch->grid[1],
+                              launch->grid[2],
+                              launch->block[0],
+                              launch->block[1],
+                              launch->block[2],
+                              launch->dynamic_shared_bytes};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         hash = (hash ^ parts[i]) * 0x9e3779b97f4a7c15ull, hash ^= hash >> 29;
     launch->signature = hash;
@@ -63,7 +69,8 @@ static CUresult submit_transfer(struct session *session, struct launch *launch)
     launch->blocks = transfer_blocks(launch->transfer);
     if (session->config.high)
         return submit_transfer_high(session, launch);
-    return gates_are_wanted(session) ? gate_submit(session, launch) : schedule_launch(session, launch);
+    return gates_are_wanted(session) ? gate_submit(session, launch)
+                                     : schedule_launch(session, launch);
 }
 
 static bool is_sound(const struct launch *launch)
@@ -78,7 +85,8 @@ static CUresult submit_kernel(struct session *session, struct launch *launch)
     schedule_make_way(session, launch);
     CUresult result = stream_enter(session, launch->stream);
     describe(launch);
-    if (!session->config.high || trace_is_on(&session->engine->trace)) /* a high kernel's plan is nobody's business */
+    if (!session->config.high ||
+        trace_is_on(&session->engine->trace)) /* a high kernel's plan is nobody's business */
         kernels_note(session->engine->kernels, launch);
     if (result == CUDA_SUCCESS && launch->blocks == 0)
         result = CUDA_ERROR_INVALID_VALUE;

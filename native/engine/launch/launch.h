@@ -1,4 +1,5 @@
-/* A launch: a kernel, or a copy or a fill, as a stream's next work; and the one door through which it goes. */
+/* A launch: a kernel, or a copy or a fill, as a stream's next work; and the one door through which
+ * it goes. */
 #ifndef TALLY_ENGINE_LAUNCH_H
 #define TALLY_ENGINE_LAUNCH_H
 
@@ -15,7 +16,8 @@ struct transfer;
 /* Complete, and valid until launch_submit returns: what is to last longer is copied (open.c). */
 struct launch {
     struct session *session;
-    const struct transfer *transfer; /* a copy or a fill instead of a kernel (transfer.h); or NULL */
+    const struct transfer
+        *transfer; /* a copy or a fill instead of a kernel (transfer.h); or NULL */
     struct function *function;
     struct stream *stream;
     uint32_t grid[3], block[3];
@@ -32,9 +34,9 @@ struct launch {
     uint32_t slot;      /* of its control block, where it is started guarded */
 };
 
-/* Gives the stream the launch, as the policy wants it: checks it against its function, fills in the rest from
- * `signature` on. Session thread; returns when it is with the device to its end, has all been run, or can be stopped
- * and runs. */
+/* Gives the stream the launch, as the policy wants it: checks it against its function, fills in the
+ * rest from `signature` on. Session thread; returns when it is with the device to its end, has all
+ * been run, or can be stopped and runs. */
 CUresult launch_submit(struct session *session, struct launch *launch);
 
 #endif

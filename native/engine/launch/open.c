@@ -29,9 +29,11 @@ void open_drop_oldest(struct session *session)
 
 bool open_any(const struct schedule *s, const struct session *session)
 {
-    for (uint32_t i = 0; i < session->open.count; i++)
-        if (!pending_is_over(&s->pendings[session->open.at[(session->open.first + i) % GUARDED_MAX].index]))
+    for (uint32_t i = 0; i < session->open.count; i++) {
+        uint32_t place = (session->open.first + i) % GUARDED_MAX;
+        if (!pending_is_over(&s->pendings[session->open.at[place].index]))
             return true;
+    }
     return false;
 }
 

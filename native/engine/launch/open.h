@@ -1,5 +1,6 @@
-/* Launches that a session's thread let go: they can be stopped, run, and may have to be started again. A ring, by
- * place as the control blocks. All under the schedule's lock, save open_prepare. */
+/* Launches that a session's thread let go: they can be stopped, run, and may have to be started
+ * again. A ring, by place as the control blocks. All under the schedule's lock, save
+ * open_prepare. */
 #ifndef TALLY_ENGINE_OPEN_H
 #define TALLY_ENGINE_OPEN_H
 

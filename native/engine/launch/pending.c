@@ -26,7 +26,8 @@ static const char *const wrongs[PENDING_STATES] = {
     [PENDING_SUBMITTED] = "a launch ended, or was detached, before it was issued",
     [PENDING_ISSUING] = "a launch that was being issued was freed or submitted",
     [PENDING_DETACHED] = "a detached launch was freed before it was over, or issued anew",
-    [PENDING_IN_FLIGHT] = "a launch in flight, which nobody waits for, became something else than free",
+    [PENDING_IN_FLIGHT] =
+        "a launch in flight, which nobody waits for, became something else than free",
     [PENDING_DONE] = "a launch that was done became something else than free",
     [PENDING_DROPPED] = "a launch that was dropped became something else than free",
 };
@@ -54,7 +55,8 @@ const char *pending_wrong(void) { return atomic_load(&first_wrong); }
 const char *pending_validate(const struct pending *pending)
 {
     enum pending_state state = pending->state;
-    if (pending->gated && state != PENDING_TAKEN && state != PENDING_SUBMITTED && state != PENDING_IN_FLIGHT)
+    if (pending->gated && state != PENDING_TAKEN && state != PENDING_SUBMITTED &&
+        state != PENDING_IN_FLIGHT)
         return "a launch behind a gate is in a state that needs its thread";
     if (pending->todo_count > TODO_MAX)
         return "a launch has more to start than it has room for";

@@ -15,9 +15,11 @@
 #include "engine/parts.h"
 #include "engine/session/session.h"
 
-/* When the start was out of the way, for work that is more urgent: the device may know that better than the
- * time of its report, as the blocks that have nothing left to do wait for the urgent ones. */
-static uint64_t cleared_ns(const struct pending *pending, const struct start *start, uint64_t now_ns)
+/* When the start was out of the way, for work that is more urgent: the device may know that better
+ * than the time of its report, as the blocks that have nothing left to do wait for the urgent
+ * ones. */
+static uint64_t cleared_ns(const struct pending *pending, const struct start *start,
+                           uint64_t now_ns)
 {
     uint64_t yielded_ns = start->times.yielded_ns;
     if (yielded_ns == 0 || yielded_ns > now_ns)
@@ -25,32 +27,35 @@ static uint64_t cleared_ns(const struct pending *pending, const struct start *st
     return yielded_ns > pending->flag_ns ? yielded_ns : pending->flag_ns + 1;
 }
 
-/* A start that was told to stop and ran all its blocks all the same measures both, its time and that of
- * stopping it: else a kernel of one block, beside a busy high job, would stay unknown for ever. One that gave
- * way in between tells nothing of its time. */
-static void measure(struct schedule *s, const struct pending *pending, const struct start *start, bool stopped,
-                    uint64_t now_ns)
+/* A start that was told to stop and ran all its blocks all the same measures both, its time and
+ * that of stopping it: else a kernel of one block, beside a busy high job, would stay unknown for
+ * ever. One that gave way in between tells nothing of its time. */
+static void measure(struct schedule *s, const struct pending *pending, const struct start *start,
+                    bool stopped, uint64_t now_ns)
 {
     uint64_t ns = start->times.end_ns - start->times.start_ns;
     if (pending->bytes) {
-        uint64_t share = (uint64_t)((unsigned __int128)pending->bytes * (start->hi - start->lo) / pending->blocks);
+        uint64_t share = (uint64_t)((unsigned __int128)pending->bytes * (start->hi - start->lo) /
+                                    pending->blocks);
         tally_rates_measure(&s->rates, pending->transfer, share, start->times.active_ns);
         return;
     }
-    if (pending->flag_ns && start->times.start_ns <= pending->flag_ns) { /* else there was nothing to stop yet */
+    if (pending->flag_ns &&
+        start->times.start_ns <= pending->flag_ns) { /* else there was nothing to stop yet */
         uint64_t stop_ns = cleared_ns(pending, start, now_ns) - pending->flag_ns;
         tally_plans_measure(s->plans, pending->signature, TALLY_PLAN_STOP, 0, stop_ns);
     }
     if (stopped || start->flags & TALLY_SCHED_START_RESUMED || start->times.yielded_ns)
         return;
-    enum tally_plan_measurement what = start->flags & TALLY_SCHED_START_PREEMPTIBLE ? TALLY_PLAN_GUARDED
-                                       : start->hi - start->lo < pending->blocks    ? TALLY_PLAN_SLICE
-                                                                                    : TALLY_PLAN_WHOLE;
+    enum tally_plan_measurement what = start->flags & TALLY_SCHED_START_PREEMPTIBLE
+                                           ? TALLY_PLAN_GUARDED
+                                       : start->hi - start->lo < pending->blocks ? TALLY_PLAN_SLICE
+                                                                                 : TALLY_PLAN_WHOLE;
     tally_plans_measure(s->plans, pending->signature, what, start->hi - start->lo, ns);
 }
 
-/* Blocks are left though nobody asked for that: the flag was up for another reason, such as a write of it
- * that came late. For the core the start goes on. */
+/* Blocks are left though nobody asked for that: the flag was up for another reason, such as a write
+ * of it that came late. For the core the start goes on. */
 static void run_again(struct schedule *s, struct pending *pending, struct start *start)
 {
     control_lower(pending->session, pending->slot);
@@ -65,13 +70,14 @@ static void run_again(struct schedule *s, struct pending *pending, struct start 
     give_todo(pending, &again);
 }
 
-/* Every start and launch of the session leaves the books. Under the lock, for which launches of others wait:
- * so nothing here goes through all that the books have room for. */
+/* Every start and launch of the session leaves the books. Under the lock, for which launches of
+ * others wait: so nothing here goes through all that the books have room for. */
 void schedule_forget(struct schedule *s, struct session *session, CUresult error)
 {
     session->books.failed = error;
     const uint8_t *at = s->start_owners, *end = at + STARTS_MAX;
-    while (session->books.starts_in_flight > 0 && (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
+    while (session->books.starts_in_flight > 0 &&
+           (at = memchr(at, (int)session->index + 1, (size_t)(end - at))) != NULL)
         start_give(s, &s->starts[at - s->start_owners]);
     work_forget(s, session);
     gates_forget(s, session);
@@ -79,7 +85,8 @@ void schedule_forget(struct schedule *s, struct session *session, CUresult error
     uint32_t index;
     while ((index = tally_sched_launch_of(s->core, session->index)) != NONE) {
         s->pendings[index].error = error;
-        schedule_feed_at(s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index}, now_ns);
+        schedule_feed_at(
+            s, &(struct tally_sched_event){.type = TALLY_SCHED_FAILED, .launch = index}, now_ns);
     }
 }
 
@@ -190,7 +197,7 @@ void schedule_session_failed(struct session *session, CUresult error)
 
 /* A gated launch runs whole: it cannot be started again from here. */
 static struct tally_sched_event gated_event(struct schedule *s, const struct pending *pending,
-                                             uint32_t index)
+                                            uint32_t index)
 {
     struct tally_sched_plan plan = {.kind = TALLY_SCHED_WHOLE};
     if (pending->bytes)

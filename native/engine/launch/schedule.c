@@ -14,7 +14,8 @@
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
 
-/* ---- sessions ---------------------------------------------------------------------------------- */
+/* ---- sessions
+ * ---------------------------------------------------------------------------------- */
 
 bool schedule_session_open(struct session *session)
 {
@@ -34,12 +35,14 @@ bool schedule_session_open(struct session *session)
     return result == 0;
 }
 
-/* For how long a launch has been held back while nothing of the session was with the device. The lock. */
+/* For how long a launch has been held back while nothing of the session was with the device. The
+ * lock. */
 static uint64_t waiting_ns(struct schedule *s, const struct session *session)
 {
     if (session->books.starts_in_flight > 0 || !(session->books.held_ns || open_any(s, session)))
         return 0;
-    uint64_t from = session->books.held_ns > session->books.end_ns ? session->books.held_ns : session->books.end_ns;
+    uint64_t from = session->books.held_ns > session->books.end_ns ? session->books.held_ns
+                                                                   : session->books.end_ns;
     uint64_t now_ns = engine_now_ns();
     return now_ns > from ? now_ns - from : 0;
 }
@@ -99,7 +102,8 @@ void schedule_session_close(struct session *session)
         count(s, session);
         schedule_forget(s, session, CUDA_ERROR_CONTEXT_IS_DESTROYED);
         open_close(s, session);
-        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE, .session = session->index});
+        schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SESSION_CLOSE,
+                                                     .session = session->index});
         session->books.scheduled = false;
     }
     pthread_mutex_unlock(&s->lock);
@@ -113,7 +117,8 @@ void schedule_count(struct session *session)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- start and end ----------------------------------------------------------------------------- */
+/* ---- start and end
+ * ----------------------------------------------------------------------------- */
 
 static void *run_timer(void *argument)
 {
@@ -176,7 +181,8 @@ struct schedule *schedule_create(struct tally_engine *engine)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->timer_set, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    /* Held for a hundred nanoseconds by threads that come together often: waiting is cheaper than sleeping. */
+    /* Held for a hundred nanoseconds by threads that come together often: waiting is cheaper than
+     * sleeping. */
     pthread_mutexattr_t adaptive;
     pthread_mutexattr_init(&adaptive);
     pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);

@@ -1,24 +1,26 @@
-/* The scheduler core (native/sched) at work in an engine: events in from sessions and from the device,
- * instructions carried out.
+/* The scheduler core (native/sched) at work in an engine: events in from sessions and from the
+ * device, instructions carried out.
  *
  * Who does what:
- *   session thread   submits its launches one by one and carries out their starts. While a launch has not all
- *                    been started, or may have to be started again, it takes no further op, except for
- *                    launches that can be stopped too (turns.c): so everything behind it is deferred, and
- *                    the ops left in the socket are the flow control.
- *   device's report  softgpu's worker threads, or the completion threads of a session: the end of a start.
+ *   session thread   submits its launches one by one and carries out their starts. While a launch
+ *                    has not all been started, or may have to be started again, it takes no further
+ *                    op, except for launches that can be stopped too (turns.c): so everything
+ *                    behind it is deferred, and the ops left in the socket are the flow control.
+ *   device's report  the driver's threads, or the completion threads of a session: the end of a
+ *                    start.
  *   timer thread     the core's timer.
- * All of them call the core under schedule.lock, the innermost lock of the engine; softgpu takes it inside
- * its own. Under it nothing calls softgpu: the flag of a guarded launch is raised by a store. With a real
- * device it is one write on a stream of its own, which waits for nothing. */
+ * All of them call the core under schedule.lock, the innermost lock of the engine; softgpu takes it
+ * inside its own. Under it no driver is called, but for `store` (device_ops), which raises flags
+ * and opens gates: a store for softgpu, one write on a stream of its own for a GPU. */
 #ifndef TALLY_ENGINE_SCHEDULE_H
 #define TALLY_ENGINE_SCHEDULE_H
 
-#include "engine/session/session.h"
-#include "tally/plan.h"
-#include "tally/sched.h"
+#include <stdbool.h>
+
+#include "engine/engine.h"
 
 struct schedule;
+struct session;
 
 struct schedule *schedule_create(struct tally_engine *engine);
 void schedule_destroy(struct schedule *schedule);

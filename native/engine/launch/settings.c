@@ -16,7 +16,8 @@ void schedule_follow_policy(struct schedule *s)
 int schedule_set_policy(struct schedule *s, uint32_t policy)
 {
     pthread_mutex_lock(&s->lock);
-    int result = schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
+    int result = schedule_feed(
+        s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
     schedule_follow_policy(s);
     pthread_mutex_unlock(&s->lock);
     return result;
@@ -43,7 +44,8 @@ uint32_t schedule_policy(struct schedule *s)
 int schedule_set_limits(struct schedule *s, const struct tally_sched_limits *limits)
 {
     pthread_mutex_lock(&s->lock);
-    int result = schedule_feed(s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
+    int result = schedule_feed(
+        s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
     pthread_mutex_unlock(&s->lock);
     return result;
 }
@@ -61,7 +63,8 @@ uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *rec
     uint32_t count = 0, taken = EXPORT_MAX;
     while (count < max && taken == EXPORT_MAX) {
         pthread_mutex_lock(&s->lock);
-        taken = tally_plans_export(s->plans, records + count, max - count < EXPORT_MAX ? max - count : EXPORT_MAX);
+        taken = tally_plans_export(s->plans, records + count,
+                                   max - count < EXPORT_MAX ? max - count : EXPORT_MAX);
         pthread_mutex_unlock(&s->lock);
         count += taken;
     }
@@ -76,7 +79,8 @@ uint64_t schedule_plans_evicted(struct schedule *s)
     return count;
 }
 
-uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_record *records, uint32_t count)
+uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_record *records,
+                               uint32_t count)
 {
     uint32_t taken = 0;
     pthread_mutex_lock(&s->lock);

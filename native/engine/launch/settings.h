@@ -1,4 +1,5 @@
-/* The scheduler's policy, limits, figures and plans: what an engine's owner sets and reads. Any thread. */
+/* The scheduler's policy, limits, figures and plans: what an engine's owner sets and reads. Any
+ * thread. */
 #ifndef TALLY_ENGINE_SETTINGS_H
 #define TALLY_ENGINE_SETTINGS_H
 
@@ -20,8 +21,10 @@ bool schedule_high_at_once(const struct schedule *schedule);
 bool schedule_uses_levels(const struct schedule *schedule);
 int schedule_set_limits(struct schedule *schedule, const struct tally_sched_limits *limits);
 void schedule_read(struct schedule *schedule, struct tally_sched_stats *stats);
-uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records, uint32_t max);
+uint32_t schedule_export_plans(struct schedule *schedule, struct tally_plan_record *records,
+                               uint32_t max);
 uint64_t schedule_plans_evicted(struct schedule *schedule);
-uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records, uint32_t count);
+uint32_t schedule_import_plans(struct schedule *schedule, const struct tally_plan_record *records,
+                               uint32_t count);
 
 #endif

@@ -8,9 +8,10 @@
 #include "engine/streams/stream.h"
 
 #define SAMPLES 8u
-#define SAMPLE_NS 200000ull          /* least time between two sampled launches */
-#define REFERENCE_NS 1000000000ull   /* the clocks are tied anew so often; a float holds 1 s to 0.1 us */
-#define REFERENCE_WAIT_NS 100000ull  /* an idle stream answers sooner, or the sample is left out */
+#define SAMPLE_NS 200000ull /* least time between two sampled launches */
+/* The clocks are tied anew so often; a float holds 1 s to 0.1 us. */
+#define REFERENCE_NS 1000000000ull
+#define REFERENCE_WAIT_NS 100000ull /* an idle stream answers sooner, or the sample is left out */
 
 struct timing_sample {
     CUevent start, end;
@@ -37,7 +38,8 @@ bool timing_open(struct session *session)
     if (!cu->cuEventElapsedTime_v2 && !cu->cuEventElapsedTime)
         return true;
     struct timing *timing = session->timing = calloc(1, sizeof *timing);
-    if (!timing || cu->cuStreamCreateWithPriority(&timing->clock, CU_STREAM_NON_BLOCKING, session->priority))
+    if (!timing ||
+        cu->cuStreamCreateWithPriority(&timing->clock, CU_STREAM_NON_BLOCKING, session->priority))
         return false;
     CUresult result = CUDA_SUCCESS;
     for (uint32_t i = 0; i < 2 && !result; i++)
@@ -122,7 +124,8 @@ static bool tie_clocks(struct session *session, struct timing *timing)
     return true;
 }
 
-struct timing_sample *timing_begin(struct session *session, const struct launch *launch, uint64_t tag)
+struct timing_sample *timing_begin(struct session *session, const struct launch *launch,
+                                   uint64_t tag)
 {
     struct timing *timing = session->timing;
     if (!timing) {
@@ -142,24 +145,28 @@ struct timing_sample *timing_begin(struct session *session, const struct launch 
         sample->arrived_ns = launch->arrived_ns;
         sample->reference = timing->references[timing->current];
         sample->reference_ns = timing->reference_ns;
-        bool begun = session->driver->cu.cuEventRecord(sample->start, launch->stream->driver) == CUDA_SUCCESS;
+        bool begun = session->driver->cu.cuEventRecord(sample->start, launch->stream->driver) ==
+                     CUDA_SUCCESS;
         return begun ? sample : NULL;
     }
     return NULL;
 }
 
-void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample, CUresult result)
+void timing_end(struct session *session, const struct launch *launch, struct timing_sample *sample,
+                CUresult result)
 {
     if (!session->timing)
         session->driver->ops->tag(session->driver, 0); /* copies have tags too */
     if (sample && result == CUDA_SUCCESS)
-        sample->pending = session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
+        sample->pending =
+            session->driver->cu.cuEventRecord(sample->end, launch->stream->driver) == CUDA_SUCCESS;
 }
 
 bool timing_driver_reports(const struct tally_engine *engine)
 {
     const struct tally_engine_config *config = &engine->config;
-    return engine->driver.ops->reports_ends && !config->event_timing && !config->soft_dry; /* what is skipped is not reported */
+    return engine->driver.ops->reports_ends && !config->event_timing &&
+           !config->soft_dry; /* what is skipped is not reported */
 }
 
 bool timing_is_reported(const struct session *session)
@@ -167,7 +174,8 @@ bool timing_is_reported(const struct session *session)
     return timing_driver_reports(session->engine);
 }
 
-void timing_launch_done(struct session *session, const struct launch_times *times, uint64_t arrived_ns)
+void timing_launch_done(struct session *session, const struct launch_times *times,
+                        uint64_t arrived_ns)
 {
     struct tally_session_stats *stats = &session->stats;
     uint64_t device_ns = times->end_ns > times->start_ns ? times->end_ns - times->start_ns : 0;

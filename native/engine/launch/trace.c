@@ -4,10 +4,7 @@
 
 #define ROOM_MAX (1u << 22)
 
-void trace_open(struct trace *trace)
-{
-    pthread_mutex_init(&trace->lock, NULL);
-}
+void trace_open(struct trace *trace) { pthread_mutex_init(&trace->lock, NULL); }
 
 void trace_close(struct trace *trace)
 {
@@ -27,7 +24,8 @@ void trace_add(struct trace *trace, const struct tally_trace_record *record)
     pthread_mutex_unlock(&trace->lock);
 }
 
-void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns, const struct launch_times *times)
+void trace_count_start(struct tally_trace_record *record, uint64_t issue_ns,
+                       const struct launch_times *times)
 {
     record->issue_ns = issue_ns;
     if (record->starts++ == 0)
@@ -62,7 +60,8 @@ void trace_stop(struct trace *trace)
     pthread_mutex_unlock(&trace->lock);
 }
 
-uint32_t trace_read(struct trace *trace, struct tally_trace_record *records, uint32_t max, uint64_t *lost)
+uint32_t trace_read(struct trace *trace, struct tally_trace_record *records, uint32_t max,
+                    uint64_t *lost)
 {
     pthread_mutex_lock(&trace->lock);
     uint32_t count = trace->count < max ? trace->count : max;

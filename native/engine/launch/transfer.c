@@ -35,7 +35,7 @@ struct transfer_piece transfer_piece_at(const struct transfer *transfer, uint32_
         uint64_t left = parts - lo % parts;
         count = count < left ? count : left;
         piece.width = count * PART_BYTES < transfer->width - column ? count * PART_BYTES
-                                                                     : transfer->width - column;
+                                                                    : transfer->width - column;
     } else if (row == 0 && count >= transfer->height) {
         piece.height = transfer->height;
         piece.depth = count / transfer->height;

@@ -19,9 +19,9 @@ struct transfer_end {
 
 struct transfer {
     enum tally_transfer_kind kind;
-    struct transfer_end dst, src;   /* a fill has no source */
-    uint64_t width, height, depth;  /* bytes, rows, slices; none is 0 */
-    uint32_t value, element_bytes;  /* of a fill */
+    struct transfer_end dst, src;  /* a fill has no source */
+    uint64_t width, height, depth; /* bytes, rows, slices; none is 0 */
+    uint32_t value, element_bytes; /* of a fill */
 };
 
 uint64_t transfer_bytes(const struct transfer *transfer);

@@ -87,7 +87,8 @@ CUresult transfer_run(struct session *session, struct stream *stream,
     assert(lo < hi && hi <= blocks);
     while (lo < hi && result == CUDA_SUCCESS) {
         bool all = lo == 0 && hi == blocks;
-        struct transfer_piece piece = all ? transfer_whole(transfer, hi) : transfer_piece_at(transfer, lo, hi);
+        struct transfer_piece piece =
+            all ? transfer_whole(transfer, hi) : transfer_piece_at(transfer, lo, hi);
         if (reported)
             session->driver->ops->tag(session->driver, piece.end == hi ? tag : 0);
         result = run_piece(&session->driver->cu, transfer, &piece, stream->driver);

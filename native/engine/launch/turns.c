@@ -1,10 +1,11 @@
 /* How launches get their turn: from a session's thread to the device, when and as the core says.
  *
- * A launch that can be stopped is let go as soon as its guarded start is with the device: while it runs, its
- * thread brings the next one, so that the device need not wait for news of an end. Only launches of one
- * stream are let go together; whatever else the program asks for waits until they have all been run, because
- * one that was stopped has to be started again, ahead of that. Their thread does it: in between two launches,
- * while it waits for them, or called away from its socket. */
+ * A launch that can be stopped is let go as soon as its guarded start is with the device: while it
+ * runs, its thread brings the next one, so that the device need not wait for news of an end. Only
+ * launches of one stream are let go together; whatever else the program asks for waits until they
+ * have all been run, because one that was stopped has to be started again, ahead of that. Their
+ * thread does it: in between two launches, while it waits for them, or called away from its
+ * socket. */
 #include "engine/launch/turns.h"
 
 #include <assert.h>
@@ -25,12 +26,14 @@
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
 
-/* The start that the thread is to make, with those of the launch behind it, if high has come since it was
- * decided: it is given back to the core, which decides again. false: it may be made. Under the lock. */
+/* The start that the thread is to make, with those of the launch behind it, if high has come since
+ * it was decided: it is given back to the core, which decides again. false: it may be made. Under
+ * the lock. */
 static bool recall(struct schedule *s, uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
-    struct tally_sched_event event = {.type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
+    struct tally_sched_event event = {
+        .type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
     if (pending->todo_count == 0 || !tally_sched_is_stale(s->core, &pending->todo[0]))
         return false;
     pending->todo_count = 0; /* the core may fill it again at once */
@@ -41,7 +44,8 @@ static bool recall(struct schedule *s, uint32_t index)
 }
 
 /* Under the lock, which is released around the driver's call. */
-static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+static CUresult carry_start(struct schedule *s, struct session *session, struct launch *launch,
+                            uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
     struct tally_sched_instruction in = pending->todo[0];
@@ -56,7 +60,8 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
         pending_move(pending, PENDING_ISSUING);
     uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
     pthread_mutex_unlock(&s->lock);
-    CUresult result = tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result =
+        tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&s->lock);
     if (result == CUDA_SUCCESS)
         return result;
@@ -82,7 +87,8 @@ static CUresult outcome(const struct session *session, const struct pending *pen
     return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
 }
 
-/* ---- launches that were let go, under the lock -------------------------------------------------- */
+/* ---- launches that were let go, under the lock
+ * -------------------------------------------------- */
 
 /* Starts the oldest that has been stopped and may go on. false: none. */
 static bool carry_open(struct schedule *s, struct session *session)
@@ -127,16 +133,19 @@ static CUresult settle(struct schedule *s, struct session *session, uint32_t lef
     }
 }
 
-/* ---- a launch of a session that has to wait for its turn ----------------------------------------- */
+/* ---- a launch of a session that has to wait for its turn
+ * ----------------------------------------- */
 
 /* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
-static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch, uint32_t index)
+static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch,
+                            uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
     CUresult result = CUDA_SUCCESS;
     bool gone = false, guarded = false;
     session->books.held_ns = engine_now_ns();
-    while (!pending_is_over(pending) && !gone && result == CUDA_SUCCESS && !atomic_load(&session->ending)) {
+    while (!pending_is_over(pending) && !gone && result == CUDA_SUCCESS &&
+           !atomic_load(&session->ending)) {
         if (carry_open(s, session))
             continue;
         if (pending->todo_count == 0) {
@@ -171,7 +180,8 @@ static bool may_be_guarded(const struct session *session, const struct tally_sch
            (plan->kind == TALLY_SCHED_WHOLE && plan->guardable && behind_guarded);
 }
 
-static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index, struct tally_sched_plan *plan)
+static void make_plan(struct schedule *s, const struct launch *launch, uint32_t index,
+                      struct tally_sched_plan *plan)
 {
     struct session *session = launch->session;
     if (launch->transfer) {
@@ -179,7 +189,8 @@ static void make_plan(struct schedule *s, const struct launch *launch, uint32_t 
         tally_rates_plan(&s->rates, launch->transfer->kind, bytes, launch->blocks, bound_ns, plan);
         return;
     }
-    tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident, launch->abilities);
+    tally_plans_declare(s->plans, launch->signature, launch->blocks, launch->resident,
+                        launch->abilities);
     tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
     bool ready = may_be_guarded(session, plan);
     if (ready) {
@@ -214,16 +225,19 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* ---- what the session's thread calls -------------------------------------------------------------- */
+/* ---- what the session's thread calls
+ * -------------------------------------------------------------- */
 
-/* Around what is done with launches that were let go: who gives this thread something to do need not call. */
+/* Around what is done with launches that were let go: who gives this thread something to do need
+ * not call. */
 static void enter(struct schedule *s, struct session *session)
 {
     pthread_mutex_lock(&s->lock);
     session->books.in_turn = true;
 }
 
-/* The program has been told that its launch was taken: what came of it is an error of a one-way op. */
+/* The program has been told that its launch was taken: what came of it is an error of a one-way
+ * op. */
 static void leave(struct schedule *s, struct session *session, CUresult earlier)
 {
     session->books.in_turn = false;
@@ -256,8 +270,8 @@ void schedule_go_on(struct session *session)
     leave(s, session, reap(s, session));
 }
 
-/* The place of a queue of the session of whose launches none is in the books; QUEUE_NONE: there is none, or, with
- * `wait`, the session ends before there is. */
+/* The place of a queue of the session of whose launches none is in the books; QUEUE_NONE: there is
+ * none, or, with `wait`, the session ends before there is. */
 static uint32_t idle_queue(struct session *session, bool wait)
 {
     struct schedule *s = session->engine->schedule;

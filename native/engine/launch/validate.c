@@ -28,7 +28,8 @@ const char *schedule_check(const struct schedule *s)
         if (!wrong && pending->state == PENDING_DETACHED && !is_open(pending, i))
             wrong = "a detached launch is not among those of its session";
     }
-    for (uint32_t at = s->pending_free; at != NONE && at < s->pending_end; at = s->pendings[at].next_free)
+    for (uint32_t at = s->pending_free; at != NONE && at < s->pending_end;
+         at = s->pendings[at].next_free)
         given++;
     if (!wrong && used + given != s->pending_end)
         wrong = "a launch is neither in use nor free";
@@ -54,7 +55,8 @@ const char *schedule_validate(const struct session *session)
     }
     uint32_t gated = 0;
     for (uint32_t i = 0; i < s->pending_end; i++)
-        gated += s->pendings[i].state != PENDING_FREE && s->pendings[i].gated && s->pendings[i].session == session;
+        gated += s->pendings[i].state != PENDING_FREE && s->pendings[i].gated &&
+                 s->pendings[i].session == session;
     if (!wrong && gated != gates_outstanding(session))
         wrong = "a session's gates are not in the books";
     if (!wrong && starts != 0)

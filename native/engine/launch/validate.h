@@ -5,10 +5,11 @@
 struct schedule;
 struct session;
 
-/* NULL, or what is wrong with the launches in the books. Under the lock; looks at those alone that are in use, so that
- * it can be asked after every step. */
+/* NULL, or what is wrong with the launches in the books. Under the lock; looks at those alone that
+ * are in use, so that it can be asked after every step. */
 const char *schedule_check(const struct schedule *s);
-/* NULL, or what is wrong with the session's books. Takes the schedule's lock. Session thread, or nobody's. */
+/* NULL, or what is wrong with the session's books. Takes the schedule's lock. Session thread, or
+ * nobody's. */
 const char *schedule_validate(const struct session *session);
 
 #endif

@@ -23,15 +23,9 @@ uint64_t work_begin(struct session *session, enum work_kind kind);
 /* So many pieces with that tag have ended, or did not go; gpu_ns: device time of all. */
 void work_end(struct session *session, uint64_t tag, uint32_t pieces, uint64_t gpu_ns);
 
-static inline bool work_is_tag(uint64_t tag)
-{
-    return tag >> 31 & 1;
-}
+static inline bool work_is_tag(uint64_t tag) { return tag >> 31 & 1; }
 
-static inline enum work_kind work_kind_of(uint64_t tag)
-{
-    return (enum work_kind)(tag >> 30 & 1);
-}
+static inline enum work_kind work_kind_of(uint64_t tag) { return (enum work_kind)(tag >> 30 & 1); }
 
 /* The same under the lock, by the tag alone: what softgpu reports. */
 void work_ended(struct schedule *s, uint64_t tag, uint32_t pieces, uint64_t gpu_ns);

@@ -24,12 +24,14 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         previous.sa_handler(number);
         return;
     }
-    signal(number, SIG_DFL); /* the access is repeated on return, and ends the process as it should */
+    signal(number,
+           SIG_DFL); /* the access is repeated on return, and ends the process as it should */
 }
 
 static void install(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_sigbus,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     installed = sigaction(SIGBUS, &action, &previous) == 0;
 }
@@ -40,11 +42,18 @@ bool guard_install(void)
     return installed;
 }
 
-/* The accesses themselves: plain instructions, not a sanitizer's runtime, which must not be left by a jump. */
+/* The accesses themselves: plain instructions, not a sanitizer's runtime, which must not be left by
+ * a jump. */
 #define BARE __attribute__((noinline, no_sanitize("thread", "address")))
 
-BARE static void store_32(uint32_t *address, uint32_t value) { *(volatile uint32_t *)address = value; }
-BARE static void store_64(uint64_t *address, uint64_t value) { *(volatile uint64_t *)address = value; }
+BARE static void store_32(uint32_t *address, uint32_t value)
+{
+    *(volatile uint32_t *)address = value;
+}
+BARE static void store_64(uint64_t *address, uint64_t value)
+{
+    *(volatile uint64_t *)address = value;
+}
 
 BARE static void read_bytes(uint8_t *out, const uint8_t *address, size_t bytes)
 {
@@ -58,18 +67,18 @@ BARE static void read_bytes(uint8_t *out, const uint8_t *address, size_t bytes)
 }
 
 /* A macro: sigsetjmp must stand in the frame that lives on while the access is made. */
-#define GUARDED(session, ok, access)                                                                          \
-    sigjmp_buf jump;                                                                                          \
-    if (sigsetjmp(jump, TALLY_JUMP_SAVES_MASK) == 0) {                                                        \
-        guarded = &jump;                                                                                      \
-        atomic_thread_fence(memory_order_release);                                                            \
-        access;                                                                                               \
-        atomic_signal_fence(memory_order_seq_cst);                                                            \
-        guarded = NULL;                                                                                       \
-        ok;                                                                                                   \
-    } else {                                                                                                  \
-        guarded = NULL;                                                                                       \
-        session_end(session, "the client truncated its shared memory");                                       \
+#define GUARDED(session, ok, access)                                                               \
+    sigjmp_buf jump;                                                                               \
+    if (sigsetjmp(jump, TALLY_JUMP_SAVES_MASK) == 0) {                                             \
+        guarded = &jump;                                                                           \
+        atomic_thread_fence(memory_order_release);                                                 \
+        access;                                                                                    \
+        atomic_signal_fence(memory_order_seq_cst);                                                 \
+        guarded = NULL;                                                                            \
+        ok;                                                                                        \
+    } else {                                                                                       \
+        guarded = NULL;                                                                            \
+        session_end(session, "the client truncated its shared memory");                            \
     }
 
 void shared_store(struct session *session, uint32_t *address, uint32_t value)

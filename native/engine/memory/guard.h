@@ -1,5 +1,6 @@
-/* Touching memory that a client can take away. Its files are its own: it may truncate them while the
- * executor reads or writes, which raises SIGBUS here. That must cost the session, not the process. */
+/* Touching memory that a client can take away. Its files are its own: it may truncate them while
+ * the executor reads or writes, which raises SIGBUS here. That must cost the session, not the
+ * process. */
 #ifndef TALLY_ENGINE_GUARD_H
 #define TALLY_ENGINE_GUARD_H
 
@@ -9,7 +10,8 @@
 
 struct session;
 
-/* Installs the handler in front of whatever handles SIGBUS now; once per process, after the driver is up. */
+/* Installs the handler in front of whatever handles SIGBUS now; once per process, after the driver
+ * is up. */
 bool guard_install(void);
 
 /* All three: if the memory was gone, the session is ended and the access counts as not made. */

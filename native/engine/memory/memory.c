@@ -37,10 +37,11 @@ bool memory_open(struct session *session, char *error, size_t error_bytes)
         snprintf(error, error_bytes, "no address range is left for one more session");
         return false;
     }
-    memory->region_base = TALLY_PINNED_BASE(session->engine->config.device) + region * TALLY_PINNED_BYTES;
+    memory->region_base =
+        TALLY_PINNED_BASE(session->engine->config.device) + region * TALLY_PINNED_BYTES;
     memory->region_bytes = TALLY_PINNED_BYTES;
-    CUresult result = session->driver->ops->tenant_set_pinned(session->driver, session->tenant, memory->region_base,
-                                                              memory->region_bytes);
+    CUresult result = session->driver->ops->tenant_set_pinned(
+        session->driver, session->tenant, memory->region_base, memory->region_bytes);
     if (result != CUDA_SUCCESS)
         snprintf(error, error_bytes, "the driver refuses the session's pinned range");
     return result == CUDA_SUCCESS;
@@ -52,12 +53,13 @@ static bool within_limit(const struct session *session, uint64_t bytes)
     return !limit || (bytes <= limit && used <= limit - bytes);
 }
 
-/* Frees are deferred, so memory that the program gave back may not be free yet. Bounded: it waits for
- * nothing but the session's own work. */
+/* Frees are deferred, so memory that the program gave back may not be free yet. Bounded: it waits
+ * for nothing but the session's own work. */
 static bool wait_for_a_free(struct session *session, uint64_t deadline_ns)
 {
     struct memory *memory = &session->memory;
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000ull), .tv_nsec = (long)(deadline_ns % 1000000000ull)};
+    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000ull),
+                             .tv_nsec = (long)(deadline_ns % 1000000000ull)};
     pthread_mutex_lock(&memory->lock);
     uint64_t before = memory->frees_pending;
     int error = 0;
@@ -92,7 +94,8 @@ static void note_usage(struct session *session)
 {
     struct memory *memory = &session->memory;
     pthread_mutex_lock(&memory->lock);
-    memory->peak_bytes = memory->used_bytes > memory->peak_bytes ? memory->used_bytes : memory->peak_bytes;
+    memory->peak_bytes =
+        memory->used_bytes > memory->peak_bytes ? memory->used_bytes : memory->peak_bytes;
     tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_BYTES, memory->used_bytes);
     tally_stats_set(&session->stats, TALLY_COUNT_MEMORY_PEAK_BYTES, memory->peak_bytes);
     pthread_mutex_unlock(&memory->lock);
@@ -114,7 +117,8 @@ static CUresult allocate(struct session *session, uint64_t bytes, CUdeviceptr *a
 static void free_device(struct session *session, struct wait_item *item, CUresult result)
 {
     struct memory *memory = &session->memory;
-    (void)result; /* also after a fault, and when the session ends: the memory goes back either way */
+    (void)
+        result; /* also after a fault, and when the session ends: the memory goes back either way */
     session->driver->cu.cuMemFree_v2(item->a);
     unreserve(session, item->b);
     note_usage(session);
@@ -204,7 +208,8 @@ enum range_kind memory_kind(struct session *session, uint64_t address, uint64_t 
     return kind;
 }
 
-void memory_add_global(struct session *session, uint64_t address, uint64_t bytes, const void *module)
+void memory_add_global(struct session *session, uint64_t address, uint64_t bytes,
+                       const void *module)
 {
     struct range range = {.base = address, .bytes = bytes, .kind = RANGE_GLOBAL, .owner = module};
     pthread_mutex_lock(&session->memory.lock);

@@ -20,7 +20,8 @@
 #include "wire/message.h"
 
 #define PAGE_BYTES 4096ull
-#define PINNED_GAP_BYTES PAGE_BYTES /* unmapped behind each area: overruns fault instead of spilling over */
+/* Unmapped behind each area: overruns fault instead of spilling over. */
+#define PINNED_GAP_BYTES PAGE_BYTES
 
 /* Under memory.lock: where `bytes` fit between the areas, or 0. */
 static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint32_t *at)
@@ -59,8 +60,10 @@ static CUresult pinned_reserve(struct session *session, uint64_t bytes, struct p
         memory->pinned = areas;
         memory->pinned_room = room;
     }
-    memmove(&memory->pinned[at + 1], &memory->pinned[at], (memory->pinned_count - at) * sizeof *out);
-    *out = memory->pinned[at] = (struct pinned_area){.base = base, .bytes = bytes, .number = ++memory->pinned_number};
+    memmove(&memory->pinned[at + 1], &memory->pinned[at],
+            (memory->pinned_count - at) * sizeof *out);
+    *out = memory->pinned[at] =
+        (struct pinned_area){.base = base, .bytes = bytes, .number = ++memory->pinned_number};
     memory->pinned_count++;
     return CUDA_SUCCESS;
 }
@@ -73,7 +76,8 @@ static void pinned_unreserve(struct session *session, uint64_t base)
         if (memory->pinned[i].base != base)
             continue;
         memory->pinned_count--;
-        memmove(&memory->pinned[i], &memory->pinned[i + 1], (memory->pinned_count - i) * sizeof *memory->pinned);
+        memmove(&memory->pinned[i], &memory->pinned[i + 1],
+                (memory->pinned_count - i) * sizeof *memory->pinned);
     }
     pthread_mutex_unlock(&memory->lock);
 }
@@ -92,7 +96,8 @@ static CUresult pinned_map(struct session *session, const struct pinned_area *ar
     int fd = shared_create(session, area->number, area->bytes);
     if (fd < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    void *base = mmap((void *)area->base, area->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+    void *base = mmap((void *)area->base, area->bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     bool given = base != MAP_FAILED && handover_send(session, area->number, area->bytes, fd);
     close(fd);
     if (!given) {
@@ -101,8 +106,9 @@ static CUresult pinned_map(struct session *session, const struct pinned_area *ar
         shared_release(session, area->bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    CUresult result = session->driver->ops->pin(session->driver, base, area->bytes,
-                                                CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_PORTABLE);
+    CUresult result =
+        session->driver->ops->pin(session->driver, base, area->bytes,
+                                  CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_PORTABLE);
     if (result == CUDA_SUCCESS)
         return result;
     munmap(base, area->bytes);
@@ -126,10 +132,11 @@ bool op_host_alloc(struct session *session, const struct message *message)
         bool full = memory->pinned_count >= pieces_max(session);
         pthread_mutex_unlock(&memory->lock);
         if (result != CUDA_SUCCESS && full)
-            session_tell(session,
-                         "no more memory can be pinned: `pinned_pieces_max` in tallyd's config lets "
-                         "a process have %u pieces",
-                         pieces_max(session));
+            session_tell(
+                session,
+                "no more memory can be pinned: `pinned_pieces_max` in tallyd's config lets "
+                "a process have %u pieces",
+                pieces_max(session));
     }
     if (result == CUDA_SUCCESS) {
         result = pinned_map(session, &area, op.flags);

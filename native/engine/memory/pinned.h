@@ -1,4 +1,5 @@
-/* Pinned host memory of a session: files that it shares with its client, at addresses of its own. */
+/* Pinned host memory of a session: files that it shares with its client, at addresses of its
+ * own. */
 #ifndef TALLY_ENGINE_PINNED_H
 #define TALLY_ENGINE_PINNED_H
 

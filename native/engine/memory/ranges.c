@@ -55,10 +55,12 @@ const struct range *ranges_find(const struct ranges *ranges, uint64_t address, u
 static void remove_at(struct ranges *ranges, size_t at)
 {
     ranges->count--;
-    memmove(&ranges->items[at], &ranges->items[at + 1], (ranges->count - at) * sizeof *ranges->items);
+    memmove(&ranges->items[at], &ranges->items[at + 1],
+            (ranges->count - at) * sizeof *ranges->items);
 }
 
-bool ranges_remove(struct ranges *ranges, uint64_t base, enum range_kind kind, struct range *removed)
+bool ranges_remove(struct ranges *ranges, uint64_t base, enum range_kind kind,
+                   struct range *removed)
 {
     size_t at = position(ranges, base);
     if (at == 0 || ranges->items[at - 1].base != base || ranges->items[at - 1].kind != kind)

@@ -24,7 +24,8 @@ bool ranges_add(struct ranges *ranges, struct range range);
 /* The range that holds all of [address, address + bytes), or NULL. */
 const struct range *ranges_find(const struct ranges *ranges, uint64_t address, uint64_t bytes);
 /* Takes out the range that begins there, if it is of that kind. */
-bool ranges_remove(struct ranges *ranges, uint64_t base, enum range_kind kind, struct range *removed);
+bool ranges_remove(struct ranges *ranges, uint64_t base, enum range_kind kind,
+                   struct range *removed);
 void ranges_remove_owner(struct ranges *ranges, const void *owner);
 void ranges_clear(struct ranges *ranges);
 

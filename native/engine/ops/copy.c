@@ -1,4 +1,5 @@
-/* Copies, fills, and pieces of uploads. Every address is checked against the session's own ranges. */
+/* Copies, fills, and pieces of uploads. Every address is checked against the session's own
+ * ranges. */
 
 #include "engine/launch/launch.h"
 #include "engine/launch/transfer.h"
@@ -14,12 +15,15 @@
 #include "wire/message.h"
 
 /* Bytes from the first to behind the last of a box; false: too large for any memory. */
-static bool box_extent(const struct tally_op_copy *op, uint64_t pitch, uint64_t slice, uint64_t *extent)
+static bool box_extent(const struct tally_op_copy *op, uint64_t pitch, uint64_t slice,
+                       uint64_t *extent)
 {
     uint64_t rows, slices;
-    if (__builtin_mul_overflow(pitch, op->height - 1, &rows) || __builtin_mul_overflow(slice, op->depth - 1, &slices))
+    if (__builtin_mul_overflow(pitch, op->height - 1, &rows) ||
+        __builtin_mul_overflow(slice, op->depth - 1, &slices))
         return false;
-    return !__builtin_add_overflow(rows, slices, extent) && !__builtin_add_overflow(*extent, op->width, extent);
+    return !__builtin_add_overflow(rows, slices, extent) &&
+           !__builtin_add_overflow(*extent, op->width, extent);
 }
 
 /* Rows must not overlap, nor slices; the driver's boxes know slices as a number of rows. */
@@ -27,11 +31,13 @@ static bool box_is_sound(const struct tally_op_copy *op, uint64_t pitch, uint64_
 {
     if (op->height > 1 && pitch < op->width)
         return false;
-    return op->depth == 1 || (pitch >= op->width && slice % pitch == 0 && slice / pitch >= op->height);
+    return op->depth == 1 ||
+           (pitch >= op->width && slice % pitch == 0 && slice / pitch >= op->height);
 }
 
-static CUresult find_end(struct session *session, const struct tally_op_copy *op, uint16_t place, uint64_t where,
-                         uint64_t pitch, uint64_t slice, const struct tally_reader *tail, struct transfer_end *end)
+static CUresult find_end(struct session *session, const struct tally_op_copy *op, uint16_t place,
+                         uint64_t where, uint64_t pitch, uint64_t slice,
+                         const struct tally_reader *tail, struct transfer_end *end)
 {
     uint64_t extent;
     if (!box_is_sound(op, pitch, slice) || !box_extent(op, pitch, slice, &extent))
@@ -51,8 +57,8 @@ static CUresult find_end(struct session *session, const struct tally_op_copy *op
     return kind ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-static CUresult launch_transfer(struct session *session, struct stream *stream, const struct transfer *transfer,
-                                uint64_t arrived_ns)
+static CUresult launch_transfer(struct session *session, struct stream *stream,
+                                const struct transfer *transfer, uint64_t arrived_ns)
 {
     struct launch launch = {
         .session = session,
@@ -68,13 +74,16 @@ static CUresult copy(struct session *session, struct stream *stream, const struc
 {
     struct transfer_end dst, src;
     uint64_t bytes;
-    if (__builtin_mul_overflow(op->width, op->height, &bytes) || __builtin_mul_overflow(bytes, op->depth, &bytes))
+    if (__builtin_mul_overflow(op->width, op->height, &bytes) ||
+        __builtin_mul_overflow(bytes, op->depth, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
     if (bytes == 0)
         return CUDA_SUCCESS;
-    CUresult result = find_end(session, op, op->dst_place, op->dst, op->dst_pitch, op->dst_slice, tail, &dst);
+    CUresult result =
+        find_end(session, op, op->dst_place, op->dst, op->dst_pitch, op->dst_slice, tail, &dst);
     if (result == CUDA_SUCCESS)
-        result = find_end(session, op, op->src_place, op->src, op->src_pitch, op->src_slice, tail, &src);
+        result =
+            find_end(session, op, op->src_place, op->src, op->src_pitch, op->src_slice, tail, &src);
     if (result == CUDA_SUCCESS)
         result = stream_enter(session, stream);
     if (result != CUDA_SUCCESS)
@@ -101,13 +110,15 @@ bool op_copy(struct session *session, const struct message *message)
 {
     struct tally_op_copy op;
     struct tally_reader tail;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) || op.dst_place > TALLY_PLACE_SLOT ||
-        op.src_place > TALLY_PLACE_INLINE || (op.src_place != TALLY_PLACE_INLINE && tail.left > 0))
+    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, &tail) ||
+        op.dst_place > TALLY_PLACE_SLOT || op.src_place > TALLY_PLACE_INLINE ||
+        (op.src_place != TALLY_PLACE_INLINE && tail.left > 0))
         return false;
     if (op.slot_sequence && op.slot >= session->config.slot_count)
         return false;
     struct stream *stream = stream_find(session, op.stream);
-    CUresult result = stream ? copy(session, stream, &op, &tail, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE;
+    CUresult result =
+        stream ? copy(session, stream, &op, &tail, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE;
     /* The slot comes back even if nothing was copied, or the client would wait for it for ever. */
     if (op.slot_sequence)
         slot_mark(session, result == CUDA_SUCCESS ? stream : NULL, op.slot, op.slot_sequence);
@@ -118,15 +129,16 @@ bool op_copy(struct session *session, const struct message *message)
     return true;
 }
 
-static CUresult fill(struct session *session, struct stream *stream, const struct tally_op_memset *op,
-                     uint64_t arrived_ns)
+static CUresult fill(struct session *session, struct stream *stream,
+                     const struct tally_op_memset *op, uint64_t arrived_ns)
 {
     uint64_t row, extent;
     if (op->width == 0 || op->height == 0)
         return CUDA_SUCCESS;
     if (__builtin_mul_overflow(op->width, op->element_bytes, &row) ||
-        __builtin_mul_overflow(op->pitch, op->height - 1, &extent) || __builtin_add_overflow(extent, row, &extent) ||
-        (op->height > 1 && op->pitch < row) || op->dst % op->element_bytes || op->pitch % op->element_bytes)
+        __builtin_mul_overflow(op->pitch, op->height - 1, &extent) ||
+        __builtin_add_overflow(extent, row, &extent) || (op->height > 1 && op->pitch < row) ||
+        op->dst % op->element_bytes || op->pitch % op->element_bytes)
         return CUDA_ERROR_INVALID_VALUE;
     bool known = memory_kind(session, op->dst, extent) != RANGE_NONE;
     CUresult result = known ? stream_enter(session, stream) : CUDA_ERROR_INVALID_VALUE;
@@ -152,6 +164,8 @@ bool op_memset(struct session *session, const struct message *message)
         (op.element_bytes != 1 && op.element_bytes != 2 && op.element_bytes != 4))
         return false;
     struct stream *stream = stream_find(session, op.stream);
-    session_finish(session, &op.op, stream ? fill(session, stream, &op, message->arrived_ns) : CUDA_ERROR_INVALID_HANDLE);
+    session_finish(session, &op.op,
+                   stream ? fill(session, stream, &op, message->arrived_ns)
+                          : CUDA_ERROR_INVALID_HANDLE);
     return true;
 }

@@ -35,25 +35,29 @@ bool op_bye(struct session *session, const struct message *message)
 #define ENTRY(name, handler, flags) [TALLY_OP_##name] = {handler, flags},
 static const struct entry entries[] = {ENGINE_OPS(ENTRY)};
 
-/* The rule for attributes where generated ops carry them; true if *result is the answer already. A priority
- * that a program sets is Tally's to give: it is taken and forgotten. */
+/* The rule for attributes where generated ops carry them; true if *result is the answer already. A
+ * priority that a program sets is Tally's to give: it is taken and forgotten. */
 static bool answer_attributes(const struct message *message, CUresult *result)
 {
     struct tally_op_cuStreamSetAttribute set;
     struct tally_op_cuOccupancyMaxActiveClusters query;
-    _Static_assert(sizeof query == sizeof(struct tally_op_cuOccupancyMaxPotentialClusterSize), "same layout");
+    _Static_assert(sizeof query == sizeof(struct tally_op_cuOccupancyMaxPotentialClusterSize),
+                   "same layout");
     *result = CUDA_SUCCESS;
     switch (message->op.code) {
     case TALLY_OP_cuStreamSetAttribute:
         if (!tally_op_split(message->bytes, message->size, &set, sizeof set, NULL))
             return false;
-        *result = attribute_rule((CUlaunchAttributeID)set.attr) == ATTRIBUTE_REFUSE ? CUDA_ERROR_INVALID_VALUE : 0;
+        *result = attribute_rule((CUlaunchAttributeID)set.attr) == ATTRIBUTE_REFUSE
+                      ? CUDA_ERROR_INVALID_VALUE
+                      : 0;
         return attribute_rule((CUlaunchAttributeID)set.attr) != ATTRIBUTE_PASS;
     case TALLY_OP_cuOccupancyMaxActiveClusters:
     case TALLY_OP_cuOccupancyMaxPotentialClusterSize:
         if (!tally_op_split(message->bytes, message->size, &query, sizeof query, NULL))
             return false;
-        for (uint32_t i = 0; i < query.config.attribute_count && i < TALLY_QUERY_ATTRIBUTES_MAX; i++)
+        for (uint32_t i = 0; i < query.config.attribute_count && i < TALLY_QUERY_ATTRIBUTES_MAX;
+             i++)
             if (attribute_rule(query.config.attributes[i].id) == ATTRIBUTE_REFUSE)
                 *result = CUDA_ERROR_INVALID_VALUE;
         return *result != CUDA_SUCCESS;
@@ -71,7 +75,8 @@ static bool serve_generated(struct session *session, const struct message *messa
         session_finish(session, &message->op, result);
         return true;
     }
-    if (!engine_dispatch_generated(session, message->bytes, message->size, reply, &reply_bytes, &result))
+    if (!engine_dispatch_generated(session, message->bytes, message->size, reply, &reply_bytes,
+                                   &result))
         return false;
     if (result == CUDA_SUCCESS)
         function_follow(session, message);

@@ -30,7 +30,8 @@ enum attribute_rule attribute_rule(CUlaunchAttributeID id)
     }
 }
 
-static bool read_attributes(struct launch *launch, struct tally_reader *tail, uint32_t count, CUresult *result)
+static bool read_attributes(struct launch *launch, struct tally_reader *tail, uint32_t count,
+                            CUresult *result)
 {
     for (uint32_t i = 0; i < count; i++) {
         CUlaunchAttribute attribute;
@@ -74,6 +75,7 @@ bool op_launch(struct session *session, const struct message *message)
     if (op.flags & TALLY_LAUNCH_COOPERATIVE)
         attributes[launch.attribute_count++] =
             (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = 1};
-    session_finish(session, &op.op, result == CUDA_SUCCESS ? launch_submit(session, &launch) : result);
+    session_finish(session, &op.op,
+                   result == CUDA_SUCCESS ? launch_submit(session, &launch) : result);
     return true;
 }

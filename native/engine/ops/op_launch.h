@@ -5,8 +5,8 @@
 #include "engine/ops/message.h"
 #include "tally/cuda.h"
 
-/* Attributes that name no address, no handle, and nothing that would let one session hurt another, pass.
- * Mere hints are dropped; those that a program would miss are refused. */
+/* Attributes that name no address, no handle, and nothing that would let one session hurt another,
+ * pass. Mere hints are dropped; those that a program would miss are refused. */
 enum attribute_rule { ATTRIBUTE_PASS, ATTRIBUTE_DROP, ATTRIBUTE_REFUSE };
 enum attribute_rule attribute_rule(CUlaunchAttributeID id);
 

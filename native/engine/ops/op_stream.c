@@ -16,7 +16,8 @@ bool op_stream_create(struct session *session, const struct message *message)
         return false;
     struct stream *stream = NULL;
     streams_sweep(session);
-    CUresult result = op.flags & ~(uint32_t)CU_STREAM_NON_BLOCKING ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    CUresult result =
+        op.flags & ~(uint32_t)CU_STREAM_NON_BLOCKING ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
     if (result == CUDA_SUCCESS)
         result = stream_new(session, !(op.flags & CU_STREAM_NON_BLOCKING), &stream);
     if (result == CUDA_SUCCESS && !table_set(&session->streams.handles, op.stream, stream))
@@ -52,7 +53,9 @@ bool op_stream_sync(struct session *session, const struct message *message)
         return true;
     }
     /* Waiting for the legacy stream is waiting for what it would wait for. */
-    CUresult result = stream == session->streams.legacy && session->streams.dirty_count ? stream_enter(session, stream) : CUDA_SUCCESS;
+    CUresult result = stream == session->streams.legacy && session->streams.dirty_count
+                          ? stream_enter(session, stream)
+                          : CUDA_SUCCESS;
     stream_answer_when_done(session, stream, message, result);
     return true;
 }
@@ -64,7 +67,8 @@ bool op_stream_query(struct session *session, const struct message *message)
         return false;
     struct stream *stream = stream_find(session, op.stream);
     CUresult result = stream ? stream_query(session, stream) : CUDA_ERROR_INVALID_HANDLE;
-    for (struct stream *other = session->streams.list; stream == session->streams.legacy && other; other = other->next)
+    for (struct stream *other = session->streams.list; stream == session->streams.legacy && other;
+         other = other->next)
         if (result == CUDA_SUCCESS && other->dirty)
             result = stream_query(session, other);
     session_finish(session, &op.op, result);

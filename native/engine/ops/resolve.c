@@ -7,10 +7,7 @@
 #include "engine/streams/event.h"
 #include "engine/streams/stream.h"
 
-const struct tally_driver *engine_driver(struct session *session)
-{
-    return &session->driver->cu;
-}
+const struct tally_driver *engine_driver(struct session *session) { return &session->driver->cu; }
 
 CUresult engine_resolve_stream(struct session *session, uint64_t handle, CUstream *out)
 {

@@ -9,8 +9,8 @@
 
 struct session;
 
-/* The driver's object behind a client's handle; CUDA_ERROR_INVALID_HANDLE where there is none. The stream
- * is made ready for an op (ordered against the legacy stream) as for any other. */
+/* The driver's object behind a client's handle; CUDA_ERROR_INVALID_HANDLE where there is none. The
+ * stream is made ready for an op (ordered against the legacy stream) as for any other. */
 CUresult engine_resolve_stream(struct session *session, uint64_t handle, CUstream *out);
 CUresult engine_resolve_event(struct session *session, uint64_t handle, CUevent *out);
 CUresult engine_resolve_function(struct session *session, uint64_t handle, CUfunction *out);

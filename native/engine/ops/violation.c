@@ -5,5 +5,6 @@
 
 void session_violation(struct session *session, const struct message *message, const char *what)
 {
-    session_end(session, "bad message (op %u, %zu bytes): %s", message->op.code, message->size, what);
+    session_end(session, "bad message (op %u, %zu bytes): %s", message->op.code, message->size,
+                what);
 }

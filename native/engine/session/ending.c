@@ -7,15 +7,9 @@
 #include "engine/session/session.h"
 #include "wire/zmq.h"
 
-void waker_init(struct waker *waker)
-{
-    pthread_mutex_init(&waker->lock, NULL);
-}
+void waker_init(struct waker *waker) { pthread_mutex_init(&waker->lock, NULL); }
 
-void waker_destroy(struct waker *waker)
-{
-    pthread_mutex_destroy(&waker->lock);
-}
+void waker_destroy(struct waker *waker) { pthread_mutex_destroy(&waker->lock); }
 
 void waker_close(struct waker *waker)
 {
@@ -26,10 +20,7 @@ void waker_close(struct waker *waker)
     pthread_mutex_unlock(&waker->lock);
 }
 
-bool waker_called(struct waker *waker)
-{
-    return atomic_exchange(&waker->called, false);
-}
+bool waker_called(struct waker *waker) { return atomic_exchange(&waker->called, false); }
 
 void session_end(struct session *session, const char *format, ...)
 {
@@ -41,8 +32,8 @@ void session_end(struct session *session, const char *format, ...)
     vsnprintf(session->reason, sizeof session->reason, format, arguments);
     va_end(arguments);
     atomic_store(&session->ending, true);
-    /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be inside
-     * softgpu's compiler, too. While there is a waker the tenant is the session's. */
+    /* Any message wakes the thread; it looks at `ending` before it looks at the message. It may be
+     * inside softgpu's compiler, too. While there is a waker the tenant is the session's. */
     pthread_mutex_lock(&session->waker.lock);
     if (session->waker.socket)
         tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT);
@@ -57,7 +48,8 @@ void session_call(struct session *session)
     if (atomic_exchange(&session->waker.called, true))
         return;
     pthread_mutex_lock(&session->waker.lock);
-    if (session->waker.socket && tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
+    if (session->waker.socket &&
+        tally_zmq.send(session->waker.socket, "", 0, TALLY_ZMQ_DONTWAIT) < 0)
         atomic_store(&session->waker.called, false);
     pthread_mutex_unlock(&session->waker.lock);
 }

@@ -17,7 +17,8 @@ CUresult event_pool_get(struct session *session, CUevent *event)
     pthread_mutex_unlock(&pool->lock);
     if (*event)
         return CUDA_SUCCESS;
-    return session->driver->cu.cuEventCreate(event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
+    return session->driver->cu.cuEventCreate(event,
+                                             CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
 }
 
 void event_pool_put(struct session *session, CUevent event)

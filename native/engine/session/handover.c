@@ -18,10 +18,7 @@ static void put(int *fd)
     *fd = 0;
 }
 
-void handover_init(struct session *session)
-{
-    pthread_mutex_init(&session->handover.lock, NULL);
-}
+void handover_init(struct session *session) { pthread_mutex_init(&session->handover.lock, NULL); }
 
 bool handover_open(struct session *session, const char *path)
 {

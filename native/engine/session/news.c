@@ -53,7 +53,8 @@ static void append(struct news *news, struct item *item)
     pthread_mutex_unlock(&news->lock);
 }
 
-static void post(struct session *session, uint32_t type, CUresult error, struct session *closed, const char *text)
+static void post(struct session *session, uint32_t type, CUresult error, struct session *closed,
+                 const char *text)
 {
     struct item *item = calloc(1, sizeof *item);
     if (!item)

@@ -11,15 +11,9 @@
 
 #define PREFIX "tally: "
 
-void notices_open(struct notices *notices)
-{
-    pthread_mutex_init(&notices->lock, NULL);
-}
+void notices_open(struct notices *notices) { pthread_mutex_init(&notices->lock, NULL); }
 
-void notices_close(struct notices *notices)
-{
-    pthread_mutex_destroy(&notices->lock);
-}
+void notices_close(struct notices *notices) { pthread_mutex_destroy(&notices->lock); }
 
 static uint64_t hash_of(const char *text)
 {

@@ -41,8 +41,8 @@ void replies_close(struct session *session)
 }
 
 /* Under replies.lock. */
-static void send_reply(struct session *session, const void *head, size_t head_bytes, const void *tail,
-                       size_t tail_bytes)
+static void send_reply(struct session *session, const void *head, size_t head_bytes,
+                       const void *tail, size_t tail_bytes)
 {
     for (int i = 0; i < REPLY_WAITS_MAX && !session->ending; i++) {
         if (tally_message_send(session->replies.socket, head, head_bytes, tail, tail_bytes, 0) == 0)
@@ -53,8 +53,8 @@ static void send_reply(struct session *session, const void *head, size_t head_by
     session_end(session, "the client does not take its replies");
 }
 
-/* Under replies.lock. Output goes ahead of the reply that lets the program go on, as with CUDA, whose
- * printf buffer is flushed by waiting calls. */
+/* Under replies.lock. Output goes ahead of the reply that lets the program go on, as with CUDA,
+ * whose printf buffer is flushed by waiting calls. */
 static void flush_output(struct session *session)
 {
     session->replies.output_waiting = false;
@@ -83,8 +83,8 @@ void session_flush(struct session *session)
     pthread_mutex_unlock(&replies->lock);
 }
 
-void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head, size_t head_bytes,
-                   const void *tail, size_t tail_bytes)
+void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head,
+                   size_t head_bytes, const void *tail, size_t tail_bytes)
 {
     struct replies *replies = &session->replies;
     struct tally_reply reply = {

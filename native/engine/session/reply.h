@@ -26,8 +26,8 @@ void replies_init(struct session *session);
 bool replies_open(struct session *session);
 void replies_close(struct session *session);
 /* `head` starts with a tally_reply that is filled in here. */
-void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head, size_t head_bytes,
-                   const void *tail, size_t tail_bytes);
+void session_reply(struct session *session, const struct tally_op *op, CUresult result, void *head,
+                   size_t head_bytes, const void *tail, size_t tail_bytes);
 /* The op is done: answers a call, remembers a one-way op's error. */
 void session_finish(struct session *session, const struct tally_op *op, CUresult result);
 /* Sends what was printed and not yet sent. The session's thread. */

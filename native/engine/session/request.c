@@ -4,15 +4,9 @@
 #include "engine/parts.h"
 #include "engine/session/session.h"
 
-void request_init(struct session *session)
-{
-    pthread_mutex_init(&session->request.lock, NULL);
-}
+void request_init(struct session *session) { pthread_mutex_init(&session->request.lock, NULL); }
 
-void request_close(struct session *session)
-{
-    pthread_mutex_destroy(&session->request.lock);
-}
+void request_close(struct session *session) { pthread_mutex_destroy(&session->request.lock); }
 
 void request_work(struct session *session, uint64_t now_ns)
 {

@@ -1,5 +1,5 @@
-/* Request latency: from the first work after idle until the blocking wait that returns the session to
- * idle. A wait returns it to idle if no work came after the wait itself. */
+/* Request latency: from the first work after idle until the blocking wait that returns the session
+ * to idle. A wait returns it to idle if no work came after the wait itself. */
 #ifndef TALLY_ENGINE_REQUEST_H
 #define TALLY_ENGINE_REQUEST_H
 

@@ -12,7 +12,8 @@
 struct roster {
     pthread_mutex_t lock;
     struct session *sessions[SESSIONS_MAX];
-    _Atomic(struct session *) tenants[TALLY_TENANTS_MAX]; /* the driver's callbacks look here; the first is nobody's */
+    _Atomic(struct session *)
+        tenants[TALLY_TENANTS_MAX]; /* the driver's callbacks look here; the first is nobody's */
 };
 
 struct roster *roster_create(void)

@@ -19,13 +19,13 @@ uint32_t roster_place(struct roster *roster, uint64_t number, bool *known);
 void roster_add(struct roster *roster, struct session *session);
 void roster_remove(struct roster *roster, const struct session *session);
 
-/* For each session, under the roster's lock: which the function must not take; false: enough. The number of sessions
- * that it was asked about. */
+/* For each session, under the roster's lock: which the function must not take; false: enough. The
+ * number of sessions that it was asked about. */
 typedef bool roster_visit(struct session *session, void *argument);
 uint32_t roster_each(struct roster *roster, roster_visit *visit, void *argument);
 
-/* From attach to detach other sessions' threads, and the driver's, may touch what the session shares with its client,
- * and send what its kernels print. */
+/* From attach to detach other sessions' threads, and the driver's, may touch what the session
+ * shares with its client, and send what its kernels print. */
 void roster_attach(struct roster *roster, struct session *session);
 void roster_detach(struct roster *roster, struct session *session);
 /* NULL: the tenant has no session any more. */

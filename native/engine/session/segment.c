@@ -1,8 +1,9 @@
 /* The session's segment: one piece of shared memory with the page and the slots.
  *
- * The client cannot cut it short, as its size is sealed. But a machine that is short of memory raises SIGBUS for
- * a page of it that the client has punched out; shared_store and shared_read survive that (guard.c). The driver's
- * own accesses are the driver's matter (a GPU has the pages pinned, softgpu guards its copies). */
+ * The client cannot cut it short, as its size is sealed. But a machine that is short of memory
+ * raises SIGBUS for a page of it that the client has punched out; shared_store and shared_read
+ * survive that (guard.c). The driver's own accesses are the driver's matter (a GPU has the pages
+ * pinned, softgpu guards its copies). */
 #include "engine/session/segment.h"
 
 #include <errno.h>
@@ -19,12 +20,15 @@ bool segment_open(struct session *session, char *error, size_t error_bytes)
 {
     struct segment *segment = &session->segment;
     const struct tally_session_config *config = &session->config;
-    segment->bytes = sizeof(struct tally_session_page) + (size_t)config->slot_count * config->slot_bytes;
+    segment->bytes =
+        sizeof(struct tally_session_page) + (size_t)config->slot_count * config->slot_bytes;
     int fd = shared_create(session, 0, segment->bytes);
     if (fd < 0) {
-        snprintf(error, error_bytes, "cannot create %zu bytes of shared memory: %s", segment->bytes,
-                 errno == EDQUOT ? "there is as much as `pinned_bytes_max`, or the limit of a job or session, allows"
-                                 : strerror(errno));
+        snprintf(
+            error, error_bytes, "cannot create %zu bytes of shared memory: %s", segment->bytes,
+            errno == EDQUOT
+                ? "there is as much as `pinned_bytes_max`, or the limit of a job or session, allows"
+                : strerror(errno));
         return false;
     }
     void *base = mmap((void *)session->memory.region_base, segment->bytes, PROT_READ | PROT_WRITE,
@@ -42,7 +46,8 @@ bool segment_open(struct session *session, char *error, size_t error_bytes)
     segment->page->version = TALLY_PROTOCOL_VERSION;
     segment->page->magic = TALLY_PAGE_MAGIC;
     struct driver *driver = session->driver;
-    segment->pinned = driver->ops->pin(driver, base, segment->bytes, CU_MEMHOSTREGISTER_DEVICEMAP) == CUDA_SUCCESS;
+    segment->pinned = driver->ops->pin(driver, base, segment->bytes,
+                                       CU_MEMHOSTREGISTER_DEVICEMAP) == CUDA_SUCCESS;
     segment->stream_writes = segment->pinned && driver->cu.cuStreamWriteValue32_v2;
     return true;
 }

@@ -16,8 +16,8 @@ struct segment {
     size_t bytes;
     struct tally_session_page *page;
     uint8_t *slots;
-    int file; /* until handover_open takes it; 0: none */
-    uint64_t handled; /* ops */
+    int file;           /* until handover_open takes it; 0: none */
+    uint64_t handled;   /* ops */
     bool pinned;        /* for the driver */
     bool stream_writes; /* the driver can store done marks in stream order */
 };
@@ -29,7 +29,8 @@ size_t segment_bytes(const struct session *session);
 int segment_take_file(struct session *session);
 /* The bytes of a slot; of the first one, of all. */
 uint8_t *segment_slot(const struct session *session, uint32_t slot);
-/* The client's words: how many ops have been handled; the sticky error, which every call of it looks at. */
+/* The client's words: how many ops have been handled; the sticky error, which every call of it
+ * looks at. */
 void segment_count_op(struct session *session);
 void segment_set_sticky(struct session *session, CUresult error);
 /* Tells the client that its session is over, and why. */

@@ -1,4 +1,5 @@
-/* A session's life: made by the engine's caller, run by its own thread, torn down by that thread. */
+/* A session's life: made by the engine's caller, run by its own thread, torn down by that
+ * thread. */
 #include "engine/session/session.h"
 
 #include <errno.h>
@@ -63,10 +64,12 @@ static void look_for_bye(struct session *session)
         snprintf(session->reason, sizeof session->reason, "the client is done");
 }
 
-/* Work that is queued or runs is dropped and interrupted where the driver can do that, else waited for. */
+/* Work that is queued or runs is dropped and interrupted where the driver can do that, else waited
+ * for. */
 static void stop_work(struct session *session)
 {
-    bool stopped = session->tenant && session->driver->ops->tenant_stop(session->driver, session->tenant);
+    bool stopped =
+        session->tenant && session->driver->ops->tenant_stop(session->driver, session->tenant);
     if (!stopped) {
         gates_release(session);
         streams_release(session);
@@ -103,11 +106,13 @@ static void tear_down(struct session *session)
     rewriter_forget(session->engine->rewriter, session);
     modules_close(session);
     event_pool_close(session);
-    roster_detach(session->engine->roster, session); /* from here on nobody but this thread touches segment and memory */
+    roster_detach(session->engine->roster, session);
+    /* From here on nobody but this thread touches segment and memory. */
     memory_close(session);
     segment_close(session);
     sockets_close(session);
-    release_tenant(session); /* last: with the tenant's number go its address ranges, which are free by now */
+    /* Last: with the tenant's number go its address ranges, which are free by now. */
+    release_tenant(session);
     notices_close(&session->notices);
     completion_close(session);
     request_close(session);
@@ -122,7 +127,8 @@ static void receive(struct session *session)
         tally_zmq.msg_init(&message);
         if (tally_zmq.msg_recv(&message, session->ops, 0) < 0) {
             if (tally_zmq.error() != EINTR)
-                session_end(session, "the ops socket failed: %s", tally_zmq.strerror(tally_zmq.error()));
+                session_end(session, "the ops socket failed: %s",
+                            tally_zmq.strerror(tally_zmq.error()));
             continue;
         }
         if (tally_zmq.msg_size(&message) == 0 && waker_called(&session->waker)) {
@@ -176,10 +182,12 @@ static void init_parts(struct session *session)
     waiter_init(&session->reaper, session, "tally-reap", 1);
 }
 
-static bool prepare(struct session *session, struct tally_open_reply *reply, char *error, size_t error_bytes)
+static bool prepare(struct session *session, struct tally_open_reply *reply, char *error,
+                    size_t error_bytes)
 {
     struct driver *driver = session->driver;
-    if (driver->ops->tenant_open(driver, session->index, session->config.high, &session->tenant) != CUDA_SUCCESS) {
+    if (driver->ops->tenant_open(driver, session->index, session->config.high, &session->tenant) !=
+        CUDA_SUCCESS) {
         snprintf(error, error_bytes, "%s has no room for one more session", driver->ops->name);
         return false;
     }
@@ -187,13 +195,15 @@ static bool prepare(struct session *session, struct tally_open_reply *reply, cha
     if (!memory_open(session, error, error_bytes) || !segment_open(session, error, error_bytes))
         return false;
     if (!sockets_open(session, reply)) {
-        snprintf(error, error_bytes, "cannot open the session's sockets: %s", tally_zmq.strerror(tally_zmq.error()));
+        snprintf(error, error_bytes, "cannot open the session's sockets: %s",
+                 tally_zmq.strerror(tally_zmq.error()));
         return false;
     }
     reply->segment_bytes = segment_bytes(session);
     reply->slot_count = session->config.slot_count;
     reply->slot_bytes = session->config.slot_bytes;
-    driver->ops->tenant_region(driver, session->tenant, &reply->device_region_base, &reply->device_region_bytes);
+    driver->ops->tenant_region(driver, session->tenant, &reply->device_region_base,
+                               &reply->device_region_bytes);
     roster_attach(session->engine->roster, session);
     if (!schedule_session_open(session)) {
         snprintf(error, error_bytes, "the scheduler has no room for one more session");
@@ -208,7 +218,8 @@ static bool start(struct session *session)
     if (pthread_create(&session->thread, NULL, run, session) != 0)
         return false;
     char name[16];
-    snprintf(name, sizeof name, "tally-s%llu", (unsigned long long)session->config.session % 100000000ull);
+    snprintf(name, sizeof name, "tally-s%llu",
+             (unsigned long long)session->config.session % 100000000ull);
     pthread_setname_np(session->thread, name);
     return true;
 }
@@ -220,7 +231,8 @@ static void session_free(struct session *session)
     free(session);
 }
 
-struct session *session_create(struct tally_engine *engine, const struct tally_session_config *config, uint32_t index,
+struct session *session_create(struct tally_engine *engine,
+                               const struct tally_session_config *config, uint32_t index,
                                struct tally_open_reply *reply, char *error, size_t error_bytes)
 {
     struct session *session = calloc(1, sizeof *session);

@@ -3,11 +3,13 @@
  * Who owns what:
  *   session thread   the ops socket, handles, streams, legacy ordering, modules, uploads. No lock.
  *   memory.lock      device ranges, pinned areas, accounts: also released by the reaper.
- *   replies.lock     the replies socket and the async error; held while a slow client is waited for.
+ *   replies.lock     the replies socket and the async error; held while a slow client is waited
+ *                    for.
  *   replies.output_lock  what the device printed; never held for long.
  *   waits, reaper    a lock each (waiter.c).
  *   roster's lock    which sessions there are (roster.c).
- * Locks are not nested, save that output_lock may be taken inside replies.lock and the waker's inside any. */
+ * Locks are not nested, save that output_lock may be taken inside replies.lock and the waker's
+ * inside any. */
 #ifndef TALLY_ENGINE_SESSION_H
 #define TALLY_ENGINE_SESSION_H
 
@@ -70,21 +72,22 @@ struct session {
 
     struct streams streams;
     struct table events, modules, functions;
-    int priority;             /* driver's, of streams that carry no work of the program */
+    int priority; /* driver's, of streams that carry no work of the program */
     struct upload uploads[UPLOADS_MAX];
     struct tally_session_stats stats;
     struct session_books books; /* the schedule's lock */
     struct gates gates;
     struct control control[GUARDED_MAX + 1]; /* the last: RESCUE_SLOT */
-    struct stream rescue_stream;         /* session thread; made when first needed (rescue.c) */
+    struct stream rescue_stream;             /* session thread; made when first needed (rescue.c) */
     struct open_launches open;
     struct lanes lanes;
     uint64_t rewritten_turn; /* when the rewriter last made something for it; the rewriter's lock */
-    struct timing *timing; /* sampled event pairs; NULL where the driver tells by itself */
+    struct timing *timing;   /* sampled event pairs; NULL where the driver tells by itself */
 };
 
 /* Makes everything and starts the thread; NULL and a reason. */
-struct session *session_create(struct tally_engine *engine, const struct tally_session_config *config, uint32_t index,
+struct session *session_create(struct tally_engine *engine,
+                               const struct tally_session_config *config, uint32_t index,
                                struct tally_open_reply *reply, char *error, size_t error_bytes);
 /* Joins the thread (the session must be ending) and frees the struct. */
 void session_destroy(struct session *session);

@@ -35,9 +35,8 @@ static int take_pages(const struct session *session, int fd, uint64_t bytes)
     for (uint64_t at = 0; at < bytes && !error; at += PIECE_BYTES) {
         uint64_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
         do
-            error = atomic_load(&session->ending)
-                        ? ECANCELED
-                        : posix_fallocate(fd, (off_t)at, (off_t)piece);
+            error = atomic_load(&session->ending) ? ECANCELED
+                                                  : posix_fallocate(fd, (off_t)at, (off_t)piece);
         while (error == EINTR);
     }
     return error;
@@ -71,8 +70,9 @@ int shared_create(struct session *session, uint64_t number, uint64_t bytes)
     const char *setting = quota_take(quota, session->index, session->config.job, bytes, &max);
     if (setting) {
         if (number) /* else the session is refused, and that says why */
-            session_tell(session, "no more memory can be pinned: `%s` in tallyd's config is %llu bytes", setting,
-                         (unsigned long long)max);
+            session_tell(session,
+                         "no more memory can be pinned: `%s` in tallyd's config is %llu bytes",
+                         setting, (unsigned long long)max);
         errno = EDQUOT;
         return -1;
     }

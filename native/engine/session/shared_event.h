@@ -1,4 +1,5 @@
-/* A client's event. The driver's event is replaced, not reused, while a waiter still looks at it. */
+/* A client's event. The driver's event is replaced, not reused, while a waiter still looks at
+ * it. */
 #ifndef TALLY_ENGINE_SHARED_EVENT_H
 #define TALLY_ENGINE_SHARED_EVENT_H
 

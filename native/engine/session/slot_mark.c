@@ -26,7 +26,8 @@ void slot_mark(struct session *session, struct stream *stream, uint32_t slot, ui
         return;
     }
     if (segment->stream_writes) {
-        CUresult result = session->driver->cu.cuStreamWriteValue32_v2(stream->driver, (CUdeviceptr)done, sequence, 0);
+        CUresult result = session->driver->cu.cuStreamWriteValue32_v2(
+            stream->driver, (CUdeviceptr)done, sequence, 0);
         if (result == CUDA_SUCCESS)
             return;
         segment->stream_writes = false;

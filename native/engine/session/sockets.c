@@ -12,8 +12,8 @@
 #include "wire/gate.h"
 #include "wire/zmq.h"
 
-/* Messages that wait in either direction. libzmq counts messages, so their number is what the greatest ones may
- * take up; the client's side holds more. */
+/* Messages that wait in either direction. libzmq counts messages, so their number is what the
+ * greatest ones may take up; the client's side holds more. */
 #define QUEUED_MIN 16
 #define REPLIES_HWM 64
 #define MONITORED (TALLY_ZMQ_EVENT_ACCEPTED | TALLY_ZMQ_EVENT_DISCONNECTED)
@@ -21,8 +21,8 @@
 static void socket_path(const struct session *session, const char *name, char out[256])
 {
     const struct tally_engine_config *config = &session->engine->config;
-    snprintf(out, 256, "%s/s%llu-%u.%s", config->runtime_dir, (unsigned long long)session->config.session,
-             config->device, name);
+    snprintf(out, 256, "%s/s%llu-%u.%s", config->runtime_dir,
+             (unsigned long long)session->config.session, config->device, name);
 }
 
 static int ops_queued_max(const struct session *session)
@@ -51,7 +51,8 @@ static void *bind_socket(struct session *session, int type, const char *path, co
         tally_zmq_set(socket, TALLY_ZMQ_SNDHWM, REPLIES_HWM) == 0 &&
         tally_zmq.setsockopt(socket, TALLY_ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0 &&
         tally_zmq.socket_monitor(socket, monitor, MONITORED) == 0 &&
-        tally_zmq_set(socket, TALLY_ZMQ_USE_FD, listener) == 0 && tally_zmq.bind(socket, endpoint) == 0)
+        tally_zmq_set(socket, TALLY_ZMQ_USE_FD, listener) == 0 &&
+        tally_zmq.bind(socket, endpoint) == 0)
         return socket; /* which closes the listener in the end */
     close(listener);
     tally_zmq.close(socket);
@@ -61,7 +62,8 @@ static void *bind_socket(struct session *session, int type, const char *path, co
 static void *pair_with(struct session *session, const char *endpoint)
 {
     void *socket = tally_zmq.socket(session->engine->zmq, TALLY_ZMQ_PAIR);
-    if (!socket || tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) != 0 || tally_zmq.connect(socket, endpoint) != 0) {
+    if (!socket || tally_zmq_set(socket, TALLY_ZMQ_LINGER, 0) != 0 ||
+        tally_zmq.connect(socket, endpoint) != 0) {
         if (socket)
             tally_zmq.close(socket);
         return NULL;
@@ -83,7 +85,8 @@ bool sockets_open(struct session *session, struct tally_open_reply *reply)
     session->replies.socket = bind_socket(session, TALLY_ZMQ_PUSH, paths[1], monitors[1]);
     if (!handover_open(session, paths[2]))
         return false;
-    if (!session->ops || !session->replies.socket || !replies_open(session) || tally_zmq.bind(session->ops, wake) != 0)
+    if (!session->ops || !session->replies.socket || !replies_open(session) ||
+        tally_zmq.bind(session->ops, wake) != 0)
         return false;
     session->waker.socket = tally_zmq.socket(session->engine->zmq, TALLY_ZMQ_PUSH);
     session->watch.monitors[0] = pair_with(session, monitors[0]);
@@ -91,8 +94,10 @@ bool sockets_open(struct session *session, struct tally_open_reply *reply)
     snprintf(reply->ops, sizeof reply->ops, "ipc://%.249s", paths[0]);
     snprintf(reply->replies, sizeof reply->replies, "ipc://%.249s", paths[1]);
     snprintf(reply->segment, sizeof reply->segment, "%s", paths[2]);
-    return session->waker.socket && tally_zmq_set(session->waker.socket, TALLY_ZMQ_LINGER, 0) == 0 &&
-           tally_zmq.connect(session->waker.socket, wake) == 0 && session->watch.monitors[0] && session->watch.monitors[1];
+    return session->waker.socket &&
+           tally_zmq_set(session->waker.socket, TALLY_ZMQ_LINGER, 0) == 0 &&
+           tally_zmq.connect(session->waker.socket, wake) == 0 && session->watch.monitors[0] &&
+           session->watch.monitors[1];
 }
 
 /* libzmq closes sockets, and leaves their files. */

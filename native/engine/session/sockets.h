@@ -1,4 +1,5 @@
-/* A session's sockets: ops in, replies out, memory handed over; each takes one connection, of the session's peer. */
+/* A session's sockets: ops in, replies out, memory handed over; each takes one connection, of the
+ * session's peer. */
 #ifndef TALLY_ENGINE_SOCKETS_H
 #define TALLY_ENGINE_SOCKETS_H
 

@@ -1,5 +1,5 @@
-/* What a client's handles of one kind mean. Indices are the client's choice, bounded by TALLY_INDEX_MAX.
- * Not thread-safe. */
+/* What a client's handles of one kind mean. Indices are the client's choice, bounded by
+ * TALLY_INDEX_MAX. Not thread-safe. */
 #ifndef TALLY_ENGINE_TABLE_H
 #define TALLY_ENGINE_TABLE_H
 

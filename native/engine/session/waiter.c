@@ -70,7 +70,8 @@ static void *run(void *argument)
     return NULL;
 }
 
-void waiter_init(struct waiter *waiter, struct session *session, const char *name, uint32_t threads_max)
+void waiter_init(struct waiter *waiter, struct session *session, const char *name,
+                 uint32_t threads_max)
 {
     *waiter = (struct waiter){.session = session, .name = name, .threads_max = threads_max};
     pthread_mutex_init(&waiter->lock, NULL);
@@ -80,7 +81,8 @@ void waiter_init(struct waiter *waiter, struct session *session, const char *nam
 /* Under the lock: one more thread if every thread has an item and this one would have to queue. */
 static void grow(struct waiter *waiter)
 {
-    if (waiter->queued <= waiter->idle || waiter->threads == waiter->threads_max || waiter->stopping)
+    if (waiter->queued <= waiter->idle || waiter->threads == waiter->threads_max ||
+        waiter->stopping)
         return;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);

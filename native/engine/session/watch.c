@@ -15,8 +15,8 @@
 /* Per session: two monitors, and the socket on which its client is given memory. */
 #define WATCHED 3
 
-/* libzmq's sockets belong to one thread at a time: monitors are handed to the watcher's thread under
- * the lock, and only it polls, reads and closes them. */
+/* libzmq's sockets belong to one thread at a time: monitors are handed to the watcher's thread
+ * under the lock, and only it polls, reads and closes them. */
 struct watcher {
     pthread_mutex_t lock;
     pthread_cond_t stopped;
@@ -49,11 +49,12 @@ static int gather(struct watcher *watcher, struct tally_zmq_poll *items, struct 
         }
         for (int k = 0; k < 2; k++) {
             whose[count] = session;
-            items[count++] =
-                (struct tally_zmq_poll){.socket = session->watch.monitors[k], .events = TALLY_ZMQ_POLLIN};
+            items[count++] = (struct tally_zmq_poll){.socket = session->watch.monitors[k],
+                                                     .events = TALLY_ZMQ_POLLIN};
         }
         whose[count] = session; /* -1 is passed over */
-        items[count++] = (struct tally_zmq_poll){.fd = handover_listener(session), .events = TALLY_ZMQ_POLLIN};
+        items[count++] =
+            (struct tally_zmq_poll){.fd = handover_listener(session), .events = TALLY_ZMQ_POLLIN};
         i++;
     }
     return count;
@@ -82,7 +83,8 @@ static void give_up_if_late(struct session *session)
     if (is_connected(session) || engine_now_ns() < session->watch.connect_by_ns)
         return;
     session->watch.connect_by_ns = UINT64_MAX;
-    session_end(session, "the client did not connect within %u ms", session->engine->config.connect_ms_max);
+    session_end(session, "the client did not connect within %u ms",
+                session->engine->config.connect_ms_max);
 }
 
 static void read_monitor(struct session *session, int which)

@@ -21,9 +21,10 @@ static CUresult event_new(struct session *session, uint32_t flags, struct shared
     struct shared_event *event = calloc(1, sizeof *event);
     if (!event)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    /* Blocking, whatever the program asked for: it is the executor's threads that wait, and they must
-     * not spin. */
-    CUresult result = session->driver->cu.cuEventCreate(&event->driver, flags | CU_EVENT_BLOCKING_SYNC);
+    /* Blocking, whatever the program asked for: it is the executor's threads that wait, and they
+     * must not spin. */
+    CUresult result =
+        session->driver->cu.cuEventCreate(&event->driver, flags | CU_EVENT_BLOCKING_SYNC);
     if (result != CUDA_SUCCESS) {
         free(event);
         return result;
@@ -34,10 +35,7 @@ static CUresult event_new(struct session *session, uint32_t flags, struct shared
     return CUDA_SUCCESS;
 }
 
-void events_init(struct session *session)
-{
-    session->events.kind = TALLY_KIND_EVENT;
-}
+void events_init(struct session *session) { session->events.kind = TALLY_KIND_EVENT; }
 
 struct shared_event *event_find(const struct session *session, uint64_t handle)
 {
@@ -130,7 +128,8 @@ bool op_event_query(struct session *session, const struct message *message)
         return false;
     struct shared_event *event = event_find(session, op.event);
     session_finish(session, &op.op,
-                   event ? session->driver->cu.cuEventQuery(event->driver) : CUDA_ERROR_INVALID_HANDLE);
+                   event ? session->driver->cu.cuEventQuery(event->driver)
+                         : CUDA_ERROR_INVALID_HANDLE);
     return true;
 }
 
@@ -140,7 +139,8 @@ bool op_event_sync(struct session *session, const struct message *message)
     if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL))
         return false;
     struct shared_event *event = event_find(session, op.event);
-    CUresult result = event ? session->driver->cu.cuEventQuery(event->driver) : CUDA_ERROR_INVALID_HANDLE;
+    CUresult result =
+        event ? session->driver->cu.cuEventQuery(event->driver) : CUDA_ERROR_INVALID_HANDLE;
     if (result != CUDA_ERROR_NOT_READY) {
         if (event)
             request_done(session, request_mark(session));

@@ -57,7 +57,8 @@ static void answer(struct session *session, struct wait_item *item, CUresult res
     session_finish(session, &item->op, result);
 }
 
-void session_answer_later(struct session *session, struct wait_item *item, const struct message *message)
+void session_answer_later(struct session *session, struct wait_item *item,
+                          const struct message *message)
 {
     uint32_t most = session->engine->config.blocking_calls_max;
     if (session->waits_outstanding >= most) {
@@ -77,8 +78,8 @@ void session_answer_later(struct session *session, struct wait_item *item, const
     waiter_add(&session->waits, item);
 }
 
-void stream_answer_when_done(struct session *session, struct stream *stream, const struct message *message,
-                             CUresult result)
+void stream_answer_when_done(struct session *session, struct stream *stream,
+                             const struct message *message, CUresult result)
 {
     if (result == CUDA_SUCCESS)
         result = stream_query(session, stream);

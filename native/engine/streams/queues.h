@@ -16,9 +16,10 @@ struct stream;
 uint32_t queues_max(const struct session *session);
 /* Session thread. false: all are in use. */
 bool queue_take_free(struct session *session, struct stream *stream);
-/* From the stream that has the place, and of whose launches nothing is in the books; false: it is QUEUE_NONE. */
+/* From the stream that has the place, and of whose launches nothing is in the books; false: it is
+ * QUEUE_NONE. */
 bool queue_take_over(struct session *session, struct stream *stream, uint32_t place);
-/* The stream is about to go; under streams_lock. */
+/* The stream is about to go; under the lock of the streams. */
 void queue_give(struct session *session, struct stream *stream);
 /* NULL, or what is wrong. Any thread. */
 const char *queues_validate(struct session *session);

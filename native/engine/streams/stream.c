@@ -1,9 +1,12 @@
 /* Streams, and CUDA's legacy default-stream ordering among them.
  *
- * Every driver stream is non-blocking, so that sessions never wait for one another. What CUDA promises
- * inside one program is rebuilt with events, and costs nothing while only one stream is in use:
- *   - work in the legacy stream waits for all prior work of the session's blocking streams (dirty ones);
- *   - later work of a blocking stream waits for the legacy work before it (legacy_seen < legacy_count). */
+ * Every driver stream is non-blocking, so that sessions never wait for one another. What CUDA
+ * promises inside one program is rebuilt with events, and costs nothing while only one stream is in
+ * use:
+ *   - work in the legacy stream waits for all prior work of the session's blocking streams (dirty
+ *     ones);
+ *   - later work of a blocking stream waits for the legacy work before it (legacy_seen <
+ * legacy_count). */
 #include "engine/streams/stream.h"
 
 #include <stdlib.h>
@@ -20,7 +23,8 @@ static int priority_of(struct session *session)
 {
     int least, greatest;
     engine_stream_priorities(session->engine, &least, &greatest);
-    return session->config.high && schedule_uses_levels(session->engine->schedule) ? greatest : least;
+    return session->config.high && schedule_uses_levels(session->engine->schedule) ? greatest
+                                                                                   : least;
 }
 
 CUresult stream_new(struct session *session, bool blocking, struct stream **out)
@@ -29,8 +33,8 @@ CUresult stream_new(struct session *session, bool blocking, struct stream **out)
     if (!stream)
         return CUDA_ERROR_OUT_OF_MEMORY;
     stream->priority = priority_of(session);
-    CUresult result = session->driver->cu.cuStreamCreateWithPriority(&stream->driver, CU_STREAM_NON_BLOCKING,
-                                                                     stream->priority);
+    CUresult result = session->driver->cu.cuStreamCreateWithPriority(
+        &stream->driver, CU_STREAM_NON_BLOCKING, stream->priority);
     if (result != CUDA_SUCCESS) {
         free(stream);
         return result;
@@ -50,7 +54,8 @@ struct stream *stream_find(struct session *session, uint64_t handle)
 {
     if (handle != TALLY_STREAM_LEGACY)
         return table_get(&session->streams.handles, handle);
-    if (!session->streams.legacy && stream_new(session, false, &session->streams.legacy) == CUDA_SUCCESS)
+    if (!session->streams.legacy &&
+        stream_new(session, false, &session->streams.legacy) == CUDA_SUCCESS)
         session->streams.legacy->handle = TALLY_STREAM_LEGACY;
     return session->streams.legacy;
 }
@@ -74,8 +79,9 @@ static CUresult join(struct session *session, struct stream *stream, struct stre
     return join_driver(session, stream->driver, waits->driver);
 }
 
-/* A driver's stream has its priority for life, a policy may be switched: then the stream goes on in another
- * one of the driver's, behind what it has so far. If the driver has none to give, all stays as it is. */
+/* A driver's stream has its priority for life, a policy may be switched: then the stream goes on in
+ * another one of the driver's, behind what it has so far. If the driver has none to give, all stays
+ * as it is. */
 static CUresult follow_priority(struct session *session, struct stream *stream)
 {
     const struct tally_driver *cu = &session->driver->cu;
@@ -98,7 +104,8 @@ static CUresult follow_priority(struct session *session, struct stream *stream)
 static CUresult enter_legacy(struct session *session)
 {
     struct stream *legacy = session->streams.legacy;
-    for (struct stream *stream = session->streams.list; stream && session->streams.dirty_count; stream = stream->next) {
+    for (struct stream *stream = session->streams.list; stream && session->streams.dirty_count;
+         stream = stream->next) {
         if (!stream->dirty)
             continue;
         CUresult result = stream_query(session, stream);

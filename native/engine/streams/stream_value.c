@@ -1,7 +1,8 @@
 /* cuStreamWriteValue and cuStreamWaitValue on the session's own memory.
  *
- * A stream that waits for a value stays until somebody writes it. When the session ends, nobody will: so
- * waits are noted, and what they wait for is written in the client's place. (softgpu drops them instead.) */
+ * A stream that waits for a value stays until somebody writes it. When the session ends, nobody
+ * will: so waits are noted, and what they wait for is written in the client's place. (softgpu drops
+ * them instead.) */
 #include "engine/streams/stream_value.h"
 
 #include <stdlib.h>
@@ -29,8 +30,11 @@ static CUresult note_wait(struct session *session, struct stream *stream,
 {
     uint32_t most = session->engine->config.stream_waits_max;
     if (stream->wait_count >= most) {
-        session_tell(session, "a wait was refused: `stream_waits_max` in tallyd's config lets a stream "
-                     "have %u waits for values in memory (cuStreamWaitValue) before it is idle again", most);
+        session_tell(
+            session,
+            "a wait was refused: `stream_waits_max` in tallyd's config lets a stream "
+            "have %u waits for values in memory (cuStreamWaitValue) before it is idle again",
+            most);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     if (stream->wait_count == stream->wait_room) {
@@ -50,23 +54,27 @@ static CUresult note_wait(struct session *session, struct stream *stream,
     return CUDA_SUCCESS;
 }
 
-static CUresult submit(struct session *session, struct stream *stream, const struct tally_op_stream_value *op)
+static CUresult submit(struct session *session, struct stream *stream,
+                       const struct tally_op_stream_value *op)
 {
     const struct tally_driver *cu = &session->driver->cu;
     if (op->wide) {
         CUresult (*call)(CUstream, CUdeviceptr, cuuint64_t, unsigned) =
             op->wait ? cu->cuStreamWaitValue64_v2 : cu->cuStreamWriteValue64_v2;
-        return call ? call(stream->driver, op->address, op->value, op->flags) : CUDA_ERROR_NOT_SUPPORTED;
+        return call ? call(stream->driver, op->address, op->value, op->flags)
+                    : CUDA_ERROR_NOT_SUPPORTED;
     }
     CUresult (*call)(CUstream, CUdeviceptr, cuuint32_t, unsigned) =
         op->wait ? cu->cuStreamWaitValue32_v2 : cu->cuStreamWriteValue32_v2;
-    return call ? call(stream->driver, op->address, (uint32_t)op->value, op->flags) : CUDA_ERROR_NOT_SUPPORTED;
+    return call ? call(stream->driver, op->address, (uint32_t)op->value, op->flags)
+                : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 bool op_stream_value(struct session *session, const struct message *message)
 {
     struct tally_op_stream_value op;
-    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.wait > 1 || op.wide > 1)
+    if (!tally_op_split(message->bytes, message->size, &op, sizeof op, NULL) || op.wait > 1 ||
+        op.wide > 1)
         return false;
     struct stream *stream = stream_find(session, op.stream);
     const uint64_t bytes = op.wide ? 8 : 4;
@@ -84,7 +92,8 @@ bool op_stream_value(struct session *session, const struct message *message)
 
 static void satisfy(const struct tally_driver *cu, const struct value_wait *wait, CUstream stream)
 {
-    /* NOR wants a bit that is 0 in memory and value; the others are content with the value itself. */
+    /* NOR wants a bit that is 0 in memory and value; the others are content with the value
+     * itself. */
     bool nor = (wait->flags & 3u) == CU_STREAM_WAIT_VALUE_NOR;
     uint64_t value = nor ? 0 : wait->value;
     if (wait->wide)
@@ -103,7 +112,8 @@ void streams_release(struct session *session)
             if (!stream->wait_count || stream_query(session, stream) != CUDA_ERROR_NOT_READY)
                 continue;
             waiting = true;
-            if (!writer && cu->cuStreamCreateWithPriority(&writer, CU_STREAM_NON_BLOCKING, session->priority))
+            if (!writer &&
+                cu->cuStreamCreateWithPriority(&writer, CU_STREAM_NON_BLOCKING, session->priority))
                 return; /* the driver is beyond use, and its streams with it */
             for (uint32_t i = 0; i < stream->wait_count; i++)
                 satisfy(cu, &stream->waits[i], writer);

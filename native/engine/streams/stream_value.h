@@ -4,7 +4,8 @@
 
 #include "engine/ops/message.h"
 
-/* Real devices cannot drop what is queued: gives streams the values that they wait for, until none waits. */
+/* Real devices cannot drop what is queued: gives streams the values that they wait for, until none
+ * waits. */
 void streams_release(struct session *session);
 
 #endif
