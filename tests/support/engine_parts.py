@@ -22,7 +22,7 @@ OWNERS = {
     "gates": ("launch/gate.c",),
     "handover": ("session/handover.c",),
     "lanes": ("launch/completion.c",),
-    "memory": ("memory/", "session/segment.c"),
+    "memory": ("memory/",),
     "modules": ("code/loading.c", "code/module.c"),
     "notices": ("session/notice.c", "session/session.c"),
     "open": ("launch/open.c",),

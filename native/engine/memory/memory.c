@@ -6,6 +6,7 @@
 
 #include "engine/memory/pinned.h"
 #include "engine/memory/ranges.h"
+#include "engine/memory/region.h"
 #include "engine/ops/message.h"
 #include "engine/parts.h"
 #include "engine/session/fault.h"
@@ -31,17 +32,13 @@ void memory_init(struct session *session)
 
 bool memory_open(struct session *session, char *error, size_t error_bytes)
 {
-    struct memory *memory = &session->memory;
-    uint32_t region = session->tenant;
-    if (region >= TALLY_TENANTS_MAX) {
+    if (session->tenant >= TALLY_TENANTS_MAX) {
         snprintf(error, error_bytes, "no address range is left for one more session");
         return false;
     }
-    memory->region_base =
-        TALLY_PINNED_BASE(session->engine->config.device) + region * TALLY_PINNED_BYTES;
-    memory->region_bytes = TALLY_PINNED_BYTES;
-    CUresult result = session->driver->ops->tenant_set_pinned(
-        session->driver, session->tenant, memory->region_base, memory->region_bytes);
+    struct driver *driver = session->driver;
+    CUresult result = driver->ops->tenant_set_pinned(driver, session->tenant, region_base(session),
+                                                     TALLY_PINNED_BYTES);
     if (result != CUDA_SUCCESS)
         snprintf(error, error_bytes, "the driver refuses the session's pinned range");
     return result == CUDA_SUCCESS;

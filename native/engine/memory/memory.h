@@ -15,7 +15,6 @@ struct memory {
     uint32_t pinned_count, pinned_room;
     uint64_t pinned_number;
     uint64_t used_bytes, peak_bytes, frees_pending;
-    uint64_t region_base, region_bytes; /* pinned host memory of this session */
 };
 
 void memory_init(struct session *session);

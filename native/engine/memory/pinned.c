@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/memory/ranges.h"
+#include "engine/memory/region.h"
 #include "engine/ops/message.h"
 #include "engine/session/ending.h"
 #include "engine/session/fault.h"
@@ -17,6 +18,7 @@
 #include "engine/session/shared.h"
 #include "engine/session/waiter.h"
 #include "engine/streams/later.h"
+#include "tally/address.h"
 #include "wire/message.h"
 
 #define PAGE_BYTES 4096ull
@@ -27,7 +29,7 @@
 static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint32_t *at)
 {
     const struct memory *memory = &session->memory;
-    uint64_t from = memory->region_base + segment_bytes(session);
+    uint64_t from = region_base(session) + segment_bytes(session);
     from = (from + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + PINNED_GAP_BYTES;
     for (*at = 0; *at < memory->pinned_count; (*at)++) {
         const struct pinned_area *area = &memory->pinned[*at];
@@ -35,7 +37,7 @@ static uint64_t pinned_place(const struct session *session, uint64_t bytes, uint
             return from;
         from = area->base + area->bytes + PINNED_GAP_BYTES;
     }
-    uint64_t end = memory->region_base + memory->region_bytes;
+    uint64_t end = region_base(session) + TALLY_PINNED_BYTES;
     return from < end && bytes <= end - from ? from : 0;
 }
 
@@ -49,7 +51,7 @@ static CUresult pinned_reserve(struct session *session, uint64_t bytes, struct p
 {
     struct memory *memory = &session->memory;
     uint32_t at;
-    uint64_t base = bytes <= memory->region_bytes ? pinned_place(session, bytes, &at) : 0;
+    uint64_t base = bytes <= TALLY_PINNED_BYTES ? pinned_place(session, bytes, &at) : 0;
     if (!base || memory->pinned_count >= pieces_max(session))
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (memory->pinned_count == memory->pinned_room) {

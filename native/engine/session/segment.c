@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/memory/guard.h"
+#include "engine/memory/region.h"
 #include "engine/session/session.h"
 #include "engine/session/shared.h"
 
@@ -31,7 +32,7 @@ bool segment_open(struct session *session, char *error, size_t error_bytes)
                 : strerror(errno));
         return false;
     }
-    void *base = mmap((void *)session->memory.region_base, segment->bytes, PROT_READ | PROT_WRITE,
+    void *base = mmap((void *)region_base(session), segment->bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     if (base == MAP_FAILED) {
         snprintf(error, error_bytes, "cannot map the session's segment: %s", strerror(errno));

@@ -22,8 +22,8 @@ struct stream {
     bool active;          /* was given work since it was last seen idle */
     uint64_t legacy_seen; /* blocking: legacy work up to this count is ahead of what comes now */
     uint32_t queue;       /* the scheduler's number for it, or QUEUE_NONE: see queues.h */
-    struct value_wait
-        *waits; /* waits for values in memory since it was last seen idle (stream_value.c) */
+    /* Waits for values in memory since it was last seen idle (stream_value.c). */
+    struct value_wait *waits;
     uint32_t wait_count, wait_room;
 };
 
