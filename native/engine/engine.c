@@ -53,7 +53,7 @@ int tally_engine_next_event(struct tally_engine *engine, struct tally_engine_eve
     return taken;
 }
 
-/* ---- the driver's callbacks, on its threads; a session outlives its tenant ---- */
+/* ---- the driver's callbacks, on its threads; a session outlives its tenant ------------------ */
 
 static void on_output(void *user, uint32_t tenant, int fd, const char *text, size_t bytes)
 {
@@ -77,7 +77,7 @@ static void on_launch_done(void *user, const struct launch_times *times)
         timing_launch_done(session, times, arrived_ns);
 }
 
-/* ---- sessions ---- */
+/* ---- sessions ------------------------------------------------------------------------------- */
 
 static bool config_is_sound(const struct tally_session_config *config)
 {
@@ -208,7 +208,7 @@ const char *tally_engine_validate(struct tally_engine *engine)
     return wrong;
 }
 
-/* ---- start and end ---- */
+/* ---- start and end -------------------------------------------------------------------------- */
 
 void tally_engine_device(const struct tally_engine *engine, struct tally_device_info *info,
                          int32_t *driver_version)

@@ -43,7 +43,8 @@ const char *tally_timing_text(uint32_t timing)
     return timing < TALLY_TIMINGS ? timings[timing].text : NULL;
 }
 
-/* Below eight units a bucket is one unit; above, the three bits behind the leading one choose it. */
+/* Below eight units a bucket is one unit; above, the three bits behind the leading one choose it.
+ */
 static uint32_t bucket_of(uint64_t value_ns)
 {
     uint64_t units = value_ns / TALLY_HISTOGRAM_UNIT_NS;
@@ -69,11 +70,12 @@ void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns)
     __atomic_fetch_add(&histogram->buckets[bucket_of(value_ns)], 1, __ATOMIC_RELAXED);
     uint64_t max = __atomic_load_n(&histogram->max_ns, __ATOMIC_RELAXED);
     while (value_ns > max && !__atomic_compare_exchange_n(&histogram->max_ns, &max, value_ns, true,
-                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+                                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
 }
 
-void tally_histogram_take(struct tally_histogram *histogram, const struct tally_sched_histogram *from)
+void tally_histogram_take(struct tally_histogram *histogram,
+                          const struct tally_sched_histogram *from)
 {
     uint64_t buckets[TALLY_HISTOGRAM_BUCKETS] = {0};
     for (uint32_t i = 0; i < TALLY_SCHED_BUCKETS; i++)

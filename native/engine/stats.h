@@ -1,5 +1,6 @@
-/* Statistics of a session: counters and histograms of fixed size, cheap enough to be always on. Many
- * threads add (relaxed atomics: each number is right, a snapshot of several may straddle an update). */
+/* Statistics of a session: counters and histograms of fixed size, cheap enough to be always on.
+ * Many threads add (relaxed atomics: each number is right, a snapshot of several may straddle an
+ * update). */
 #ifndef TALLY_ENGINE_STATS_H
 #define TALLY_ENGINE_STATS_H
 
@@ -8,7 +9,8 @@
 struct tally_sched_histogram;
 
 #define TALLY_HISTOGRAM_BUCKETS 256u
-#define TALLY_HISTOGRAM_UNIT_NS 128u /* of the buckets' geometry; the last one holds all beyond ~36 minutes */
+/* Of the buckets' geometry; the last one holds all beyond ~36 minutes. */
+#define TALLY_HISTOGRAM_UNIT_NS 128u
 
 /* Eight buckets per power of two: a value is known to 12.5%. Histograms merge by addition. */
 struct tally_histogram {
@@ -19,6 +21,7 @@ struct tally_histogram {
 /* Every counter: its number, its name in JSON and metrics, whether it only grows (COUNTER) or is an
  * amount held now or its peak (GAUGE), and what it says to people. A new one is a row here, and the
  * code that counts. */
+/* clang-format off */
 #define TALLY_COUNTER_ROWS(ROW) \
     ROW(OPS, "ops", COUNTER, "driver calls that reached the executor") \
     ROW(LAUNCHES, "launches", COUNTER, "kernel launches") \
@@ -63,15 +66,17 @@ struct tally_histogram {
         "bytes of pinned host memory that are allocated now") \
     ROW(WAITING_NS, "waiting_ns", GAUGE, \
         "nanoseconds that the launch which is held back now has waited for its turn")
+/* clang-format on */
 
 enum tally_counter {
 #define ROW(number, name, kind, text) TALLY_COUNT_##number,
     TALLY_COUNTER_ROWS(ROW)
 #undef ROW
-    TALLY_COUNTERS,
+        TALLY_COUNTERS,
 };
 
 /* Every histogram of times: its number, its name and what it says. */
+/* clang-format off */
 #define TALLY_TIMING_ROWS(ROW) \
     ROW(QUEUE_DELAY, "queue_delay", \
         "nanoseconds from a launch's arrival until its first block runs") \
@@ -81,12 +86,13 @@ enum tally_counter {
         "nanoseconds from the first call after idleness until its wait returns") \
     ROW(TURNAROUND, "turnaround", \
         "nanoseconds that best-effort work was in the way of high launches that met some")
+/* clang-format on */
 
 enum tally_timing {
 #define ROW(number, name, text) TALLY_TIME_##number,
     TALLY_TIMING_ROWS(ROW)
 #undef ROW
-    TALLY_TIMINGS,
+        TALLY_TIMINGS,
 };
 
 struct tally_session_stats {
@@ -99,7 +105,8 @@ struct tally_session_stats {
 
 void tally_histogram_add(struct tally_histogram *histogram, uint64_t value_ns);
 /* The scheduler's histograms are as fine, from 1 ns on; what is counted anew replaces what was. */
-void tally_histogram_take(struct tally_histogram *histogram, const struct tally_sched_histogram *from);
+void tally_histogram_take(struct tally_histogram *histogram,
+                          const struct tally_sched_histogram *from);
 /* Smallest value that falls into the bucket, in ns. */
 uint64_t tally_histogram_floor_ns(uint32_t bucket);
 
@@ -110,12 +117,14 @@ uint32_t tally_counter_is_gauge(uint32_t counter);
 const char *tally_timing_name(uint32_t timing);
 const char *tally_timing_text(uint32_t timing);
 
-static inline void tally_stats_add(struct tally_session_stats *stats, enum tally_counter counter, uint64_t amount)
+static inline void tally_stats_add(struct tally_session_stats *stats, enum tally_counter counter,
+                                   uint64_t amount)
 {
     __atomic_fetch_add(&stats->counters[counter], amount, __ATOMIC_RELAXED);
 }
 
-static inline void tally_stats_set(struct tally_session_stats *stats, enum tally_counter counter, uint64_t value)
+static inline void tally_stats_set(struct tally_session_stats *stats, enum tally_counter counter,
+                                   uint64_t value)
 {
     __atomic_store_n(&stats->counters[counter], value, __ATOMIC_RELAXED);
 }

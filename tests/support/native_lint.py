@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "native"
 
 # Folders that are in the layout of .clang-format. A folder joins once all of it is.
-FORMATTED = ("binding", "include", "sched", "shim", "wire")
+FORMATTED = ("binding", "engine", "include", "sched", "shim", "wire")
 # Not by hand: what is generated, and declarations for cffi, which are no C.
 UNFORMATTED = ("generated", "parts")
 

@@ -60,7 +60,7 @@ static struct function *function_new(struct session *session, struct module *mod
     return function;
 }
 
-/* ---- what the program asks of a kernel ---- */
+/* ---- what the program asks of a kernel ------------------------------------------------------ */
 
 static void apply(struct session *session, const struct function *form,
                   const struct function_settings *settings)
@@ -127,7 +127,7 @@ void function_follow(struct session *session, const struct message *message)
     apply(session, function->subgrid, &function->settings);
 }
 
-/* ---- forms ---- */
+/* ---- forms ---------------------------------------------------------------------------------- */
 
 static struct function *form_of(struct session *session, struct module *module, CUmodule from,
                                 const char *name, const char *suffix)
@@ -180,7 +180,7 @@ static void add_forms(struct session *session, struct function *function, const 
     function_update(session, function);
 }
 
-/* ---- ops ---- */
+/* ---- ops ------------------------------------------------------------------------------------ */
 
 static void read_attributes(const struct tally_driver *cu, CUfunction function, int32_t *attributes)
 {

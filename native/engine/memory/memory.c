@@ -17,7 +17,9 @@
 #include "tally/address.h"
 #include "wire/message.h"
 
-#define FREES_WAIT_NS 1000000000ull /* how long an allocation waits for frees before it gives up */
+#define FREES_WAIT_NS                                                                              \
+    1000000000ull /* how long an allocation waits for frees before it gives up                     \
+                   */
 
 void memory_init(struct session *session)
 {

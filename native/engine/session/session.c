@@ -118,7 +118,7 @@ static void tear_down(struct session *session)
     request_close(session);
 }
 
-/* ---- the thread ---- */
+/* ---- the thread ----------------------------------------------------------------------------- */
 
 static void receive(struct session *session)
 {
@@ -160,7 +160,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* ---- opening ---- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 /* Before anything can fail: every part can be closed from now on. */
 static void init_parts(struct session *session)
