@@ -39,7 +39,7 @@ done:
     + b"\0"
 )
 # Every construct that the rewriting passes know.
-GOLDEN = Path(__file__).parents[1] / "nodev" / "golden" / "passes.ptx"
+GOLDEN = Path(__file__).parents[1] / "nodev" / "passes" / "golden" / "passes.ptx"
 SEEDS = (PTX[:-1].decode(), GOLDEN.read_text(encoding="utf-8"))
 WORD = re.compile(r"\s+|[\w.%$]+|.", re.S)
 STRANGE_WORDS = [
