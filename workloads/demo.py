@@ -36,6 +36,8 @@ ROUNDS, QUICK_ROUNDS = 3, 1
 RATE = 15.0
 REQUESTS_MIN = 500  # fewer say little about a 99th percentile
 STOLEN_SHARE_MAX = 0.01  # of the CPUs' time, before the demo speaks of it
+STOLEN_IN_ROUND_MAX = 0.02  # before a round says more about the host, and is run again
+REPEATS_MAX = 1  # of one round
 TRAINER_BATCH = 4096  # long kernels, as trainers have them; the service answers one image at a time
 
 
@@ -210,12 +212,27 @@ class Demo:
         services: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
         rates: dict[str, list[float]] = {name: [] for name in tasks}
         for turn in range(self.plan.rounds):
-            services["alone"].append(self.serve(tasks["alone"], turn))
-            for policy in ("tally", "fifo"):
-                service, rate = self.together(policy, tasks[policy], turn)
-                services[policy].append(service)
-                rates[policy].append(rate)
+            for name, task in tasks.items():
+                service, rate = self.calm(name, task, turn)
+                services[name].append(service)
+                if rate is not None:
+                    rates[name].append(rate)
         return [pooled(name, services[name], rates[name]) for name in ("alone", "fifo", "tally")]
+
+    def calm(self, name: str, task: TaskID, turn: int) -> tuple[dict[str, Any], float | None]:
+        """One round, run again if the host took much away; a service's p99s of rounds that do not
+        count are kept beside it."""
+        dropped: list[float] = []
+        while True:
+            service, rate = self.round(name, task, turn)
+            if service["stolen_share"] <= STOLEN_IN_ROUND_MAX or len(dropped) >= REPEATS_MAX:
+                return service | {"dropped_p99_ms": dropped}, rate
+            dropped.append(service["latency"]["p99"])
+
+    def round(self, name: str, task: TaskID, turn: int) -> tuple[dict[str, Any], float | None]:
+        if name == "alone":
+            return self.serve(task, turn), None
+        return self.together(name, task, turn)
 
 
 class Stolen:
@@ -281,6 +298,12 @@ def notes(options: argparse.Namespace, load: float, scenarios: list[Scenario]) -
         found.append(
             f"The machine was busy when this began (load {load:.1f}): on softgpu what else it does "
             "shows in the figures."
+        )
+    dropped = sum(len(s.service["dropped_p99_ms"]) for s in scenarios)
+    if dropped:
+        found.append(
+            f"{dropped} of the rounds do not count and were run again: the host took more than "
+            f"{STOLEN_IN_ROUND_MAX:.0%} of the CPUs' time away meanwhile."
         )
     shares = {s.name: float(s.service["stolen_share"]) for s in scenarios}
     if max(shares.values()) > STOLEN_SHARE_MAX:

@@ -48,6 +48,7 @@ class Scenario:
             "trainer_steps_per_second": self.trainer_steps_per_second,
             "stolen_share": self.service["stolen_share"],
             "rounds_p99_ms": self.service["rounds_p99_ms"],
+            "dropped_p99_ms": self.service["dropped_p99_ms"],
         }
 
 
@@ -71,6 +72,7 @@ def pooled(name: str, rounds: list[dict[str, Any]], rates: list[float]) -> Scena
         / max(len(latency_ms), 1),
         "stolen_share": mean("stolen_share"),
         "rounds_p99_ms": [one["latency"]["p99"] for one in rounds],
+        "dropped_p99_ms": [p99 for one in rounds for p99 in one["dropped_p99_ms"]],
         "arrival_ms": [
             turn * one["seconds"] * 1e3 + ms
             for turn, one in enumerate(rounds)

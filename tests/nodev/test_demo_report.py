@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.progress import TaskID
 
 from tally.workloads import demo, demo_report
 from tally.workloads.demo_report import KEPT, NOT_SHOWN, PARTLY, Scenario
@@ -94,6 +95,7 @@ def test_rounds_are_pooled() -> None:
             "accuracy": 1.0,
             "throughput_per_second": 10.0,
             "stolen_share": stolen,
+            "dropped_p99_ms": [50.0] if stolen else [],
             "latency": {"p99": p99},
             "arrival_ms": [float(i) for i in range(len(latency_ms))],
             "latency_ms": latency_ms,
@@ -106,6 +108,7 @@ def test_rounds_are_pooled() -> None:
     assert both.p99_ms < 1.5  # two of three hundred
     assert both.trainer_steps_per_second == 15.0
     assert both.as_dict()["rounds_p99_ms"] == [1.0, 9.0]
+    assert both.as_dict()["dropped_p99_ms"] == [50.0]
     assert both.service["arrival_ms"][150] == 2000.0
     assert both.service["stolen_share"] == pytest.approx(0.01)
     assert demo_report.pooled("alone", rounds, []).trainer_steps_per_second is None
@@ -114,12 +117,46 @@ def test_rounds_are_pooled() -> None:
 def test_stolen_time_is_told() -> None:
     ran = scenarios(8, 80, 9)
     for which, share in zip(ran, (0.001, 0.002, 0.05), strict=True):
-        which.service["stolen_share"] = share
+        which.service.update({"stolen_share": share, "dropped_p99_ms": []})
     (note,) = demo.notes(demo.parse([]), 0.1, ran)
     assert "0.1% in alone, 0.2% in fifo, 5.0% in tally" in note
     for which in ran:
         which.service["stolen_share"] = 0.001
     assert demo.notes(demo.parse([]), 0.1, ran) == []
+
+
+def rounds_of(*shares: float) -> tuple[demo.Demo, list[float]]:
+    """A demo whose rounds measure nothing; the host takes these shares away, one by one."""
+    left = list(shares)
+
+    class Measured(demo.Demo):
+        def round(self, name: str, task: Any, turn: int) -> tuple[dict[str, Any], float | None]:
+            share = left.pop(0)
+            return {"stolen_share": share, "latency": {"p99": 100 * share}}, 7.0
+
+    return Measured.__new__(Measured), left
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept", "dropped"),
+    [((0.01,), 0.01, []), ((0.05, 0.01), 0.01, [5.0]), ((0.05, 0.06), 0.06, [5.0])],
+)
+def test_a_round_of_the_hosts_is_run_again_once(
+    shares: tuple[float, ...], kept: float, dropped: list[float]
+) -> None:
+    running, left = rounds_of(*shares)
+    service, rate = running.calm("tally", TaskID(0), 0)
+    assert (service["stolen_share"], service["dropped_p99_ms"]) == (kept, dropped)
+    assert rate == 7.0 and not left
+
+
+def test_rounds_that_do_not_count_are_told() -> None:
+    ran = scenarios(8, 80, 9)
+    for which in ran:
+        which.service.update({"stolen_share": 0.0, "dropped_p99_ms": []})
+    ran[2].service["dropped_p99_ms"] = [41.8]
+    (note,) = demo.notes(demo.parse([]), 0.1, ran)
+    assert note.startswith("1 of the rounds do not count")
 
 
 @pytest.mark.parametrize("flag", ["--rounds=0", "--seconds=0", "--rate=-1"])
