@@ -318,8 +318,9 @@ CUresult schedule_launch(struct session *session, struct launch *launch)
     CUresult earlier = settle(s, session, left), result = CUDA_SUCCESS;
     if (earlier == CUDA_SUCCESS)
         result = launch_in_turn(s, session, launch);
+    bool full = result == CUDA_ERROR_OUT_OF_MEMORY && s->pending_free == NONE;
     leave(s, session, earlier);
-    if (result == CUDA_ERROR_OUT_OF_MEMORY && s->pending_free == NONE)
+    if (full)
         schedule_tell_full(session);
     return result;
 }
