@@ -174,7 +174,7 @@ def show(scenarios: list[Scenario], trainer_alone: float, notes: list[str], to: 
     alone, fifo, tally = scenarios
     parts = checks(alone, fifo, tally)
     state = verdict(parts)
-    to.print("\nSTEPS/s are the trainer's. fifo: nothing is ordered, on the device or the CPU.")
+    to.print("\nSTEPS/s are the trainer's. fifo: neither launches nor programs are ordered.")
     to.print(f"What Tally promises is [{MARKS[state]}]{state}[/]:\n")
     for part in parts:
         to.print(part.line(), highlight=False)

@@ -156,7 +156,8 @@ def policies() -> set[int]:
 def may_leave_idle_policy() -> bool:
     """Tried on a process of its own, which may be stuck there."""
     code = "import os; [os.sched_setscheduler(0, p, os.sched_param(0)) for p in (5, 0)]"
-    return subprocess.run([sys.executable, "-c", code], stderr=-3, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
 
 
 @pytest.mark.skipif(not may_leave_idle_policy(), reason="threads may not leave the idle policy")
