@@ -104,23 +104,25 @@ class Hellos(threading.Thread):
         self.unsupported: list[str] = []
 
     def run(self) -> None:
-        while True:
-            try:
-                peer, frame, payload = self.socket.recv_multipart()
-            except zmq.ContextTerminated:
-                self.socket.close(linger=0)
-                return
-            header = protocol.unpack_header(frame)
-            if header.type == protocol.Type.HELLO:
-                time.sleep(self.delay_s)
-                hello = protocol.pack_hello_reply(1, [device_info()], 13000)
-                self.socket.send_multipart([peer, frame, hello])
-            elif header.type == protocol.Type.OPEN:
-                refusal = header._replace(status=protocol.Status.UNAVAILABLE).pack()
-                self.socket.send_multipart([peer, refusal, b"no executor here"])
-            elif header.type == protocol.Type.UNSUPPORTED:
-                self.unsupported.append(protocol.unpack_unsupported(payload).symbol)
-                self.socket.send_multipart([peer, frame, b""])
+        """Until the context ends, which a send may meet as well as a receive."""
+        try:
+            while True:
+                self.answer(*self.socket.recv_multipart())
+        except zmq.ContextTerminated:
+            self.socket.close(linger=0)
+
+    def answer(self, peer: bytes, frame: bytes, payload: bytes) -> None:
+        header = protocol.unpack_header(frame)
+        if header.type == protocol.Type.HELLO:
+            time.sleep(self.delay_s)
+            hello = protocol.pack_hello_reply(1, [device_info()], 13000)
+            self.socket.send_multipart([peer, frame, hello])
+        elif header.type == protocol.Type.OPEN:
+            refusal = header._replace(status=protocol.Status.UNAVAILABLE).pack()
+            self.socket.send_multipart([peer, refusal, b"no executor here"])
+        elif header.type == protocol.Type.UNSUPPORTED:
+            self.unsupported.append(protocol.unpack_unsupported(payload).symbol)
+            self.socket.send_multipart([peer, frame, b""])
 
 
 @pytest.fixture
