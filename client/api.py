@@ -114,12 +114,14 @@ class Client:
         job_class: str = "best-effort",
         priority: int = 0,
         weight: int = 1,
+        memory_max: int = 0,
     ) -> str:
         """Make this process the root of a new job, and return the job's id.
 
         What the process starts, or becomes by exec, belongs to the job if it has its environment.
         """
-        return str(self.register_job(argv, name, job_class, priority, weight)["id"])
+        job = self.register_job(argv, name, job_class, priority, weight, memory_max)
+        return str(job["id"])
 
     def register_job(
         self,
@@ -128,11 +130,13 @@ class Client:
         job_class: str,
         priority: int,
         weight: int,
+        memory_max: int = 0,
         own_nice: bool = False,
     ) -> dict[str, Any]:
         """As start_job; tallyd's whole answer: the job's `id`, and `in_cpu_group`, whether tallyd
         has put this process into a control group that gives way on the CPU as its class does.
 
+        memory_max: bytes that it may have of each device's memory; 0: as tallyd is configured.
         own_nice: not as its class does, but by its own niceness, beside high jobs."""
         return self.request(
             "job_start",
@@ -140,6 +144,7 @@ class Client:
             **{"class": job_class},
             priority=priority,
             weight=weight,
+            memory_max=memory_max,
             own_nice=own_nice,
             argv=[arg[:1024] for arg in argv[:32]],
             cwd=os.getcwd(),

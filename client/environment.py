@@ -23,6 +23,7 @@ class JobDescription(NamedTuple):
     job_class: str
     priority: int
     weight: int
+    memory_max: int
     name: str
 
     def text(self) -> str:
@@ -33,12 +34,12 @@ class JobDescription(NamedTuple):
     def read(cls, text: str) -> JobDescription | None:
         """The description that text() gave, or None."""
         try:
-            job_class, priority, weight, name = text.split(":", 3)
-            found = cls(job_class, int(priority), int(weight), name)
+            job_class, priority, weight, memory_max, name = text.split(":", 4)
+            found = cls(job_class, int(priority), int(weight), int(memory_max), name)
         except ValueError:
             return None
-        sound = job_class in ("high", "best-effort") and found.weight >= 1 and name
-        return found if sound else None
+        sound = job_class in ("high", "best-effort") and found.weight >= 1 and found.memory_max >= 0
+        return found if sound and name else None
 
 
 def _prepended(value: str, old: str | None) -> str:

@@ -87,6 +87,15 @@ def device_memory_bytes(info: bytes) -> int:
     return int.from_bytes(info[DEVICE_TOTAL_OFFSET : DEVICE_TOTAL_OFFSET + 8], "little")
 
 
+def with_device_memory(info: bytes, bytes_max: int) -> bytes:
+    """A struct tally_device_info whose total_bytes is at most bytes_max; 0: as it is."""
+    total = device_memory_bytes(info)
+    if not 0 < bytes_max < total:
+        return info
+    end = DEVICE_TOTAL_OFFSET + 8
+    return info[:DEVICE_TOTAL_OFFSET] + bytes_max.to_bytes(8, "little") + info[end:]
+
+
 def unpack_header(frame: bytes) -> Header:
     """The header of a first frame. ValueError if it is none."""
     if len(frame) != HEADER.size:

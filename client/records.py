@@ -9,6 +9,7 @@ from typing import Any
 CLASSES = ("high", "best-effort")
 PRIORITY_LEAST, PRIORITY_GREATEST = -100, 100  # greater goes first inside a class
 WEIGHT_GREATEST = 1024  # the least is 1; device time is shared in proportion
+MEMORY_LEAST, MEMORY_GREATEST = 1 << 20, 1 << 50  # bytes of device memory for a job
 NAME_CHARACTERS_MAX = 64
 
 
@@ -21,6 +22,7 @@ class JobRecord:
     job_class: str
     priority: int
     weight: int
+    memory_max: int  # bytes that it may have of each device's memory; 0: all
     state: str  # running, done, or lost: an executor died under it
     pid: int  # of the process that `tally run` became
     uid: int
@@ -43,6 +45,7 @@ class JobRecord:
             job_class=data["class"],
             priority=data["priority"],
             weight=data["weight"],
+            memory_max=data["memory_max"],
             state=data["state"],
             pid=data["pid"],
             uid=data["uid"],

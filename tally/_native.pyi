@@ -851,7 +851,7 @@ class SessionConfig(Struct):
     weight: int
     slot_count: int
     slot_bytes: int
-    memory_limit_bytes: int
+    memory_max: int
 
 class SessionPage(Struct):
     magic: int

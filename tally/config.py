@@ -377,6 +377,14 @@ class Config:
         "again; tallyd's log says once that there are more.",
         engine=True,
     )
+    memory_max: int = setting(
+        0,
+        "Most bytes of each device's memory that a job may have, and has where `tally run "
+        "--memory` asks for no less; to its programs the device has no more. 0: all of it.",
+        between(0, 2**50),
+        met="`cuMemAlloc` returns out of memory; the program's standard error and tallyd's log say "
+        "so. `tally run --memory` refuses to ask for more.",
+    )
     pinned_bytes_max: int = setting(
         0,
         "Most bytes of host memory that programs have pinned on one device, together with what "

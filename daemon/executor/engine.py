@@ -41,7 +41,7 @@ class SessionConfig:
     weight: int = 1
     slot_count: int = 16
     slot_bytes: int = 1 << 20
-    memory_limit_bytes: int = 0
+    memory_max: int = 0  # bytes of device memory for all of the job's; 0: the device's
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Engine:
                 "weight": config.weight,
                 "slot_count": config.slot_count,
                 "slot_bytes": config.slot_bytes,
-                "memory_limit_bytes": config.memory_limit_bytes,
+                "memory_max": config.memory_max,
             },
         )
         reply = ffi.new("struct tally_open_reply *")

@@ -182,7 +182,7 @@ class Executor:
             weight=int(job.get("weight", 1)),
             slot_count=SLOT_COUNT,
             slot_bytes=self._slot_bytes,
-            memory_limit_bytes=int(job.get("memory_limit_bytes", 0)),
+            memory_max=int(job.get("memory_max", 0)),
         )
         answer = self._engine.open(config)
         self._recorder.opened(config.session, config.pid, job)

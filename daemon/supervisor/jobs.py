@@ -49,6 +49,7 @@ class Job:
     job_class: str
     priority: int
     weight: int
+    memory_max: int  # bytes that it may have of each device's memory; 0: all
     uid: int
     pid: int
     argv: tuple[str, ...]
@@ -104,6 +105,7 @@ class Job:
             "class": self.job_class,
             "priority": self.priority,
             "weight": self.weight,
+            "memory_max": self.memory_max,
         }
 
     def to_json(self, processes: list[int], now_s: float) -> dict[str, Any]:
@@ -115,6 +117,7 @@ class Job:
             "class": self.job_class,
             "priority": self.priority,
             "weight": self.weight,
+            "memory_max": self.memory_max,
             "state": self.state,
             "pid": self.pid,
             "uid": self.uid,
@@ -188,6 +191,7 @@ class JobTable:
         job_class: str,
         priority: int,
         weight: int,
+        memory_max: int = 0,
         uid: int,
         pid: int,
         argv: tuple[str, ...],
@@ -208,6 +212,7 @@ class JobTable:
             job_class,
             priority,
             weight,
+            memory_max,
             uid,
             pid,
             argv,

@@ -15,6 +15,7 @@ from tally.client import protocol
 from tally.client.protocol import Status
 from tally.client.records import (
     CLASSES,
+    MEMORY_GREATEST,
     NAME_CHARACTERS_MAX,
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
@@ -93,6 +94,7 @@ class Requests:
             job_class=_class(fields.get("class", "best-effort")),
             priority=_integer(fields, "priority", 0, PRIORITY_LEAST, PRIORITY_GREATEST),
             weight=_integer(fields, "weight", 1, 1, WEIGHT_GREATEST),
+            memory_max=_integer(fields, "memory_max", 0, 0, MEMORY_GREATEST),
             argv=_argv(fields.get("argv", [])),
             own_nice=bool(fields.get("own_nice", False)),
             cwd=_text(fields, "cwd", 4096),

@@ -41,8 +41,11 @@ class Sessions:
         sessions_max: int,
         ready_seconds_max: float,
         place: Callable[[int, str], str] = lambda _pid, _job_class: "",
+        memory_max: int = 0,
     ):
-        """place: orders a new job's process on the CPU, from its pid and class; what Job.cpu is."""
+        """place: orders a new job's process on the CPU, from its pid and class; what Job.cpu is.
+
+        memory_max: the setting."""
         self.table = table
         self.draining = False
         self.empty = asyncio.Event()  # set while there is no session
@@ -51,6 +54,7 @@ class Sessions:
         self._sessions_max = sessions_max
         self._ready_seconds_max = ready_seconds_max
         self._place = place
+        self._memory_max = memory_max
         self._watches: dict[int, ProcessWatch] = {}  # by session id
         self._root_watches: dict[str, ProcessWatch] = {}  # by job id
         self._successors: dict[tuple[int, str], Job] = {}  # by user and an earlier tallyd's job id
@@ -65,10 +69,19 @@ class Sessions:
 
     # ---- jobs -----------------------------------------------------------------------------------
 
-    def start_job(self, peer: Peer, own_nice: bool = False, **fields: Any) -> Job:
+    def start_job(
+        self, peer: Peer, own_nice: bool = False, memory_max: int = 0, **fields: Any
+    ) -> Job:
         """A job whose root is the peer's process. ControlError if it cannot be.
 
-        own_nice: on the CPU it is ordered among high jobs, by its niceness."""
+        own_nice: on the CPU it is ordered among high jobs, by its niceness.
+        memory_max: bytes of each device's memory that it asks for; 0: what the config lets it."""
+        if memory_max > self._memory_max > 0:
+            raise ControlError(
+                Status.REFUSED,
+                f"--memory: `memory_max` in tallyd's config lets a job have {self._memory_max} "
+                f"bytes of a device's memory, not {memory_max}",
+            )
         if self.draining:
             raise ControlError(Status.REFUSED, "tallyd is draining: it takes no new jobs")
         try:
@@ -76,6 +89,7 @@ class Sessions:
                 uid=peer.uid,
                 pid=peer.pid,
                 number=peer.number,
+                memory_max=memory_max or self._memory_max,
                 now_s=time.monotonic(),
                 wall_s=time.time(),
                 **fields,
@@ -133,13 +147,14 @@ class Sessions:
         if peer.pid:  # else it is in a PID namespace that we cannot see into
             root, environ = processes.outermost(peer.pid, "TALLY_JOB", hello.job)
         asked = JobDescription.read(environ.get(JOB_AS, ""))
-        asked = asked or JobDescription("best-effort", 0, 1, hello.program or f"pid {peer.pid}")
+        asked = asked or JobDescription("best-effort", 0, 1, 0, hello.program or f"pid {peer.pid}")
         job = self.start_job(
             peer if root == peer.pid else Peer(peer.uid, peer.gid, root),
             name=asked.name[:64],
             job_class=asked.job_class,
             priority=asked.priority,
             weight=asked.weight,
+            memory_max=min(asked.memory_max, self._memory_max or asked.memory_max),
             argv=(hello.program,),
             cwd="",
         )
@@ -173,7 +188,11 @@ class Sessions:
         except OSError as error:
             self._close(session)
             raise ControlError(Status.REFUSED, _unwatched(error)) from None
-        devices = [child_ready["device_info"] for child_ready in ready]
+        bytes_max = session.job.memory_max
+        devices = [
+            protocol.with_device_memory(child_ready["device_info"], bytes_max)
+            for child_ready in ready
+        ]
         version = min(int(child_ready["driver_version"]) for child_ready in ready)
         return protocol.pack_hello_reply(session.id, devices, version)
 

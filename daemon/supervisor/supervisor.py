@@ -57,6 +57,7 @@ class Supervisor:
             config.sessions_max,
             config.executor_ready_seconds_max,
             self.politeness.place,
+            config.memory_max,
         )
         self._policy = Policy(config.policy, self.executors)
         self._requests = Requests(

@@ -243,11 +243,12 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
                  driver_error_text(&engine->driver, result, text, sizeof text));
         return false;
     }
-    engine->quota = quota_create(&(struct quota_limits){
+    engine->pinned_quota = quota_create(&(struct quota_limits){
         .session_bytes_max = config->pinned_bytes_session_max,
         .job_bytes_max = config->pinned_bytes_job_max,
         .bytes_max = config->pinned_bytes_max,
     });
+    engine->memory_quota = quota_create(&(struct quota_limits){0});
     engine->images = image_cache_create();
     engine->rewriter = rewriter_create(engine);
     engine->schedule = schedule_create(engine);
@@ -255,8 +256,8 @@ static bool start(struct tally_engine *engine, const struct tally_engine_config 
     engine->zmq = tally_zmq.ctx_new();
     if (engine->zmq)
         engine->watcher = watcher_create();
-    if (engine->quota && engine->images && engine->rewriter && engine->schedule &&
-        engine->kernels && engine->watcher && guard_install())
+    if (engine->pinned_quota && engine->memory_quota && engine->images && engine->rewriter &&
+        engine->schedule && engine->kernels && engine->watcher && guard_install())
         return true;
     snprintf(error, error_bytes, "cannot start: %s", strerror(errno));
     return false;
@@ -318,8 +319,8 @@ void tally_engine_destroy(struct tally_engine *engine)
         schedule_destroy(engine->schedule);
     if (engine->kernels)
         kernels_destroy(engine->kernels);
-    if (engine->quota)
-        quota_destroy(engine->quota);
+    quota_destroy(engine->pinned_quota);
+    quota_destroy(engine->memory_quota);
     trace_close(&engine->trace);
     if (engine->news)
         news_destroy(engine->news);

@@ -111,7 +111,7 @@ struct tally_session_config {
     int32_t priority;                /* inside the class */
     uint32_t weight;                 /* share among best-effort jobs; 0: 1 */
     uint32_t slot_count, slot_bytes; /* of the segment; multiples of a page */
-    uint64_t memory_limit_bytes;     /* device memory; 0: the device's */
+    uint64_t memory_max; /* bytes of device memory that its job may have; 0: the device's */
 };
 
 enum tally_engine_event_type {

@@ -22,7 +22,7 @@ struct tally_engine {
     struct kernels *kernels;
     struct rewriter *rewriter;
     struct trace trace;
-    struct quota *quota;
+    struct quota *pinned_quota, *memory_quota; /* host memory, device memory */
     struct watcher *watcher;
     struct roster *roster;
     struct news *news;

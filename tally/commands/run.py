@@ -14,13 +14,15 @@ from tally.client.api import connect
 from tally.client.environment import JOB_AS, JobDescription
 from tally.client.records import (
     CLASSES,
+    MEMORY_GREATEST,
+    MEMORY_LEAST,
     NAME_CHARACTERS_MAX,
     PRIORITY_GREATEST,
     PRIORITY_LEAST,
     WEIGHT_GREATEST,
 )
 from tally.errors import CommandNotFoundError, CommandNotRunnableError
-from tally.options import Integer
+from tally.options import Integer, Size
 
 
 @click.command(
@@ -30,6 +32,7 @@ Examples:
   tally run --class high --name web -- python serve.py --port 8000
   tally run python train.py
   tally run --weight 3 --nice 0 -- python train-first.py
+  tally run --memory 8G python train.py
   tally run sh -c 'make data && ./train'""",
 )
 @click.option(
@@ -58,6 +61,15 @@ Examples:
     "2 gets twice as much as 1.",
 )
 @click.option(
+    "--memory",
+    "memory_max",
+    type=Size(MEMORY_LEAST, MEMORY_GREATEST),
+    default=0,
+    metavar="SIZE",
+    help="How much of each device's memory its processes together may have, as 8G or 512M; to "
+    "them the device has no more [`memory_max` in tallyd's config, or all].",
+)
+@click.option(
     "--nice",
     type=Integer(0, 19),
     metavar="N",
@@ -73,6 +85,7 @@ def command(
     job_class: str,
     priority: int,
     weight: int,
+    memory_max: int,
     nice: int | None,
     name: str | None,
     command: tuple[str, ...],
@@ -98,10 +111,13 @@ def command(
             job_class,
             priority,
             weight,
+            memory_max,
             own_nice=nice is not None,
         )
         environment = client.environment(job["id"])
-        described = JobDescription(job_class, priority, weight, label[:NAME_CHARACTERS_MAX])
+        described = JobDescription(
+            job_class, priority, weight, memory_max, label[:NAME_CHARACTERS_MAX]
+        )
         environment[JOB_AS] = described.text()
     signals.restore()
     politeness.become(job_class, nice, bool(job.get("in_cpu_group")))

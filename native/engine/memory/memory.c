@@ -5,11 +5,13 @@
 #include <time.h>
 
 #include "engine/memory/pinned.h"
+#include "engine/memory/quota.h"
 #include "engine/memory/ranges.h"
 #include "engine/memory/region.h"
 #include "engine/ops/message.h"
 #include "engine/parts.h"
 #include "engine/session/fault.h"
+#include "engine/session/notice.h"
 #include "engine/session/reply.h"
 #include "engine/session/session.h"
 #include "engine/session/waiter.h"
@@ -46,12 +48,6 @@ bool memory_open(struct session *session, char *error, size_t error_bytes)
     return result == CUDA_SUCCESS;
 }
 
-static bool within_limit(const struct session *session, uint64_t bytes)
-{
-    uint64_t limit = session->config.memory_limit_bytes, used = session->memory.used_bytes;
-    return !limit || (bytes <= limit && used <= limit - bytes);
-}
-
 /* Frees are deferred, so memory that the program gave back may not be free yet. Bounded: it waits
  * for nothing but the session's own work. */
 static bool wait_for_a_free(struct session *session, uint64_t deadline_ns)
@@ -72,13 +68,29 @@ static bool wait_for_a_free(struct session *session, uint64_t deadline_ns)
 static CUresult reserve(struct session *session, uint64_t bytes)
 {
     struct memory *memory = &session->memory;
+    if (!quota_take_within(session->engine->memory_quota, session->index, session->config.job,
+                           bytes, session->config.memory_max))
+        return CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&memory->lock);
-    bool fits = within_limit(session, bytes);
-    if (fits) {
-        memory->used_bytes += bytes;
-    }
+    memory->used_bytes += bytes;
     pthread_mutex_unlock(&memory->lock);
-    return fits ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    return CUDA_SUCCESS;
+}
+
+static uint64_t used_by_job(const struct session *session)
+{
+    return quota_used(session->engine->memory_quota, session->index, session->config.job);
+}
+
+/* Where the device has more, but the job may not. */
+static void tell_limit(struct session *session, uint64_t bytes)
+{
+    uint64_t max = session->config.memory_max;
+    if (max && (bytes > max || used_by_job(session) > max - bytes))
+        session_tell(session,
+                     "an allocation was refused: the job may have %llu bytes of the device's "
+                     "memory (`tally run --memory`, or `memory_max` in tallyd's config)",
+                     (unsigned long long)max);
 }
 
 static void unreserve(struct session *session, uint64_t bytes)
@@ -87,6 +99,7 @@ static void unreserve(struct session *session, uint64_t bytes)
     pthread_mutex_lock(&memory->lock);
     memory->used_bytes -= bytes;
     pthread_mutex_unlock(&memory->lock);
+    quota_give(session->engine->memory_quota, session->index, bytes);
 }
 
 static void note_usage(struct session *session)
@@ -138,6 +151,8 @@ bool op_mem_alloc(struct session *session, const struct message *message)
     uint64_t deadline_ns = engine_now_ns() + FREES_WAIT_NS;
     while (result == CUDA_ERROR_OUT_OF_MEMORY && wait_for_a_free(session, deadline_ns))
         result = allocate(session, op.bytes, &address);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY)
+        tell_limit(session, op.bytes);
     if (result == CUDA_SUCCESS) {
         pthread_mutex_lock(&session->memory.lock);
         struct range range = {.base = address, .bytes = op.bytes, .kind = RANGE_DEVICE};
@@ -182,12 +197,10 @@ bool op_mem_info(struct session *session, const struct message *message)
     size_t free_bytes = 0, total_bytes = 0;
     struct tally_reply_mem_info reply = {0};
     CUresult result = session->driver->cu.cuMemGetInfo_v2(&free_bytes, &total_bytes);
-    uint64_t limit = session->config.memory_limit_bytes;
-    if (limit && limit < total_bytes) {
-        pthread_mutex_lock(&session->memory.lock);
-        uint64_t left = limit > session->memory.used_bytes ? limit - session->memory.used_bytes : 0;
-        pthread_mutex_unlock(&session->memory.lock);
-        total_bytes = limit;
+    uint64_t max = session->config.memory_max;
+    if (max && max < total_bytes) {
+        uint64_t left = max - used_by_job(session);
+        total_bytes = max;
         free_bytes = left < free_bytes ? left : free_bytes;
     }
     reply.free_bytes = free_bytes;
@@ -230,6 +243,7 @@ void memory_close(struct session *session)
     for (size_t i = 0; i < memory->ranges.count; i++)
         if (memory->ranges.items[i].kind == RANGE_DEVICE)
             session->driver->cu.cuMemFree_v2(memory->ranges.items[i].base);
+    unreserve(session, memory->used_bytes);
     pinned_close(session);
     ranges_clear(&memory->ranges);
     pthread_mutex_destroy(&memory->lock);

@@ -65,7 +65,7 @@ static int create_file(struct session *session, uint64_t number, uint64_t bytes)
 
 int shared_create(struct session *session, uint64_t number, uint64_t bytes)
 {
-    struct quota *quota = session->engine->quota;
+    struct quota *quota = session->engine->pinned_quota;
     uint64_t max = 0;
     const char *setting = quota_take(quota, session->index, session->config.job, bytes, &max);
     if (setting) {
@@ -88,5 +88,5 @@ int shared_create(struct session *session, uint64_t number, uint64_t bytes)
 
 void shared_release(struct session *session, uint64_t bytes)
 {
-    quota_give(session->engine->quota, session->index, bytes);
+    quota_give(session->engine->pinned_quota, session->index, bytes);
 }

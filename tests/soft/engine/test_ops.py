@@ -300,11 +300,31 @@ def test_a_destroyed_streams_work_still_counts(client: Client) -> None:
     assert error.value.result == INVALID_HANDLE
 
 
-def test_memory_limit_of_a_session(executor: ExecutorProcess) -> None:
-    with executor.client(memory_limit_bytes=1 << 20) as client:
-        info = client.call("MEM_INFO", "tally_op", "tally_reply_mem_info")
-        assert info.total_bytes == 1 << 20
-        address = client.alloc(1 << 20)
+def test_memory_limit_of_a_job(executor: ExecutorProcess) -> None:
+    """Its sessions share it, and each sees what is left; of another's nothing is taken."""
+
+    def info(of: Client) -> tuple[int, int]:
+        answer = of.call("MEM_INFO", "tally_op", "tally_reply_mem_info")
+        return answer.free_bytes, answer.total_bytes
+
+    limit = 1 << 20
+    with (
+        executor.client(id="a", memory_max=limit) as client,
+        executor.client(id="b", memory_max=limit) as other,
+    ):
+        with executor.client(id="a", memory_max=limit) as second:
+            second.alloc(limit // 2)
+            assert info(client) == info(second) == (limit // 2, limit)
+            assert info(other) == (limit, limit)
+            with pytest.raises(CudaError) as error:
+                client.alloc(limit // 2 + 1)
+            assert error.value.result == OUT_OF_MEMORY
+            assert b"`tally run --memory`" in client.stderr and not second.stderr
+            client.free(client.alloc(limit // 2))
+            client.sync_all()
+            assert info(client) == (limit // 2, limit)
+        assert info(client) == (limit, limit)  # what a process leaves goes back to its job
+        address = client.alloc(limit)
         with pytest.raises(CudaError) as error:
             client.alloc(1)
         assert error.value.result == OUT_OF_MEMORY
