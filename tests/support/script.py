@@ -7,6 +7,7 @@ written through a stream.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,9 @@ def executor(folder: Path, mode: str) -> Iterator[tuple[ExecutorProcess, Script]
     library = soft_driver.build(SOURCE, "-Wl,--no-as-needed")
     script = Script(folder / "script", mode)
     script.folder.mkdir()
-    environment = {"TALLY_DRIVER_SCRIPT": str(script.folder), "LD_PRELOAD": str(library)}
+    # Behind what is preloaded already: a sanitizer's library has to come first.
+    preloaded = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
+    environment = {"TALLY_DRIVER_SCRIPT": str(script.folder), "LD_PRELOAD": preloaded}
     options = ["--event-timing", f"--driver={library}"]
     if mode == "cuda":
         site = Path(__file__).parent / "compiler_site"
