@@ -121,6 +121,12 @@ if [ "$sanitizer" = thread ]; then
     for name in control errors float int; do
         set -- --ignore "tests/soft/ptx/test_$name.py" "$@"
     done
+    # A thread that is cancelled in a library that is not instrumented, and `unshare --fork` itself, are
+    # more than the sanitizer's runtime can follow: it says so of the one, and crashes in the other.
+    set -- --ignore tests/soft/test_containers.py "$@"
+    for case in cancel-alone cancel-first; do
+        set -- --deselect "tests/soft/test_hosts.py::test_threads_that_leave_their_wait[$case]" "$@"
+    done
 fi
 cd "$root"
 passed=true

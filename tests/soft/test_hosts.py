@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.daemon import Daemon, read_line
+from support.script import preloading
 from support.toolchain import Builder, compile_c
 
 pytestmark = pytest.mark.beside
@@ -78,7 +79,7 @@ def test_hooks_that_users_preload_are_called(daemon: Daemon, tmp_path: Path) -> 
     )
     hook = compile_c(source, ("-shared", "-fPIC"))
     program = "import ctypes; print(ctypes.CDLL(None).cuInit(0))"
-    done = daemon.run(sys.executable, "-c", program, env={"LD_PRELOAD": str(hook)})
+    done = daemon.run(sys.executable, "-c", program, env=preloading(hook))
     assert (done.stdout.strip(), done.stderr.strip()) == ("0", "[hook]")
 
 

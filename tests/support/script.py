@@ -68,15 +68,25 @@ class Script:
         new.rename(self.folder / name)  # whole, or not at all
 
 
+def scripted_library() -> Path:
+    """The driver that reads a Script. CompileError."""
+    return soft_driver.build(SOURCE, "-Wl,--no-as-needed")
+
+
+def preloading(library: Path) -> dict[str, str]:
+    """The environment in which the library's lock functions are used.
+
+    Behind what is preloaded already: a sanitizer's library has to come first."""
+    return {"LD_PRELOAD": " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))}
+
+
 @contextmanager
 def executor(folder: Path, mode: str) -> Iterator[tuple[ExecutorProcess, Script]]:
     """An executor of the mode, and what its driver does. CompileError."""
-    library = soft_driver.build(SOURCE, "-Wl,--no-as-needed")
+    library = scripted_library()
     script = Script(folder / "script", mode)
     script.folder.mkdir()
-    # Behind what is preloaded already: a sanitizer's library has to come first.
-    preloaded = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
-    environment = {"TALLY_DRIVER_SCRIPT": str(script.folder), "LD_PRELOAD": preloaded}
+    environment = {"TALLY_DRIVER_SCRIPT": str(script.folder)} | preloading(library)
     options = ["--event-timing", f"--driver={library}"]
     if mode == "cuda":
         site = Path(__file__).parent / "compiler_site"

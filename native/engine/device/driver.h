@@ -10,6 +10,7 @@
 #include "tally/generated/driver_table.h"
 
 struct driver;
+struct stores;
 struct tally_engine_config;
 
 /* What a driver calls back, on threads of its own. */
@@ -27,6 +28,7 @@ struct device_ops {
     bool reports_ends; /* of starts, by their tags, without being asked */
     bool tells_waits;  /* its start times say whether a start had to wait */
     bool free_waits;   /* cuMemFree waits for whatever runs */
+    bool store_calls;  /* `store` is a call of the driver's, which may block (stores.h) */
 
     /* Finds what the library exports for Tally alone; the first symbol that is missing, or NULL. */
     const char *(*load)(struct driver *driver, void *library);
@@ -58,8 +60,8 @@ struct device_ops {
     CUresult (*pin)(struct driver *driver, void *base, size_t bytes, unsigned flags);
     void (*unpin)(struct driver *driver, void *base);
 
-    /* Words of ours in device memory, in the order of the calls. `store` waits for nothing, and may
-     * be made under any lock; `write` is there on return; `clear` and `copy` are, once `settle`
+    /* Words of ours in device memory, in the order of the calls. `store` is called by
+     * stores.c alone; `write` is there on return; `clear` and `copy` are, once `settle`
      * returns. */
     void (*store)(struct driver *driver, CUdeviceptr word, uint32_t value);
     CUresult (*write)(struct driver *driver, CUdeviceptr to, const uint32_t *words, size_t count);
@@ -83,7 +85,8 @@ struct driver {
     void *own; /* the ops' */
     CUdevice device;
     CUcontext context;
-    CUstream urgent; /* where words of ours are written, beside all work */
+    CUstream urgent;       /* where words of ours are written, beside all work */
+    struct stores *stores; /* of a driver whose stores are calls; else NULL */
 };
 
 /* False and a reason if the library cannot be loaded or lacks what the engine cannot do without.

@@ -61,7 +61,7 @@ static CUresult pin(struct driver *driver, void *base, size_t bytes, unsigned fl
     return result;
 }
 
-/* One call that waits for nothing. */
+/* One call that waits for nothing of the device's. */
 static void store(struct driver *driver, CUdeviceptr word, uint32_t value)
 {
     const struct tally_driver *cu = &driver->cu;
@@ -119,6 +119,7 @@ static void lower(struct driver *driver, CUdeviceptr flag) {}
 const struct device_ops driver_cuda_ops = {
     .name = "cuda",
     .free_waits = true,
+    .store_calls = true,
     .load = load,
     .configure = configure,
     .tenant_open = tenant_open,

@@ -1,4 +1,5 @@
 #include "engine/device/take.h"
+#include "engine/device/stores.h"
 
 #include <string.h>
 
@@ -43,6 +44,10 @@ CUresult device_take(struct tally_engine *engine, const struct device_callbacks 
 {
     const struct tally_driver *cu = &engine->driver.cu;
     CUresult result = engine->driver.ops->configure(&engine->driver, &engine->config, callbacks);
+    if (!result && engine->driver.ops->store_calls) {
+        engine->driver.stores = stores_open(&engine->driver);
+        result = engine->driver.stores ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    }
     if (!result)
         result = cu->cuInit(0);
     int count = 0;
@@ -70,8 +75,10 @@ CUresult device_take(struct tally_engine *engine, const struct device_callbacks 
 void device_give(struct tally_engine *engine)
 {
     const struct tally_driver *cu = &engine->driver.cu;
+    stores_settle(&engine->driver);
     if (engine->driver.urgent)
         cu->cuStreamDestroy_v2(engine->driver.urgent);
     if (engine->driver.context)
         cu->cuDevicePrimaryCtxRelease_v2(engine->driver.device);
+    stores_close(engine->driver.stores);
 }

@@ -36,7 +36,7 @@ static bool list(struct schedule *s, struct session *session, struct launch *lau
         *tag = start_take(s, launch, *index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
         schedule_feed(s, &coming); /* this thread may be late to tell that it is there */
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return listed;
 }
 
@@ -81,6 +81,6 @@ CUresult launch_at_once(struct session *session, struct launch *launch)
         schedule_feed(
             s, &(struct tally_sched_event){.type = TALLY_SCHED_CONTINUE}); /* who was held back */
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return result;
 }

@@ -3,6 +3,7 @@
 #ifndef TALLY_ENGINE_BOOKS_H
 #define TALLY_ENGINE_BOOKS_H
 
+#include "engine/device/stores.h"
 #include "engine/launch/pending.h"
 #include "engine/launch/schedule.h"
 #include "engine/launch/times.h"
@@ -61,6 +62,13 @@ struct schedule {
     uint32_t pending_end; /* places from here on were never used */
     _Atomic bool high_at_once, levels;
 };
+
+/* Lets go of the lock, and then makes the driver's calls that were decided under it. */
+static inline void schedule_unlock(struct schedule *s)
+{
+    pthread_mutex_unlock(&s->lock);
+    stores_go(&s->engine->driver);
+}
 
 /* NONE: there are too many. */
 uint32_t pending_take(struct schedule *s, struct session *session, const struct launch *launch);

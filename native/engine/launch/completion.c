@@ -28,12 +28,15 @@ static uint32_t lane_of(const struct stream *stream)
  * empty. */
 static struct wait_item *advance(struct session *session, uint32_t lane)
 {
+    struct lane *at = &session->lanes.at[lane];
     pthread_mutex_lock(&session->lanes.lock);
-    struct wait_item *next = session->lanes.at[lane].next;
+    while (at->joining)
+        pthread_cond_wait(&session->lanes.joined, &session->lanes.lock);
+    struct wait_item *next = at->next;
     if (next)
-        session->lanes.at[lane].next = next->next;
+        at->next = next->next;
     else
-        session->lanes.at[lane].busy = false;
+        at->busy = false;
     pthread_mutex_unlock(&session->lanes.lock);
     return next;
 }
@@ -74,17 +77,23 @@ static void done(struct session *session, struct wait_item *item, CUresult resul
 }
 
 /* Work that is only counted joins the lane's last item if that is the same stream's: its event then
- * stands for both. So however much is outstanding, a lane has few items. */
+ * stands for both. So however much is outstanding, a lane has few items. Session thread, as for all
+ * that adds to a lane: while it records, the item stays the last. */
 static bool join_last(struct session *session, const struct stream *stream, uint64_t tag)
 {
     struct lane *at = &session->lanes.at[lane_of(stream)];
     pthread_mutex_lock(&session->lanes.lock);
     struct wait_item *last = at->next ? at->last : NULL;
     bool same = last && last->a == tag && last->stream == stream;
-    bool joins =
-        same && session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
-    if (joins)
-        last->pieces++;
+    at->joining = same;
+    pthread_mutex_unlock(&session->lanes.lock);
+    if (!same)
+        return false;
+    bool joins = session->driver->cu.cuEventRecord(last->events[0], stream->driver) == CUDA_SUCCESS;
+    pthread_mutex_lock(&session->lanes.lock);
+    at->joining = false;
+    last->pieces += joins;
+    pthread_cond_broadcast(&session->lanes.joined);
     pthread_mutex_unlock(&session->lanes.lock);
     return joins;
 }
@@ -134,9 +143,14 @@ CUresult completion_add(struct session *session, const struct stream *stream, ui
 void completion_init(struct session *session)
 {
     pthread_mutex_init(&session->lanes.lock, NULL);
+    pthread_cond_init(&session->lanes.joined, NULL);
     waiter_init(&session->lanes.waiter, session, "tally-ends", WAITER_THREADS_MAX);
 }
 
 void completion_stop(struct session *session) { waiter_stop(&session->lanes.waiter); }
 
-void completion_close(struct session *session) { pthread_mutex_destroy(&session->lanes.lock); }
+void completion_close(struct session *session)
+{
+    pthread_cond_destroy(&session->lanes.joined);
+    pthread_mutex_destroy(&session->lanes.lock);
+}

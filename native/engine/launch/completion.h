@@ -16,12 +16,14 @@ struct session;
 struct lane {
     struct wait_item *next, *last; /* behind the one that is with the waiter */
     bool busy;
+    bool joining;    /* the last item's event is being recorded again: it is not taken meanwhile */
     uint64_t end_ns; /* of what was reported last */
 };
 
 struct lanes {
     struct waiter waiter;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* never held over a call of the driver */
+    pthread_cond_t joined;
     struct lane at[SESSION_QUEUES_MAX];
 };
 

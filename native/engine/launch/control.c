@@ -6,22 +6,31 @@
  * afterwards is fetched before the launch's end is reported (device_ops in device/driver.h). */
 #include "engine/launch/control.h"
 
+#include "engine/device/stores.h"
 #include "engine/session/session.h"
 
 #define HEAD_BYTES 64u
 #define WORD_FLAG 0u
 #define WORD_STARTED 4u
 
+/* The driver, once flags that were raised before are with it: what comes next is behind them. */
+static struct driver *settled(struct session *session)
+{
+    stores_settle(session->driver);
+    return session->driver;
+}
+
 static bool write_head(struct session *session, const struct control *control,
                        const uint32_t head[5])
 {
-    return session->driver->ops->write(session->driver, control->address, head, 5) == CUDA_SUCCESS;
+    struct driver *driver = settled(session);
+    return driver->ops->write(driver, control->address, head, 5) == CUDA_SUCCESS;
 }
 
 static bool clear(struct session *session, CUdeviceptr address, uint32_t room)
 {
-    return session->driver->ops->clear(session->driver, address, HEAD_BYTES + (size_t)room * 4) ==
-           CUDA_SUCCESS;
+    struct driver *driver = settled(session);
+    return driver->ops->clear(driver, address, HEAD_BYTES + (size_t)room * 4) == CUDA_SUCCESS;
 }
 
 static bool grow(struct session *session, struct control *control, uint32_t blocks)
@@ -33,8 +42,10 @@ static bool grow(struct session *session, struct control *control, uint32_t bloc
     CUdeviceptr address = 0;
     if (cu->cuMemAlloc_v2(&address, HEAD_BYTES + (size_t)room * 4) != CUDA_SUCCESS)
         return false;
-    if (control->address)
+    if (control->address) {
+        stores_settle(session->driver);
         cu->cuMemFree_v2(control->address);
+    }
     *control = (struct control){.address = address, .room = room};
     return clear(session, address, room);
 }
@@ -55,9 +66,9 @@ bool control_prepare(struct session *session, uint32_t slot, uint32_t blocks)
 static bool copy_marks(struct session *session, const struct control *from,
                        const struct control *to, uint32_t blocks)
 {
-    return session->driver->ops->copy(session->driver, to->address + HEAD_BYTES,
-                                      from->address + HEAD_BYTES,
-                                      (size_t)blocks * 4) == CUDA_SUCCESS;
+    struct driver *driver = settled(session);
+    return driver->ops->copy(driver, to->address + HEAD_BYTES, from->address + HEAD_BYTES,
+                             (size_t)blocks * 4) == CUDA_SUCCESS;
 }
 
 bool control_copy(struct session *session, uint32_t from, uint32_t slot, uint32_t blocks)
@@ -84,7 +95,7 @@ static CUdeviceptr word_of(const struct session *session, uint32_t slot, uint32_
 
 void control_raise(struct session *session, uint32_t slot)
 {
-    session->driver->ops->store(session->driver, word_of(session, slot, WORD_FLAG), 1);
+    device_store(session->driver, word_of(session, slot, WORD_FLAG), 1);
 }
 
 void control_lower(struct session *session, uint32_t slot)
@@ -101,18 +112,21 @@ uint32_t control_read(struct session *session, uint32_t slot)
 CUresult control_count(struct session *session, uint32_t slot, uint32_t *begun)
 {
     *begun = control_read(session, slot);
-    return session->driver->ops->look(session->driver, word_of(session, slot, WORD_STARTED), begun);
+    struct driver *driver = settled(session);
+    return driver->ops->look(driver, word_of(session, slot, WORD_STARTED), begun);
 }
 
 CUresult control_fetch(struct session *session, uint32_t slot)
 {
-    return session->driver->ops->fetch(session->driver, word_of(session, slot, WORD_FLAG),
-                                       word_of(session, slot, WORD_STARTED),
-                                       &session->control[slot].started);
+    struct driver *driver = settled(session);
+    return driver->ops->fetch(driver, word_of(session, slot, WORD_FLAG),
+                              word_of(session, slot, WORD_STARTED),
+                              &session->control[slot].started);
 }
 
 void control_close(struct session *session)
 {
+    stores_settle(session->driver);
     for (uint32_t i = 0; i <= RESCUE_SLOT; i++) {
         if (session->control[i].address)
             session->driver->cu.cuMemFree_v2(session->control[i].address);

@@ -1,4 +1,5 @@
 #include "engine/launch/gate.h"
+#include "engine/device/stores.h"
 
 #include <assert.h>
 
@@ -46,7 +47,7 @@ bool gates_open_words(struct session *session)
 
 void gate_write(struct session *session, uint32_t place, uint32_t number)
 {
-    session->driver->ops->store(session->driver, gate_word(session, place), number);
+    device_store(session->driver, gate_word(session, place), number);
 }
 
 void gate_open(struct pending *pending)
@@ -89,10 +90,12 @@ void gates_release(struct session *session)
 {
     for (uint32_t place = 0; session->gates.words && place < SESSION_QUEUES_MAX; place++)
         gate_write(session, place, session->gates.numbers[place]);
+    stores_go(session->driver);
 }
 
 void gates_close(struct session *session)
 {
+    stores_settle(session->driver);
     if (session->gates.words)
         session->driver->cu.cuMemFree_v2(session->gates.words);
     session->gates.words = 0;

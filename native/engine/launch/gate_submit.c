@@ -56,7 +56,7 @@ static uint64_t take(struct schedule *s, struct session *session, struct launch 
         pending->queue = launch->stream->queue;
         tag = start_take(s, launch, index, 0, launch->blocks, TALLY_SCHED_START_FINAL);
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return tag;
 }
 
@@ -79,7 +79,7 @@ static void give(struct schedule *s, struct session *session, uint64_t tag)
             pending_give(s, index);
         }
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 CUresult gate_submit(struct session *session, struct launch *launch)

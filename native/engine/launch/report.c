@@ -182,7 +182,7 @@ bool schedule_report(struct schedule *s, const struct launch_times *times, uint6
         launch = work_kind_of(times->tag) == WORK_LAUNCH;
         work_ended(s, times->tag, 1, times->active_ns);
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return launch;
 }
 
@@ -192,7 +192,7 @@ void schedule_session_failed(struct session *session, CUresult error)
     pthread_mutex_lock(&s->lock);
     if (session->books.scheduled)
         schedule_forget(s, session, error);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 /* A gated launch runs whole: it cannot be started again from here. */
@@ -230,5 +230,5 @@ void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_
     } else if (!session->books.failed) {
         gate_write(session, place, number); /* of a launch that did not go */
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }

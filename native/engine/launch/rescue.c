@@ -51,7 +51,7 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
                       uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     bool left = some_have_left(session, launch);
     pthread_mutex_lock(&s->lock);
     if (!pending->rescue_asked || pending_is_over(pending) || !left)
@@ -68,7 +68,7 @@ CUresult rescue_start(struct schedule *s, struct session *session, const struct 
     struct start *start = start_of(s, tag);
     if (start)
         start->beside = true;
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     /* A kernel did not stop when it was told to. */
     news_post(session, TALLY_ENGINE_RESCUED, CUDA_SUCCESS, launch->function->name);
     CUresult result = go(session, launch, &beside, tag);

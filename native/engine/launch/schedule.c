@@ -30,7 +30,7 @@ bool schedule_session_open(struct session *session)
     };
     pthread_mutex_lock(&s->lock);
     int result = schedule_feed(s, &event);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     session->books.scheduled = result == 0;
     return result == 0;
 }
@@ -90,7 +90,7 @@ bool schedule_running(struct session *session, struct tally_running *running)
             .signature = start->transfer ? 0 : start->signature,
             .ns = now_ns > start->taken_ns ? now_ns - start->taken_ns : 0,
         };
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return start != NULL;
 }
 
@@ -106,7 +106,7 @@ void schedule_session_close(struct session *session)
                                                      .session = session->index});
         session->books.scheduled = false;
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 void schedule_count(struct session *session)
@@ -114,7 +114,7 @@ void schedule_count(struct session *session)
     struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
     count(s, session);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 /* ---- start and end
@@ -126,6 +126,11 @@ static void *run_timer(void *argument)
     s->engine->driver.cu.cuCtxSetCurrent(s->engine->driver.context);
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
+        if (stores_wanted(&s->engine->driver)) {
+            schedule_unlock(s);
+            pthread_mutex_lock(&s->lock);
+            continue;
+        }
         if (s->timer_ns == TALLY_SCHED_NEVER) {
             pthread_cond_wait(&s->timer_set, &s->lock);
             continue;
@@ -140,7 +145,7 @@ static void *run_timer(void *argument)
                                  .tv_nsec = (long)(s->timer_ns % 1000000000ull)};
         pthread_cond_timedwait(&s->timer_set, &s->lock, &until);
     }
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return NULL;
 }
 
@@ -199,7 +204,7 @@ void schedule_destroy(struct schedule *s)
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_signal(&s->timer_set);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     if (s->timer_runs)
         pthread_join(s->timer, NULL);
     if (s->core)

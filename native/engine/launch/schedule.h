@@ -9,9 +9,10 @@
  *   device's report  the driver's threads, or the completion threads of a session: the end of a
  *                    start.
  *   timer thread     the core's timer.
- * All of them call the core under schedule.lock, the innermost lock of the engine; softgpu takes it
- * inside its own. Under it no driver is called, but for `store` (device_ops), which raises flags
- * and opens gates: a store for softgpu, one write on a stream of its own for a GPU. */
+ * All of them call the core under schedule.lock, the innermost lock of the engine but that of
+ * stores.c; softgpu takes it inside its own. Under it no driver is called: flags and gates are put
+ * down there in the order of the decisions, and whoever lets go of the lock makes the calls
+ * (device/stores.h); softgpu's are stores to memory, made at once. */
 #ifndef TALLY_ENGINE_SCHEDULE_H
 #define TALLY_ENGINE_SCHEDULE_H
 

@@ -19,7 +19,7 @@ int schedule_set_policy(struct schedule *s, uint32_t policy)
     int result = schedule_feed(
         s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_POLICY, .policy = policy});
     schedule_follow_policy(s);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return result;
 }
 
@@ -37,7 +37,7 @@ uint32_t schedule_policy(struct schedule *s)
 {
     pthread_mutex_lock(&s->lock);
     uint32_t policy = tally_sched_policy(s->core);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return policy;
 }
 
@@ -46,7 +46,7 @@ int schedule_set_limits(struct schedule *s, const struct tally_sched_limits *lim
     pthread_mutex_lock(&s->lock);
     int result = schedule_feed(
         s, &(struct tally_sched_event){.type = TALLY_SCHED_SET_LIMITS, .limits = *limits});
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return result;
 }
 
@@ -55,7 +55,7 @@ void schedule_read(struct schedule *s, struct tally_sched_stats *stats)
     pthread_mutex_lock(&s->lock);
     tally_sched_read_stats(s->core, stats);
     stats->rescues = s->rescues;
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *records, uint32_t max)
@@ -65,7 +65,7 @@ uint32_t schedule_export_plans(struct schedule *s, struct tally_plan_record *rec
         pthread_mutex_lock(&s->lock);
         taken = tally_plans_export(s->plans, records + count,
                                    max - count < EXPORT_MAX ? max - count : EXPORT_MAX);
-        pthread_mutex_unlock(&s->lock);
+        schedule_unlock(s);
         count += taken;
     }
     return count;
@@ -75,7 +75,7 @@ uint64_t schedule_plans_evicted(struct schedule *s)
 {
     pthread_mutex_lock(&s->lock);
     uint64_t count = tally_plans_evicted(s->plans);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return count;
 }
 
@@ -86,6 +86,6 @@ uint32_t schedule_import_plans(struct schedule *s, const struct tally_plan_recor
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < count; i++)
         taken += tally_plans_import(s->plans, &records[i]);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return taken;
 }

@@ -59,7 +59,7 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     if (pending->issued++ == 0)
         pending_move(pending, PENDING_ISSUING);
     uint64_t tag = start_take(s, launch, index, in.lo, in.hi, in.flags);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     CUresult result =
         tag ? launch_range(session, launch, form, in.lo, in.hi, tag) : CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&s->lock);
@@ -74,8 +74,14 @@ static CUresult carry_start(struct schedule *s, struct session *session, struct 
     return result;
 }
 
+/* Until the turn may have come; the caller looks whether it has. */
 static void wait_turn(struct schedule *s, struct session *session)
 {
+    if (stores_wanted(session->driver)) {
+        schedule_unlock(s);
+        pthread_mutex_lock(&s->lock);
+        return;
+    }
     pthread_cond_wait(&session->books.turn, &s->lock);
 }
 
@@ -194,7 +200,7 @@ static void make_plan(struct schedule *s, const struct launch *launch, uint32_t 
     tally_plans_plan(s->plans, launch->signature, tally_sched_bound(s->core), plan);
     bool ready = may_be_guarded(session, plan);
     if (ready) {
-        pthread_mutex_unlock(&s->lock);
+        schedule_unlock(s);
         ready = open_prepare(session, launch);
         pthread_mutex_lock(&s->lock);
         s->pendings[index].slot = open_slot(session);
@@ -241,7 +247,7 @@ static void enter(struct schedule *s, struct session *session)
 static void leave(struct schedule *s, struct session *session, CUresult earlier)
 {
     session->books.in_turn = false;
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     if (earlier != CUDA_SUCCESS)
         session_finish(session, &(struct tally_op){.code = TALLY_OP_LAUNCH}, earlier);
 }

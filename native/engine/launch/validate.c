@@ -63,6 +63,6 @@ const char *schedule_validate(const struct session *session)
         wrong = "a session's starts are not in the books";
     if (!wrong && counted > s->works[session->index].pieces[WORK_LAUNCH])
         wrong = "starts that are counted as work were not counted";
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return wrong;
 }

@@ -8,5 +8,5 @@ void schedule_wake(struct session *session)
     struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
     pthread_cond_broadcast(&session->books.turn);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }

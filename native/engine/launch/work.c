@@ -57,7 +57,7 @@ uint64_t work_begin(struct session *session, enum work_kind kind)
     work_count(s, session, kind);
     uint64_t generation = s->works[session->index].generation;
     uint64_t tag = generation << 32 | WORK_BIT | (uint64_t)kind << KIND_SHIFT | session->index;
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
     return tag;
 }
 
@@ -74,7 +74,7 @@ void work_end(struct session *session, uint64_t tag, uint32_t pieces, uint64_t g
     struct schedule *s = session->engine->schedule;
     pthread_mutex_lock(&s->lock);
     work_ended(s, tag, pieces, gpu_ns);
-    pthread_mutex_unlock(&s->lock);
+    schedule_unlock(s);
 }
 
 void work_forget(struct schedule *s, struct session *session)

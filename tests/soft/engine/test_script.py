@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,22 +13,13 @@ from typing import Any
 import pytest
 from support import kernels, toolchain
 from support.client import LEGACY, Client, CudaError, ExecutorProcess, wait_until
-from support.script import MODES, Script, executor
+from support.script import MODES, Script, executor, preloading, scripted_library
 from support.sessions import Busy, counters, counting
 
+SUPPORT = Path(toolchain.__file__).parent
 OUT_OF_MEMORY = 2
 BLOCKS = 300
 PTX = kernels.image("count")
-
-# Calls that are made under a lock of the engine's, and which; any other fails the test.
-LOCKED = {
-    # A lane's own lock (completion.c): what a session's ends are learnt by, of that session alone.
-    "cuEventRecord",
-    # The schedule's, so that flags and gates go up in the order of the core's decisions
-    # (driver_cuda.c, `store`): one call on a stream of its own. NVIDIA does not promise that it
-    # never blocks.
-    "cuStreamWriteValue32_v2",
-}
 
 pytestmark = pytest.mark.skipif(
     toolchain.toolkit() is None, reason="needs the compilers of the tests"
@@ -80,22 +74,24 @@ def test_no_lock_is_held_over_a_call(scripted: Scripted) -> None:
         low.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1), stream=waiting)
         low.value(low.stream(1), flag, 1)
         low.sync_all()
-    assert script.locked() <= LOCKED
+    assert not script.locked()
 
 
-def test_the_check_sees_a_lock(scripted: Scripted) -> None:
-    """Gates are opened under the schedule's lock, on a GPU by a call: the check must see that."""
-    process, script = scripted
-    with process.client() as low:
-        count, data = counting(low)
-        flag, waiting = low.alloc(4), low.stream(1)
-        low.write(flag, bytes(4))
-        low.sync()
-        low.value(waiting, flag, 1, wait=True)
-        low.launch(count, struct.pack("QI", data, 1), grid=(8, 1, 1), stream=waiting)
-        low.value(low.stream(1), flag, 1)
-        low.sync_all()
-    assert ("cuStreamWriteValue32_v2" in script.locked()) == (script.mode == "cuda")
+@pytest.mark.parametrize("locked", [True, False])
+def test_the_check_sees_a_lock(tmp_path: Path, locked: bool) -> None:
+    library, script = scripted_library(), Script(tmp_path, "soft")
+    caller = toolchain.compile_c(SUPPORT / "lock_native.c", ("-shared", "-fPIC"))
+    code = (
+        "import ctypes, sys; free, total = ctypes.c_size_t(), ctypes.c_size_t()\n"
+        "call = ctypes.CDLL(sys.argv[1]).cuMemGetInfo_v2\n"
+        "caller = ctypes.CDLL(sys.argv[2])\n"
+        + ("caller.call_locked(call, " if locked else "call(")
+        + "ctypes.byref(free), ctypes.byref(total))\n"
+    )
+    environment = os.environ | {"TALLY_DRIVER_SCRIPT": str(tmp_path)} | preloading(library)
+    command = [sys.executable, "-c", code, str(library), str(caller)]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    assert script.locked() == ({"cuMemGetInfo_v2"} if locked else set())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +121,30 @@ def test_high_goes_on_while_a_call_of_another_blocks(scripted: Scripted, functio
             assert high.read(data, 32) == struct.pack("I", 1) * 8
             assert number is None or not low.poll(number)
         low.sync_all()
+
+
+def test_a_store_that_blocks_holds_no_lock(tmp_path: Path) -> None:
+    """A gate is opened by a call of the driver's: it is decided under the schedule's lock."""
+    with (
+        executor(tmp_path, "cuda") as (process, script),
+        process.client() as low,
+        process.client(kind="high") as high,
+    ):
+        (kernel, data), (count, of_low) = counting(high), counting(low)
+        flag, waiting = low.alloc(4), low.stream(1)
+        low.write(flag, bytes(4))
+        low.sync()
+        low.value(waiting, flag, 1, wait=True)
+        low.launch(count, struct.pack("QI", of_low, 1), grid=(8, 1, 1), stream=waiting)
+        side = low.stream(1)
+        with script.blocked("cuStreamWriteValue32_v2"):
+            low.write(flag, struct.pack("I", 1), side)
+            script.wait_reached("cuStreamWriteValue32_v2")
+            assert process.request("validate")["wrong"] is None
+            high.launch(kernel, struct.pack("QI", data, 10), grid=(8, 1, 1))
+            assert high.read(data, 32) == struct.pack("I", 1) * 8
+        low.sync_all()
+        assert low.read(of_low, 32) == struct.pack("I", 1) * 8
 
 
 def test_a_call_that_fails_is_its_callers_alone(scripted: Scripted) -> None:
