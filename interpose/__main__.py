@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tally.interpose import binding, ops
@@ -15,13 +15,15 @@ from tally.interpose.table import HERE, TABLE_PATH, Table, TableError, load
 ROOT = HERE.parent
 
 
-def render(table: Table) -> dict[Path, str]:
-    """Text of every generated file, by its path."""
+def render(table: Table) -> Iterator[tuple[Path, str]]:
+    """Path and text of every generated file. `binding` reads headers, so what is made from the
+    tables comes first, and is to be written before the next is asked for."""
     handlings = Handlings(table)
-    texts = (
-        {path: emit(handlings) for path, emit in OUTPUTS.items()} | binding.render() | ops.render()
-    )
-    return {ROOT / path: text for path, text in texts.items()}
+    for path, emit in OUTPUTS.items():
+        yield ROOT / path, emit(handlings)
+    for made_from in (ops, binding):
+        for path, text in made_from.render().items():
+            yield ROOT / path, text
 
 
 def read_header(include_dir: Path | None) -> Table | None:
@@ -38,7 +40,7 @@ def generate(include_dir: Path | None) -> int:
     fresh = read_header(include_dir)
     if fresh is not None:
         TABLE_PATH.write_text(fresh.to_json())
-    for path, text in render(fresh or load()).items():
+    for path, text in render(fresh or load()):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
@@ -48,7 +50,7 @@ def generate(include_dir: Path | None) -> int:
 
 def check(include_dir: Path | None) -> int:
     """0 when all committed files are what would be generated now, else 1."""
-    expected = render(load())
+    expected = dict(render(load()))
     fresh = read_header(include_dir)
     if fresh is not None:
         expected[TABLE_PATH] = fresh.to_json()

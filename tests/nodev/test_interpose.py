@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tally.interpose import __main__ as command
-from tally.interpose import emit, header
+from tally.interpose import binding, emit, header, ops
 from tally.interpose.handling import KINDS, Handlings
 from tally.interpose.table import TABLE_PATH, Table, TableError, from_json, load
 
@@ -90,6 +90,19 @@ def test_check_sees_a_stale_file(
     monkeypatch.setitem(emit.OUTPUTS, name, lambda h: original(h).replace("cuInit;", ""))
     assert command.main(["check"]) == 1
     assert capsys.readouterr().out.startswith(f"stale: {name}")
+
+
+@pytest.mark.usefixtures("no_header")
+def test_headers_are_written_before_types_are_read_from_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    header = tmp_path / "messages.h"
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(command, "OUTPUTS", {})
+    monkeypatch.setattr(ops, "render", lambda: {header.name: "new"})
+    monkeypatch.setattr(binding, "render", lambda: {"types": header.read_text()})
+    assert command.main(["generate"]) == 0
+    assert (tmp_path / "types").read_text() == "new"
 
 
 def test_table_is_what_the_header_says(table: Table) -> None:
