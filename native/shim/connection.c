@@ -1,31 +1,24 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "channel.h"
+#include "control.h"
 #include "handles.h"
 #include "shelter.h"
 #include "tell.h"
 #include "visible.h"
-#include "wire/message.h"
 #include "wire/zmq.h"
 
-#define SEND_TIMEOUT_MS 2000
 /* An executor may still be starting. tallyd answers when it gives that up, by default before
  * this time is over. */
 #define ANSWER_S_MAX 90
-#define LOOK_MS 500  /* so often while there is no answer: is tallyd still there? */
 #define NOTE_S_MAX 2 /* for tallyd to confirm that it knows of an unsupported call */
 
 /* What one process knows of its session. Without the lock: `phase`, `generation` and `channels`,
@@ -35,12 +28,7 @@ static struct tally_mutex state_lock = TALLY_MUTEX_INIT;
 static struct {
     _Atomic int phase;
     _Atomic uint32_t generation;
-    void *zmq GUARDED_BY(state_lock);
-    void *control GUARDED_BY(state_lock);
-    int control_fd GUARDED_BY(state_lock);
-    char control_path[TALLY_PATH_BYTES_MAX + 32] GUARDED_BY(state_lock);
-    struct stat control_file GUARDED_BY(state_lock);
-    uint32_t sequence GUARDED_BY(state_lock);
+    struct shim_control control GUARDED_BY(state_lock);
     struct tally_hello_reply hello;
     struct tally_device_info devices[TALLY_DEVICES_MAX];
     uint32_t visible[TALLY_DEVICES_MAX]; /* tallyd's index of each device that the program sees */
@@ -129,7 +117,7 @@ static void forked(void)
     int phase = atomic_load(&state.phase);
     if (phase == PHASE_READY)
         atomic_store(&state.phase, PHASE_NEW);
-    state.zmq = state.control = NULL;
+    shim_control_forget(&state.control);
     atomic_store(&state.visible_count, 0);
     for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
         atomic_store(&state.channels[i], NULL);
@@ -139,12 +127,6 @@ static void forked(void)
             fork_hooks[i]();
 }
 
-/* Whether the program has closed libzmq's descriptors, of which the next use would abort. */
-static bool control_unplugged_locked(void) REQUIRES(state_lock)
-{
-    return fcntl(state.control_fd, F_GETFD) < 0;
-}
-
 /* After this, late destructors of the program's libraries are told CUDA_ERROR_DEINITIALIZED, as
  * CUDA does. */
 static void exiting(void)
@@ -152,13 +134,11 @@ static void exiting(void)
     if (!tally_mutex_try(&state_lock))
         return; /* another thread is in HELLO or OPEN; the kernel closes everything in a moment */
     bool all = atomic_exchange(&state.phase, PHASE_EXITED) == PHASE_READY;
-    if (all && !control_unplugged_locked()) {
+    if (all && !shim_control_unplugged(&state.control)) {
         for (int i = 0; i < (int)TALLY_DEVICES_MAX; i++)
             if (state.channels[i])
                 all = shim_channel_close(state.channels[i]) && all;
-        tally_zmq.close(state.control);
-        if (all)
-            tally_zmq.ctx_term(state.zmq); /* lets BYE out; at most the linger time */
+        shim_control_disconnect(&state.control, all); /* lets BYE out */
     }
     tally_mutex_give(&state_lock);
 }
@@ -172,132 +152,7 @@ static void process_start(void)
     }
 }
 
-/* ---- control plane -------------------------------------------------------------------------- */
-
-static void find_control_path(char *out, size_t bytes)
-{
-    const char *dir = getenv("TALLY_RUNTIME_DIR");
-    const char *xdg = getenv("XDG_RUNTIME_DIR");
-    if (dir && *dir)
-        snprintf(out, bytes, "%s/control.sock", dir);
-    else if (xdg && *xdg)
-        snprintf(out, bytes, "%s/tally/control.sock", xdg);
-    else if (getuid() == 0)
-        snprintf(out, bytes, "/run/tally/control.sock");
-    else
-        snprintf(out, bytes, "/tmp/tally-%u/control.sock", (unsigned)getuid());
-}
-
-/* libzmq tries to connect for ever, in the background. Without this look, every program that
- * only asks whether there is a GPU would wait for the whole time-out where no daemon runs. */
-static bool somebody_listens(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path)
-        return false;
-    strcpy(address.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool listens = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ||
-                   (errno != ENOENT && errno != ECONNREFUSED);
-    if (fd >= 0)
-        close(fd);
-    return listens;
-}
-
-/* Another tallyd may have taken the place of the one that was asked; it will not answer for the
- * first. */
-static bool is_still_there_locked(void) REQUIRES(state_lock)
-{
-    struct stat file;
-    return stat(state.control_path, &file) == 0 && file.st_ino == state.control_file.st_ino &&
-           file.st_mtim.tv_sec == state.control_file.st_mtim.tv_sec &&
-           file.st_mtim.tv_nsec == state.control_file.st_mtim.tv_nsec &&
-           somebody_listens(state.control_path);
-}
-
-static CUresult connect_control_locked(void) REQUIRES(state_lock)
-{
-    char endpoint[sizeof state.control_path + 8];
-    find_control_path(state.control_path, sizeof state.control_path);
-    snprintf(endpoint, sizeof endpoint, "ipc://%s", state.control_path);
-    if (!somebody_listens(state.control_path) ||
-        stat(state.control_path, &state.control_file) != 0) {
-        shim_tell("no tallyd answers at %s: start `tallyd`, or run the program without Tally",
-                  state.control_path);
-        return CUDA_ERROR_SYSTEM_NOT_READY;
-    }
-    state.zmq = tally_zmq.ctx_new();
-    if (!state.zmq)
-        return CUDA_ERROR_OPERATING_SYSTEM;
-    state.control = tally_zmq.socket(state.zmq, TALLY_ZMQ_DEALER);
-    if (!state.control)
-        return CUDA_ERROR_OPERATING_SYSTEM;
-    tally_zmq_set(state.control, TALLY_ZMQ_LINGER, 0);
-    tally_zmq_set(state.control, TALLY_ZMQ_SNDTIMEO, SEND_TIMEOUT_MS);
-    tally_zmq_set(state.control, TALLY_ZMQ_RCVTIMEO, LOOK_MS);
-    size_t bytes = sizeof state.control_fd;
-    bool known = tally_zmq.getsockopt(state.control, TALLY_ZMQ_FD, &state.control_fd, &bytes) == 0;
-    bool connected = known && tally_zmq.connect(state.control, endpoint) == 0;
-    return connected ? CUDA_SUCCESS : CUDA_ERROR_SYSTEM_NOT_READY;
-}
-
-static CUresult status_result(int32_t status)
-{
-    switch (status) {
-    case TALLY_STATUS_OK:
-        return CUDA_SUCCESS;
-    case TALLY_STATUS_BAD_VERSION:
-        return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
-    case TALLY_STATUS_REFUSED:
-        return CUDA_ERROR_NOT_PERMITTED;
-    case TALLY_STATUS_UNAVAILABLE:
-        return CUDA_ERROR_DEVICE_UNAVAILABLE;
-    default:
-        return CUDA_ERROR_OPERATING_SYSTEM;
-    }
-}
-
-static time_t now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
-/* tallyd's sentence, which is the payload of every reply but a good one. */
-static void tell_refusal(const char *text, size_t bytes) { shim_tell("%.*s", (int)bytes, text); }
-
-/* One request on the control socket. *size gets the reply's payload size. */
-static CUresult request_locked(uint16_t type, const void *payload, size_t bytes, void *reply,
-                               size_t capacity, size_t *size, time_t seconds_max)
-    REQUIRES(state_lock)
-{
-    uint32_t sequence = ++state.sequence;
-    time_t until_s = now_s() + seconds_max;
-    if (control_unplugged_locked()) {
-        shim_tell("this program has closed the descriptors that Tally uses");
-        return CUDA_ERROR_OPERATING_SYSTEM;
-    }
-    if (tally_control_send(state.control, type, sequence, payload, bytes, 0) != 0)
-        return CUDA_ERROR_SYSTEM_NOT_READY;
-    for (;;) {
-        struct tally_control_header header;
-        long got = tally_control_receive(state.control, &header, reply, capacity);
-        if (got < 0 &&
-            (errno == EINTR || (errno == EAGAIN && now_s() < until_s && is_still_there_locked())))
-            continue;
-        if (got < 0)
-            return errno == EPROTO ? CUDA_ERROR_OPERATING_SYSTEM : CUDA_ERROR_SYSTEM_NOT_READY;
-        if (header.sequence != sequence || header.type != type)
-            continue; /* the late answer to a request that we gave up */
-        if (header.status == TALLY_STATUS_OK && header.version != TALLY_PROTOCOL_VERSION)
-            return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
-        if (header.status != TALLY_STATUS_OK)
-            tell_refusal(reply, (size_t)got);
-        *size = (size_t)got;
-        return status_result(header.status);
-    }
-}
+/* ---- hello ---------------------------------------------------------------------------------- */
 
 struct hello_message {
     struct tally_hello_reply hello;
@@ -327,21 +182,13 @@ static CUresult say_hello_locked(void) REQUIRES(state_lock)
     if (!message)
         return CUDA_ERROR_OUT_OF_MEMORY;
     size_t size = 0;
-    CUresult result = request_locked(TALLY_CONTROL_HELLO, &hello, sizeof hello, message,
-                                     sizeof *message, &size, ANSWER_S_MAX);
+    CUresult result =
+        shim_control_request(&state.control, TALLY_CONTROL_HELLO, &hello, sizeof hello, message,
+                             sizeof *message, &size, ANSWER_S_MAX);
     if (!result)
         result = read_hello_locked(message, size);
     free(message);
     return result;
-}
-
-static void disconnect_control_locked(void) REQUIRES(state_lock)
-{
-    if (state.control)
-        tally_zmq.close(state.control);
-    if (state.zmq)
-        tally_zmq.ctx_term(state.zmq);
-    state.control = state.zmq = NULL;
 }
 
 CUresult shim_init(void)
@@ -358,17 +205,19 @@ CUresult shim_init(void)
     struct shim_cancel cancel = lock_state();
     CUresult result = shim_ready();
     if (result == CUDA_ERROR_NOT_INITIALIZED) {
-        result = connect_control_locked();
+        result = shim_control_connect(&state.control);
         if (!result)
             result = say_hello_locked();
         if (result)
-            disconnect_control_locked();
+            shim_control_disconnect(&state.control, true);
         else
             atomic_store_explicit(&state.phase, PHASE_READY, memory_order_release);
     }
     unlock_state(cancel);
     return result;
 }
+
+/* ---- channels ------------------------------------------------------------------------------- */
 
 static CUresult open_device_locked(int device, struct shim_channel **channel) REQUIRES(state_lock)
 {
@@ -377,8 +226,8 @@ static CUresult open_device_locked(int device, struct shim_channel **channel) RE
     char text[1024]; /* a refusal's line may be longer than the struct */
     _Static_assert(sizeof text >= sizeof reply, "one buffer for both");
     size_t size = 0;
-    CUresult result = request_locked(TALLY_CONTROL_OPEN, &open, sizeof open, text, sizeof text,
-                                     &size, ANSWER_S_MAX);
+    CUresult result = shim_control_request(&state.control, TALLY_CONTROL_OPEN, &open, sizeof open,
+                                           text, sizeof text, &size, ANSWER_S_MAX);
     if (result)
         return result;
     if (size != sizeof reply)
@@ -386,10 +235,10 @@ static CUresult open_device_locked(int device, struct shim_channel **channel) RE
     memcpy(&reply, text, sizeof reply);
     reply.ops[sizeof reply.ops - 1] = reply.replies[sizeof reply.replies - 1] = 0;
     reply.segment[sizeof reply.segment - 1] = 0;
-    char folder[sizeof state.control_path];
-    snprintf(folder, sizeof folder, "%s", state.control_path);
-    *strrchr(folder, '/') = 0;
-    return shim_channel_create(state.zmq, device, shim_generation(), folder, &reply, channel);
+    char folder[SHIM_CONTROL_PATH_BYTES];
+    shim_control_folder(&state.control, folder, sizeof folder);
+    return shim_channel_create(state.control.zmq, device, shim_generation(), folder, &reply,
+                               channel);
 }
 
 CUresult shim_channel_open(int device, struct shim_channel **channel)
@@ -424,6 +273,8 @@ bool shim_is_device_address(uint64_t address)
     return false;
 }
 
+/* ---- unsupported calls ---------------------------------------------------------------------- */
+
 /* The first call waits until tallyd has noted it: the program may end right afterwards, and its
  * session with it. */
 static void report_unsupported_locked(const struct tally_unsupported *message) REQUIRES(state_lock)
@@ -431,11 +282,10 @@ static void report_unsupported_locked(const struct tally_unsupported *message) R
     char text[256];
     size_t size;
     if (message->count == 1)
-        request_locked(TALLY_CONTROL_UNSUPPORTED, message, sizeof *message, text, sizeof text,
-                       &size, NOTE_S_MAX);
-    else if (!control_unplugged_locked())
-        tally_control_send(state.control, TALLY_CONTROL_UNSUPPORTED, 0, message, sizeof *message,
-                           TALLY_ZMQ_DONTWAIT);
+        shim_control_request(&state.control, TALLY_CONTROL_UNSUPPORTED, message, sizeof *message,
+                             text, sizeof text, &size, NOTE_S_MAX);
+    else
+        shim_control_notify(&state.control, TALLY_CONTROL_UNSUPPORTED, message, sizeof *message);
 }
 
 CUresult shim_unsupported(const char *symbol, uint64_t *calls)

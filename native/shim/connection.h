@@ -1,9 +1,10 @@
 /* The shim's end of the wire: one control socket per process, one data channel per device in use.
  *
  * Who owns what:
- *   - process state (session, devices, control socket): connection.c, under `state_lock`;
- *   - a channel's ops socket: `send_lock`; its replies socket: whoever is the channel's leader
- * (calls.c);
+ *   - process state (session, devices, control socket): connection.c, under `state_lock`; how the
+ *     control socket is spoken to: control.c;
+ *   - a channel's ops socket: `send_lock`; its replies socket: whoever is the channel's leader, as
+ *     calls.c has it;
  *   - the session page: written by the executor, read here with atomic loads.
  * A forked child inherits none of it: it forgets its parent's channels without closing their
  * sockets (libzmq's I/O thread does not exist there) and says HELLO anew. */
