@@ -1,4 +1,5 @@
 /* What is known of a function since it was looked up, and its few settable attributes. */
+#include "functions.h"
 #include "generated/calls.h"
 #include "generated/custom.h"
 #include "modules.h"

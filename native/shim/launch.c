@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "functions.h"
 #include "generated/custom.h"
-#include "modules.h"
 #include "stream_work.h"
 #include "tally/assert.h"
 #include "wire/zmq.h"

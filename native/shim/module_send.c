@@ -126,3 +126,16 @@ CUresult shim_module_send(struct shim_channel *channel, uint64_t handle,
     op.tail_bytes = (uint32_t)image->bytes;
     return load(channel, &op, image->data, log);
 }
+
+CUresult shim_module_on_locked(struct shim_module *module, struct shim_channel *channel)
+{
+    if (module->devices & shim_device_bit(channel))
+        return CUDA_SUCCESS;
+    if (!module->library)
+        return CUDA_ERROR_INVALID_HANDLE;
+    struct shim_module_log log = {0};
+    CUresult result = shim_module_send(channel, module->handle, &module->image, NULL, &log);
+    if (!result)
+        module->devices |= shim_device_bit(channel);
+    return result;
+}

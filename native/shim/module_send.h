@@ -10,6 +10,11 @@ CUresult shim_module_send(struct shim_channel *channel, uint64_t handle,
                           const struct shim_image *image, const struct shim_image_file *file,
                           struct shim_module_log *log);
 
+/* Sends a library to a device that does not have it. CUDA_ERROR_INVALID_HANDLE: it is a module, of
+ * another device. */
+CUresult shim_module_on_locked(struct shim_module *module, struct shim_channel *channel)
+    REQUIRES(module->lock);
+
 /* Nothing to tell: the buffers hold empty texts. */
 void shim_module_log_clear(struct shim_module_log *log);
 

@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "functions.h"
 #include "generated/custom.h"
 #include "jit_options.h"
 #include "modules.h"
+#include "names.h"
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
