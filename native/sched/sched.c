@@ -50,6 +50,14 @@ static size_t policy_bytes(const struct tally_sched_config *config)
     return most;
 }
 
+static void put_in_force(struct tally_sched *s, uint32_t policy)
+{
+    s->policy = policy;
+    s->in_force = tally_sched_policies[policy];
+    if (s->in_force->reset)
+        s->in_force->reset(s);
+}
+
 struct tally_sched *tally_sched_create(const struct tally_sched_config *config)
 {
     const uint32_t top = 1u << 24;
@@ -74,14 +82,12 @@ struct tally_sched *tally_sched_create(const struct tally_sched_config *config)
     }
     s->config = *config;
     s->limits = config->limits;
-    s->policy = config->policy;
     s->ready = s->round = s->guarded = NONE;
     s->waiting[0] = s->waiting[1] = (struct waiting_list){NONE, NONE};
     s->timer_ns = TALLY_SCHED_NEVER;
     for (uint32_t i = 0; i < config->queues_max; i++)
         s->queues[i] = (struct queue){.session = NONE, .head = NONE, .tail = NONE, .cursor = NONE};
-    if (tally_sched_in_force(s)->reset)
-        tally_sched_in_force(s)->reset(s);
+    put_in_force(s, config->policy);
     return s;
 }
 
@@ -119,8 +125,8 @@ static uint32_t join_job(struct tally_sched *s, uint64_t number)
     }
     if (s->jobs[at].sessions++ == 0) {
         s->jobs[at] = (struct job){.number = number, .sessions = 1};
-        if (tally_sched_in_force(s)->job_came)
-            tally_sched_in_force(s)->job_came(s, at);
+        if (s->in_force->job_came)
+            s->in_force->job_came(s, at);
     }
     return at;
 }
@@ -250,8 +256,8 @@ static bool close_sessions(struct tally_sched *s)
             return false;
         tally_sched_emit(s, TALLY_SCHED_CLOSED)->session = i;
         tally_sched_forget_arrivals_of(s, i);
-        if (tally_sched_in_force(s)->session_gone)
-            tally_sched_in_force(s)->session_gone(s, i);
+        if (s->in_force->session_gone)
+            s->in_force->session_gone(s, i);
         s->jobs[session->job].sessions--;
         session->open = session->closing = false;
         s->sessions_open--;
@@ -284,7 +290,8 @@ static int submit(struct tally_sched *s, const struct tally_sched_event *event)
         return TALLY_SCHED_FULL;
     /* Issued before it was submitted: only where neither the policy nor anything ahead of it in
      * its queue makes it wait. */
-    if (event->started && (session->class_ != TALLY_SCHED_HIGH || !tally_sched_high_at_once(s) ||
+    if (event->started && (session->class_ != TALLY_SCHED_HIGH ||
+                           !tally_sched_policy_is(s, TALLY_SCHED_HIGH_AT_ONCE) ||
                            queue->cursor != NONE || queue->guarded > 0))
         return TALLY_SCHED_INVALID;
     tally_sched_submit(s, event);
@@ -311,9 +318,7 @@ static int set_policy(struct tally_sched *s, const struct tally_sched_event *eve
     if (event->policy == s->policy)
         return 0;
     tally_sched_forget_gaps(s); /* high took a different time for its work */
-    s->policy = event->policy;
-    if (tally_sched_in_force(s)->reset)
-        tally_sched_in_force(s)->reset(s);
+    put_in_force(s, event->policy);
     s->held = false; /* the other one may have let anything start */
     return 0;
 }
@@ -419,7 +424,7 @@ int tally_sched_handle(struct tally_sched *s, const struct tally_sched_event *ev
     allow_in_flight(s, event->type);
     s->wish_ns = TALLY_SCHED_NEVER;
     if (s->closing == 0 || close_sessions(s)) {
-        tally_sched_in_force(s)->decide(s);
+        s->in_force->decide(s);
         if (!tally_sched_out_full(s))
             tally_sched_watch(s);
         if (!tally_sched_out_full(s))

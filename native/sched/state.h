@@ -106,7 +106,8 @@ struct floor {
 struct tally_sched {
     struct tally_sched_config config;
     struct tally_sched_limits limits;
-    uint32_t policy;
+    uint32_t policy; /* in force: its place in the table, and itself */
+    const struct policy *in_force;
     struct session *sessions;
     struct job *jobs;
     struct tally_sched_histogram *turnarounds; /* by session */
@@ -160,13 +161,9 @@ struct policy {
 };
 extern const struct policy *const tally_sched_policies[];
 
-static inline const struct policy *tally_sched_in_force(const struct tally_sched *s)
-{
-    return tally_sched_policies[s->policy];
-}
 static inline bool tally_sched_policy_is(const struct tally_sched *s, uint32_t trait)
 {
-    return (tally_sched_in_force(s)->traits & trait) != 0;
+    return (s->in_force->traits & trait) != 0;
 }
 
 /* launches.c: what a policy can ask and do. */

@@ -293,7 +293,7 @@ const char *tally_sched_validate(const struct tally_sched *s)
         CHECK(s->queues[s->launches[at].queue].cursor != at ||
                   !tally_sched_startable(s, &s->queues[s->launches[at].queue], FORM_WHOLE),
               "a high launch waits on a decision");
-    if (tally_sched_in_force(s)->validate && (wrong = tally_sched_in_force(s)->validate(s)))
+    if (s->in_force->validate && (wrong = s->in_force->validate(s)))
         return wrong;
     return check_bound(s);
 }
