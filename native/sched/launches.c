@@ -1,7 +1,6 @@
-/* The life of a launch: submitted, started in one or more parts, stopped, finished, retired.
- * Counters of a session and of its class move together here and nowhere else. */
-#include <string.h>
-
+/* The life of a launch: submitted, started in one or more parts, stopped, finished, retired. What
+ * its starts count for is kept in starts.c. */
+#include "starts.h"
 #include "state.h"
 
 static struct class_sums *sums_of(struct tally_sched *s, uint32_t session)
@@ -9,47 +8,11 @@ static struct class_sums *sums_of(struct tally_sched *s, uint32_t session)
     return &s->sums[s->sessions[session].class_];
 }
 
-/* A queue's guarded starts run one after the other, behind its unguarded ones. A guarded start
- * that has not begun when its flag goes up does not begin. So together they delay high by the
- * unguarded ones, or by the longest guarded one, whichever is more. */
-static void recharge_queue(struct tally_sched *s, struct queue *queue)
-{
-    uint64_t largest = queue->unguarded_ns;
-    uint32_t left = queue->guarded;
-    for (uint32_t at = queue->head; left > 0; at = s->launches[at].next) {
-        const struct launch *launch = &s->launches[at];
-        if (!launch->guarded)
-            continue;
-        if (launch->charge_ns > largest)
-            largest = launch->charge_ns;
-        left--;
-    }
-    struct session *session = &s->sessions[queue->session];
-    session->charge_ns += largest - queue->charge_ns;
-    s->sums[session->class_].charge_ns += largest - queue->charge_ns;
-    queue->charge_ns = largest;
-}
-
 void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by)
 {
     s->sums[class_].busy += (uint32_t)by;
     if (class_ == TALLY_SCHED_BEST_EFFORT && by > 0 && s->sums[class_].busy == 2)
         s->contended_ns = s->now_ns;
-}
-
-/* Device time counts against a session's share only while somebody else wanted the device too. */
-static void charge_share(struct tally_sched *s, struct session *session, uint64_t gpu_ns)
-{
-    const struct class_sums *sums = &s->sums[session->class_];
-    uint64_t contended = s->now_ns - s->contended_ns;
-    if (session->class_ != TALLY_SCHED_BEST_EFFORT || sums->busy < 2)
-        return;
-    if (gpu_ns > contended)
-        gpu_ns = contended;
-    int64_t *deficit_ns = &s->jobs[session->job].deficit_ns;
-    *deficit_ns -= (int64_t)(gpu_ns < INT64_MAX / 4 ? gpu_ns : INT64_MAX / 4);
-    if (*deficit_ns < INT64_MIN / 2)
-        *deficit_ns = INT64_MIN / 2;
 }
 
 void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event)
@@ -198,39 +161,6 @@ uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session 
     return extra < top ? 1 + extra : top;
 }
 
-/* Takes blocks [issued, hi) as started, in the books only. */
-static void book_start(struct tally_sched *s, uint32_t index, uint32_t hi, uint64_t charge_ns,
-                       bool guarded)
-{
-    struct launch *launch = &s->launches[index];
-    struct queue *queue = &s->queues[launch->queue];
-    struct session *session = &s->sessions[launch->session];
-    struct class_sums *sums = &s->sums[session->class_];
-    if (launch->starts == 0)
-        launch->started_ns = s->now_ns;
-    if (launch->issued == 0 && !launch->preempted)
-        session->stats.waited_ns += s->now_ns - launch->submitted_ns;
-    launch->numbers[launch->starts] =
-        session->class_ == TALLY_SCHED_BEST_EFFORT ? ++s->best_effort_starts : 0;
-    launch->ends[launch->starts++] = hi;
-    launch->issued = hi;
-    session->stats.starts += !launch->transfer;
-    session->starts++;
-    sums->starts++;
-    queue->starts++;
-    launch->charge_ns += charge_ns;
-    if (guarded)
-        tally_sched_guarded_add(s, index);
-    else
-        queue->unguarded_ns += charge_ns;
-    recharge_queue(s, queue);
-    if (launch->issued == launch->blocks) {
-        tally_sched_waiting_remove(s, index);
-        queue->cursor = launch->next;
-    }
-    session->ring = queue->next; /* the session's queues take turns */
-}
-
 void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, uint32_t level)
 {
     struct launch *launch = &s->launches[index];
@@ -248,13 +178,14 @@ void tally_sched_start(struct tally_sched *s, uint32_t index, enum form form, ui
                   : hi == launch->blocks ? TALLY_SCHED_START_FINAL
                                          : 0) |
                  (launch->preempted ? TALLY_SCHED_START_RESUMED : 0);
-    book_start(s, index, hi, charge_ns, flag);
+    tally_sched_book_start(s, index, hi, charge_ns, flag);
 }
 
 void tally_sched_adopt(struct tally_sched *s, uint32_t index)
 {
     struct launch *launch = &s->launches[index];
-    book_start(s, index, launch->blocks, tally_sched_charge_of(s, launch, FORM_WHOLE), false);
+    tally_sched_book_start(s, index, launch->blocks, tally_sched_charge_of(s, launch, FORM_WHOLE),
+                           false);
 }
 
 bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_)
@@ -300,46 +231,6 @@ bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue)
 
 /* ---- reports from the device ---------------------------------------------------------------- */
 
-/* Takes the oldest start off the books, of which the event tells; without one, all of them. */
-static void book_end(struct tally_sched *s, uint32_t index, const struct tally_sched_event *event)
-{
-    struct launch *launch = &s->launches[index];
-    struct queue *queue = &s->queues[launch->queue];
-    struct session *session = &s->sessions[launch->session];
-    struct class_sums *sums = &s->sums[session->class_];
-    uint64_t gpu_ns = event ? event->gpu_ns : 0;
-    if (gpu_ns == 0) {
-        uint64_t last = s->last_finish_ns[session->class_];
-        gpu_ns = s->now_ns - (launch->started_ns > last ? launch->started_ns : last);
-    }
-    s->last_finish_ns[session->class_] = s->now_ns;
-    session->stats.gpu_ns += gpu_ns;
-    charge_share(s, session, gpu_ns);
-
-    uint32_t ended = event ? 1 : launch->starts;
-    uint64_t charge_ns = launch->charge_ns;
-    if (ended < launch->starts)
-        charge_ns /= launch->starts; /* slices are alike; the last takes the rest */
-    launch->charge_ns -= charge_ns;
-    launch->starts -= ended;
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT)
-        tally_sched_note_clearance(s, launch, ended, event);
-    for (uint32_t i = 0; i < launch->starts; i++) {
-        launch->ends[i] = launch->ends[i + ended];
-        launch->numbers[i] = launch->numbers[i + ended];
-    }
-    queue->starts -= ended;
-    session->starts -= ended;
-    sums->starts -= ended;
-    if (launch->guarded)
-        tally_sched_guarded_remove(s, index);
-    else
-        queue->unguarded_ns -= charge_ns;
-    recharge_queue(s, queue);
-    if (session->class_ == TALLY_SCHED_BEST_EFFORT && sums->starts == 0)
-        s->allowance_ns = 0;
-}
-
 static void end_launch(struct tally_sched *s, uint32_t index, uint32_t type)
 {
     struct launch *launch = &s->launches[index];
@@ -358,7 +249,7 @@ int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *ev
     if (launch->starts == 0 || launch->prev != NONE || event->lo != launch->lo ||
         event->hi != launch->ends[0])
         return TALLY_SCHED_INVALID;
-    book_end(s, event->launch, event);
+    tally_sched_book_end(s, event->launch, event);
     launch->lo = launch->done = event->hi;
     if (launch->done == launch->blocks)
         end_launch(s, event->launch, TALLY_SCHED_COMPLETE);
@@ -372,7 +263,7 @@ int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *even
         event->lo < launch->lo || event->lo > launch->done + event->blocks ||
         (launch->prev != NONE && event->blocks > 0))
         return TALLY_SCHED_INVALID;
-    book_end(s, event->launch, event);
+    tally_sched_book_end(s, event->launch, event);
     launch->done += event->blocks;
     s->sessions[launch->session].stats.preemptions++;
     if (launch->done == launch->blocks) {
@@ -390,42 +281,9 @@ int tally_sched_fail(struct tally_sched *s, uint32_t index)
 {
     struct launch *launch = &s->launches[index];
     if (launch->starts > 0)
-        book_end(s, index, NULL);
+        tally_sched_book_end(s, index, NULL);
     end_launch(s, index, TALLY_SCHED_DROPPED);
     return 0;
-}
-
-/* Takes the youngest starts off the books, as if they had never been: no time has passed on the
- * device. */
-static void unbook_starts(struct tally_sched *s, uint32_t index, uint32_t count)
-{
-    struct launch *launch = &s->launches[index];
-    struct queue *queue = &s->queues[launch->queue];
-    struct session *session = &s->sessions[launch->session];
-    struct class_sums *sums = &s->sums[session->class_];
-    uint32_t left = launch->starts - count;
-    uint64_t charge_ns = left == 0 ? launch->charge_ns : launch->charge_ns / launch->starts * count;
-    uint64_t numbers[SLICES_MAX];
-    launch->charge_ns -= charge_ns;
-    launch->starts = left;
-    session->stats.starts -= launch->transfer ? 0 : count;
-    session->starts -= count;
-    sums->starts -= count;
-    queue->starts -= count;
-    queue->unguarded_ns -= charge_ns;
-    recharge_queue(s, queue);
-    if (session->class_ != TALLY_SCHED_BEST_EFFORT)
-        return;
-    /* Arrivals look at a launch's oldest starts, as if they had ended; these go there for the
-     * call. They were in nobody's way. */
-    memcpy(numbers, launch->numbers, sizeof numbers);
-    memcpy(launch->numbers, numbers + left, count * sizeof *numbers);
-    memcpy(launch->numbers + count, numbers, left * sizeof *numbers);
-    struct tally_sched_event never = {.began_ns = s->now_ns + 1};
-    tally_sched_note_clearance(s, launch, count, &never);
-    memcpy(launch->numbers, numbers, sizeof numbers);
-    if (sums->starts == 0)
-        s->allowance_ns = 0;
 }
 
 int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event)
@@ -439,7 +297,7 @@ int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *ev
         return TALLY_SCHED_INVALID;
     if (event->lo == 0 && !launch->preempted)
         s->sessions[launch->session].stats.waited_ns -= launch->started_ns - launch->submitted_ns;
-    unbook_starts(s, event->launch, launch->starts - kept);
+    tally_sched_unbook_starts(s, event->launch, launch->starts - kept);
     launch->issued = event->lo;
     if (!launch->waiting)
         tally_sched_waiting_add(s, event->launch);
