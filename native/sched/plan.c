@@ -189,13 +189,10 @@ static void doubt_guarded(struct tally_plan_record *record, uint64_t whole_ns)
     record->count[TALLY_PLAN_GUARDED] = 0;
 }
 
-void tally_plans_measure(struct tally_plans *plans, uint64_t signature,
-                         enum tally_plan_measurement what, uint32_t blocks, uint64_t ns)
+/* Adds one measurement of the record's kernel. */
+static void note_time(struct tally_plan_record *record, enum tally_plan_measurement what,
+                      uint32_t blocks, uint64_t ns)
 {
-    struct slot *slot = find(plans, signature);
-    if (!slot || (uint32_t)what >= TALLY_PLAN_MEASUREMENTS || ns == 0)
-        return;
-    struct tally_plan_record *record = &slot->record;
     if (ns >= TIME_TOP)
         ns = TIME_TOP - 1;
     if (what == TALLY_PLAN_STOP) {
@@ -215,6 +212,24 @@ void tally_plans_measure(struct tally_plans *plans, uint64_t signature,
     }
     if (record->count[what] < UINT32_MAX)
         record->count[what]++;
+}
+
+/* Whether its times and their counts fit each other. */
+static bool times_ok(const struct tally_plan_record *record)
+{
+    for (uint32_t i = 0; i < TALLY_PLAN_MEASUREMENTS; i++)
+        if (record->ns[i] >= TIME_TOP || (record->ns[i] == 0) != (record->count[i] == 0))
+            return false;
+    return true;
+}
+
+void tally_plans_measure(struct tally_plans *plans, uint64_t signature,
+                         enum tally_plan_measurement what, uint32_t blocks, uint64_t ns)
+{
+    struct slot *slot = find(plans, signature);
+    if (!slot || (uint32_t)what >= TALLY_PLAN_MEASUREMENTS || ns == 0)
+        return;
+    note_time(&slot->record, what, blocks, ns);
     note_change(plans, slot);
 }
 
@@ -376,11 +391,8 @@ uint32_t tally_plans_list(const struct tally_plans *plans, struct tally_plan_rec
 
 bool tally_plans_import(struct tally_plans *plans, const struct tally_plan_record *record)
 {
-    if (record->blocks == 0)
+    if (record->blocks == 0 || !times_ok(record))
         return false;
-    for (uint32_t i = 0; i < TALLY_PLAN_MEASUREMENTS; i++)
-        if (record->ns[i] >= TIME_TOP || (record->ns[i] == 0) != (record->count[i] == 0))
-            return false;
     if (find(plans, record->signature))
         return true;
     if (plans->count == plans->count_max)
