@@ -1,4 +1,4 @@
-"""Plans from measurements (native/sched/plan.c) as Python objects.
+"""Plans from measurements (native/sched/plans.c) as Python objects.
 
 A signature is a 64-bit hash of (code hash, kernel, grid, block, dynamic shared memory). Times are
 device times in nanoseconds.

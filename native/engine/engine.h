@@ -13,7 +13,7 @@
 
 #include "engine/stats.h"
 #include "tally/address.h"
-#include "tally/plan.h"
+#include "tally/plans.h"
 #include "tally/protocol.h"
 
 #define TALLY_REASON_BYTES 512u

@@ -11,7 +11,7 @@
 #include "engine/launch/transfer.h"
 #include "engine/launch/work.h"
 #include "engine/parts.h"
-#include "tally/plan.h"
+#include "tally/plans.h"
 
 struct launch;
 
