@@ -75,3 +75,16 @@ def test_gpu_check_without_a_gpu() -> None:
     if not isinstance(find_gpu(), str):
         pytest.skip("there is a GPU")
     assert run("gpu_check").startswith("gpu-check: no GPU")
+
+
+def test_gpu_check_rehearsed(tmp_path: Path) -> None:
+    """Two of its stages on softgpu; the rest are the demo and the bench, which have their tests."""
+    told = run(
+        "gpu_check", "--device", "soft", "--stages", "forwarded,guard", "--out", str(tmp_path)
+    )
+    assert "gpu-check: all is well" in told
+    forwarded, guard = json.loads((tmp_path / "results.json").read_text())["stages"]
+    facts = forwarded["found"]["facts.json"]
+    assert facts["device"] == "Tally softgpu" and not facts["functions"]["not_exported"]
+    assert facts["calls"]["cuStreamSynchronize"]["busy"]["median_ns"] > 0
+    assert guard["ended"] == "passed" and guard["found"]["bench.json"]
