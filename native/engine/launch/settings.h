@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tally/plans.h"
+#include "tally/plan.h"
 #include "tally/sched.h"
 
 struct schedule;
