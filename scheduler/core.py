@@ -6,23 +6,18 @@ The executor drives the same core from C. Times are integers in nanoseconds thro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tally._native import ffi, lib
+from tally.scheduler.figures import Histogram, SchedulerStats, SessionStats
+from tally.scheduler.instructions import Instruction, Start, decode
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, fill_plan
+from tally.scheduler.policies import policies, policy_index
 
 if TYPE_CHECKING:
-    from tally._native import (
-        SchedEvent,
-        SchedHistogram,
-        SchedInstruction,
-        SchedLimits,
-        SchedPlan,
-        SchedSessionStats,
-        SchedStats,
-    )
+    from tally._native import SchedEvent, SchedLimits
 
 NEVER: int = 2**64 - 1
 
@@ -44,192 +39,9 @@ class JobClass(IntEnum):
     HIGH = lib.TALLY_SCHED_HIGH
 
 
-class PlanKind(IntEnum):
-    WHOLE = lib.TALLY_SCHED_WHOLE
-    SLICED = lib.TALLY_SCHED_SLICED
-    PREEMPTIBLE = lib.TALLY_SCHED_PREEMPTIBLE
-
-
-class StartFlag(IntFlag):
-    NONE = 0
-    PREEMPTIBLE = lib.TALLY_SCHED_START_PREEMPTIBLE
-    FINAL = lib.TALLY_SCHED_START_FINAL
-    RESUMED = lib.TALLY_SCHED_START_RESUMED
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How launches of one signature are run. Times are estimates in ns; 0: not known."""
-
-    kind: PlanKind = PlanKind.WHOLE
-    slice_blocks: int = 0
-    whole_ns: int = 0
-    slice_ns: int = 0
-    stop_ns: int = 0
-    guardable: bool = False
-
-
-@dataclass(frozen=True)
-class Start:
-    launch: int
-    lo: int
-    hi: int
-    level: int = 0
-    flags: StartFlag = StartFlag.FINAL
-    epoch: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True)
-class Preempt:
-    launch: int
-
-
-@dataclass(frozen=True)
-class Complete:
-    launch: int
-
-
-@dataclass(frozen=True)
-class Dropped:
-    launch: int
-
-
-@dataclass(frozen=True)
-class Closed:
-    session: int
-
-
-@dataclass(frozen=True)
-class SetTimer:
-    time_ns: int
-
-
-@dataclass(frozen=True)
-class Rescue:
-    launch: int
-
-
-Instruction = Start | Preempt | Complete | Dropped | Closed | SetTimer | Rescue
-
-
-def _decode(raw: SchedInstruction) -> Instruction:
-    match int(raw.type):
-        case lib.TALLY_SCHED_START:
-            return Start(raw.launch, raw.lo, raw.hi, raw.level, StartFlag(raw.flags), raw.epoch)
-        case lib.TALLY_SCHED_PREEMPT:
-            return Preempt(raw.launch)
-        case lib.TALLY_SCHED_COMPLETE:
-            return Complete(raw.launch)
-        case lib.TALLY_SCHED_DROPPED:
-            return Dropped(raw.launch)
-        case lib.TALLY_SCHED_CLOSED:
-            return Closed(raw.session)
-        case lib.TALLY_SCHED_SET_TIMER:
-            return SetTimer(raw.time_ns)
-        case lib.TALLY_SCHED_RESCUE:
-            return Rescue(raw.launch)
-        case other:
-            raise AssertionError(f"instruction of unknown type {other}")
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """A log-scaled histogram: a value is known to one eighth of its power of two."""
-
-    count: int
-    sum: int
-    max: int
-    buckets: tuple[int, ...]
-
-    @classmethod
-    def read(cls, raw: SchedHistogram) -> Histogram:
-        return cls(raw.count, raw.sum, raw.max, tuple(raw.buckets))
-
-    def quantile(self, q: float) -> int:
-        """Upper end of the bucket that holds the q-quantile, at most max; 0 if empty."""
-        rank, seen = max(1, -int(-q * self.count // 1)), 0
-        for bucket, count in enumerate(self.buckets):
-            seen += count
-            if seen >= rank and count:
-                ceiling = int(lib.tally_sched_bucket_floor(bucket + 1)) - 1
-                return min(ceiling, self.max)
-        return 0
-
-
-@dataclass(frozen=True)
-class SchedulerStats:
-    turnaround_ns: Histogram
-    turnaround_unmet: int
-    turnaround_missed: int
-    turnaround_estimated_ns: int
-    turnaround_error_ns: int
-    oversized: int
-    rescues: int
-
-    @classmethod
-    def read(cls, raw: SchedStats) -> SchedulerStats:
-        return cls(
-            Histogram.read(raw.turnaround_ns),
-            raw.turnaround_unmet,
-            raw.turnaround_missed,
-            raw.turnaround_estimated_ns,
-            raw.turnaround_error_ns,
-            raw.oversized,
-            raw.rescues,
-        )
-
-
-@dataclass(frozen=True)
-class SessionStats:
-    launches: int
-    completed: int
-    starts: int
-    preemptions: int
-    waited_ns: int
-    gpu_ns: int
-
-    @classmethod
-    def read(cls, raw: SchedSessionStats) -> SessionStats:
-        return cls(**{name: int(getattr(raw, name)) for name in cls.__annotations__})
-
-
-def policies() -> dict[str, str]:
-    """Name and one line of explanation of every policy, in the order of the table."""
-    return {
-        ffi.string(lib.tally_sched_policy_name(i)).decode(): ffi.string(
-            lib.tally_sched_policy_text(i)
-        ).decode()
-        for i in range(lib.tally_sched_policy_count())
-    }
-
-
-class PolicyTrait(IntFlag):
-    """What a policy is like; see native/include/tally/sched.h."""
-
-    HIGH_AT_ONCE = lib.TALLY_SCHED_HIGH_AT_ONCE
-    LEVELS = lib.TALLY_SCHED_LEVELS
-    GIVES_WAY = lib.TALLY_SCHED_GIVES_WAY
-    BOUNDED = lib.TALLY_SCHED_BOUNDED
-
-
-def policy_traits(name: str) -> PolicyTrait:
-    """Of the policy of that name. Raises KeyError for a name that is not in the table."""
-    return PolicyTrait(lib.tally_sched_policy_traits(policy_index(name)))
-
-
-def policy_index(name: str) -> int:
-    """Place of a policy in the table. Raises KeyError for a name that is not in it."""
-    return {known: i for i, known in enumerate(policies())}[name]
-
-
 def fill_limits(raw: SchedLimits, limits: Limits) -> None:
     for name in Limits.__annotations__:
         setattr(raw, name, getattr(limits, name))
-
-
-def fill_plan(raw: SchedPlan, plan: Plan) -> None:
-    for name in Plan.__annotations__:
-        setattr(raw, name, int(getattr(plan, name)))
 
 
 class Scheduler:
@@ -273,7 +85,7 @@ class Scheduler:
                 raise SchedulerFullError
             if count < 0:
                 raise InvalidEventError
-            yield from [_decode(self._out[i]) for i in range(count)]
+            yield from [decode(self._out[i]) for i in range(count)]
             if count < self._room:
                 return
             event = ffi.new("struct tally_sched_event *", {"type": lib.TALLY_SCHED_CONTINUE})

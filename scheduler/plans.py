@@ -14,7 +14,7 @@ from enum import IntEnum, IntFlag
 from typing import Any
 
 from tally._native import ffi, lib
-from tally.scheduler.core import Plan, PlanKind
+from tally.scheduler.plan import Plan, PlanKind
 
 
 class Ability(IntFlag):

@@ -9,7 +9,8 @@ from functools import cached_property
 from statistics import NormalDist
 
 from tally._native import lib
-from tally.scheduler.core import JobClass, Plan
+from tally.scheduler.core import JobClass
+from tally.scheduler.plan import Plan
 from tally.scheduler.plans import Ability, PlanRecord, choose
 
 QUANTILES: int = lib.TALLY_SIM_QUANTILES

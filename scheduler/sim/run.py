@@ -10,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tally._native import ffi, lib
-from tally.scheduler.core import (
-    SchedulerStats,
-    SessionStats,
-    fill_limits,
-    fill_plan,
-    policy_index,
-)
+from tally.scheduler.core import fill_limits
+from tally.scheduler.figures import SchedulerStats, SessionStats
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import fill_plan
+from tally.scheduler.policies import policy_index
 from tally.scheduler.sim.model import Client, Device, Kernel, Scenario
 
 Times = npt.NDArray[np.uint64]

@@ -15,8 +15,8 @@ from tally import config as settings
 from tally import render, simulated
 from tally.errors import ConfigError, TallyError
 from tally.options import Integer, Number
-from tally.scheduler.core import policies
 from tally.scheduler.limits import Limits
+from tally.scheduler.policies import policies
 from tally.scheduler.sim import files, mixes, recording, replay, report, study, trace
 from tally.scheduler.sim.compare import Comparison, Row
 from tally.scheduler.sim.model import Scenario

@@ -10,8 +10,8 @@ import pytest
 from tally._native import ffi, lib
 from tally.interpose import binding
 from tally.interpose.table import TableError
-from tally.scheduler.core import policies, policy_traits
 from tally.scheduler.limits import Limits
+from tally.scheduler.policies import policies, policy_traits
 
 CDEFS = binding._load()
 

@@ -11,8 +11,8 @@ from tally._native import ffi
 from tally.errors import ConfigError
 from tally.fixed_limits import FIXED
 from tally.policies import POLICIES
-from tally.scheduler.core import policies
 from tally.scheduler.limits import Limits
+from tally.scheduler.policies import policies
 
 
 def write(folder: Path, text: str) -> Path:

@@ -18,8 +18,9 @@ from tally.commands import simulate
 from tally.commands import trace as trace_command
 from tally.daemon.executor.recorder import LEASE_SECONDS, Recorder
 from tally.errors import TallyError
-from tally.scheduler.core import JobClass, policies
+from tally.scheduler.core import JobClass
 from tally.scheduler.limits import Limits
+from tally.scheduler.policies import policies
 from tally.scheduler.sim import recording, replay, trace
 from tally.scheduler.sim.files import TraceError
 from tally.scheduler.sim.model import SYNC, Op

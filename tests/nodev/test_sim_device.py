@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tally.scheduler.core import JobClass, policies
+from tally.scheduler.core import JobClass
 from tally.scheduler.limits import Limits
+from tally.scheduler.policies import policies
 from tally.scheduler.sim.arrivals import bursty
 from tally.scheduler.sim.model import SYNC, Client, Device, Kernel, Op, Scenario
 from tally.scheduler.sim.run import Result, SimulationError, simulate

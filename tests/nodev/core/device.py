@@ -10,24 +10,21 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tally.scheduler.core import (
+from tally.scheduler.core import JobClass, Scheduler
+from tally.scheduler.instructions import (
     Closed,
     Complete,
     Dropped,
     Instruction,
-    JobClass,
-    Plan,
-    PlanKind,
-    PolicyTrait,
     Preempt,
     Rescue,
-    Scheduler,
     SetTimer,
     Start,
     StartFlag,
-    policy_traits,
 )
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
+from tally.scheduler.policies import PolicyTrait, policy_traits
 
 BYPASS_NS = 50_000_000  # sched/state.h
 

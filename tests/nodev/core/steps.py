@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from tally.scheduler.core import (
-    Instruction,
-    JobClass,
-    Plan,
-    PlanKind,
-    Scheduler,
-    StartFlag,
-)
+from tally.scheduler.core import JobClass, Scheduler
+from tally.scheduler.instructions import Instruction, StartFlag
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
 
 HIGH, LOW = JobClass.HIGH, JobClass.BEST_EFFORT
 US = 1000

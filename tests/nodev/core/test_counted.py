@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tally.scheduler.core import JobClass, Plan, PlanKind
+from tally.scheduler.core import JobClass
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
 
 from .device import BYPASS_NS, Device
 

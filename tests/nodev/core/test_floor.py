@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tally.scheduler.core import Plan, PlanKind, Preempt, SetTimer, Start
+from tally.scheduler.instructions import Preempt, SetTimer, Start
+from tally.scheduler.plan import Plan, PlanKind
 from tally.scheduler.sim.model import Client, Kernel, Op, Scenario
 from tally.scheduler.sim.model import Device as VirtualGpu
 from tally.scheduler.sim.run import default_limits, simulate

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tally.scheduler.core import Scheduler, SetTimer, Start
+from tally.scheduler.core import Scheduler
+from tally.scheduler.instructions import SetTimer, Start
 
 from .steps import GUARDED, HIGH, LIMITS, LONG, LOW, SHORT, US, Checked, make
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tally.commands.profile import command
 from tally.errors import TallyError
-from tally.scheduler.core import Plan, PlanKind
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
 from tally.scheduler.plans import Ability, Measured, PlanRecord, PlanTable, choose, signature_of
 from tally.scheduler.profiles import FILE_NAME, Profile, ProfileStore
 

@@ -6,24 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from tally.scheduler.core import (
+from tally.scheduler.core import InvalidEventError, Scheduler, SchedulerFullError
+from tally.scheduler.instructions import (
     Closed,
     Complete,
     Dropped,
     Instruction,
-    InvalidEventError,
-    Plan,
-    PlanKind,
-    PolicyTrait,
     Preempt,
-    Scheduler,
-    SchedulerFullError,
     SetTimer,
     Start,
     StartFlag,
-    policies,
-    policy_traits,
 )
+from tally.scheduler.plan import Plan, PlanKind
+from tally.scheduler.policies import PolicyTrait, policies, policy_traits
 
 from .steps import (
     GUARDED,

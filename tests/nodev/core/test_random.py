@@ -9,16 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tally.scheduler.core import (
-    Complete,
-    Instruction,
-    JobClass,
-    Plan,
-    PlanKind,
-    Start,
-    policies,
-)
+from tally.scheduler.core import JobClass
+from tally.scheduler.instructions import Complete, Instruction, Start
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
+from tally.scheduler.policies import policies
 
 from .device import Device
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tally._native import ffi, lib
-from tally.scheduler.core import PlanKind
+from tally.scheduler.plan import PlanKind
 
 MIB = 1 << 20
 PIECE = lib.TALLY_TRANSFER_PIECE_BYTES

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tally.scheduler.core import Complete, Instruction, SchedulerError, Start
+from tally.scheduler.core import SchedulerError
+from tally.scheduler.instructions import Complete, Instruction, Start
 
 from .steps import LIMITS, LONG, SHORT, SLICED, US, Checked, make
 

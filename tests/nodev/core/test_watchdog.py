@@ -6,16 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tally.scheduler.core import (
-    Complete,
-    Plan,
-    PlanKind,
-    Preempt,
-    Rescue,
-    SetTimer,
-    Start,
-)
+from tally.scheduler.instructions import Complete, Preempt, Rescue, SetTimer, Start
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan, PlanKind
 
 from .device import Device
 from .steps import GUARDED, HIGH, LIMITS, LONG, LOW, SHORT, US, Checked, make
