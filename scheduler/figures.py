@@ -37,6 +37,8 @@ class Histogram:
 
 @dataclass(frozen=True)
 class SchedulerStats:
+    """struct tally_sched_stats of native/include/tally/sched.h, which says what they mean."""
+
     turnaround_ns: Histogram
     turnaround_unmet: int
     turnaround_missed: int
@@ -47,19 +49,16 @@ class SchedulerStats:
 
     @classmethod
     def read(cls, raw: SchedStats) -> SchedulerStats:
+        names = [name for name in cls.__annotations__ if name != "turnaround_ns"]
         return cls(
-            Histogram.read(raw.turnaround_ns),
-            raw.turnaround_unmet,
-            raw.turnaround_missed,
-            raw.turnaround_estimated_ns,
-            raw.turnaround_error_ns,
-            raw.oversized,
-            raw.rescues,
+            Histogram.read(raw.turnaround_ns), **{name: int(getattr(raw, name)) for name in names}
         )
 
 
 @dataclass(frozen=True)
 class SessionStats:
+    """struct tally_sched_session_stats, as above."""
+
     launches: int
     completed: int
     starts: int

@@ -10,7 +10,9 @@ import pytest
 from tally._native import ffi, lib
 from tally.interpose import binding
 from tally.interpose.table import TableError
+from tally.scheduler.figures import Histogram, SchedulerStats, SessionStats
 from tally.scheduler.limits import Limits
+from tally.scheduler.plan import Plan
 from tally.scheduler.policies import policies, policy_traits
 
 CDEFS = binding._load()
@@ -45,6 +47,20 @@ def test_macros_that_are_no_integers_are_left_out() -> None:
 def test_limits_are_the_schedulers() -> None:
     native = ffi.typeof("struct tally_sched_limits").fields
     assert [name for name, _ in native] == list(Limits.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "struct"),
+    [
+        (Histogram, "tally_sched_histogram"),
+        (SchedulerStats, "tally_sched_stats"),
+        (SessionStats, "tally_sched_session_stats"),
+        (Plan, "tally_sched_plan"),
+    ],
+)
+def test_dataclasses_have_the_members_that_c_has(kind: Any, struct: str) -> None:
+    native = [name for name, _ in ffi.typeof(f"struct {struct}").fields if name != "reserved"]
+    assert native == list(kind.__dataclass_fields__)
 
 
 def test_a_policy_is_in_the_table_and_in_its_file(
