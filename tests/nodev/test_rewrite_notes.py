@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from support.console import run
 from support.supervised import Supervised
-from test_cli import run
 
 from tally.daemon.executor.refusals import NOTES_MAX, TEXT_CHARACTERS_MAX, Note, Refusals
 from tally.daemon.executor.rewrite import RewriteCache, seal
