@@ -175,9 +175,9 @@ CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, cons
     return result ? result : shim_channel_transmit(channel, op, op_bytes, tail, tail_bytes);
 }
 
-/* ---- opening and closing
- * ----------------------------------------------------------------------------- Unchecked is what
- * makes and frees a channel that no other thread has. */
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+/* Unchecked is what makes and frees a channel that no other thread has. */
 
 /* Maps the segment, which lives as long as one of the two processes maps it. */
 static CUresult map_segment(struct shim_channel *channel, const struct tally_open_reply *open_reply)

@@ -1,5 +1,5 @@
-/* Generated calls from end to end in one process: the client's encoder, the engine's dispatch, and a driver
- * of recorders. Then every message again with sizes that lie. */
+/* Generated calls from end to end in one process: the client's encoder, the engine's dispatch, and
+ * a driver of recorders. Then every message again with sizes that lie. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +48,8 @@ CUresult shim_wire_launch_config(const CUlaunchConfig *config, struct tally_laun
     return CUDA_SUCCESS;
 }
 
-static CUresult deliver(void *op, size_t op_bytes, uint64_t call_id, void *reply, size_t reply_bytes)
+static CUresult deliver(void *op, size_t op_bytes, uint64_t call_id, void *reply,
+                        size_t reply_bytes)
 {
     struct tally_op *header = op;
     header->bytes = (uint32_t)op_bytes;
@@ -68,13 +69,14 @@ static CUresult deliver(void *op, size_t op_bytes, uint64_t call_id, void *reply
     return result;
 }
 
-CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes)
+CUresult shim_send(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes)
 {
     return deliver(op, op_bytes, 0, NULL, 0);
 }
 
-CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail, size_t tail_bytes,
-                   void *reply, size_t reply_bytes)
+CUresult shim_call(struct shim_channel *channel, void *op, size_t op_bytes, const void *tail,
+                   size_t tail_bytes, void *reply, size_t reply_bytes)
 {
     return deliver(op, op_bytes, 1, reply, reply_bytes);
 }
@@ -102,7 +104,8 @@ static int calls;
 static CUresult set_attribute(CUfunction function, CUfunction_attribute attribute, int value)
 {
     calls++;
-    CHECK(function == FUNCTION && attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES && value == -5);
+    CHECK(function == FUNCTION && attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
+          value == -5);
     return CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -113,7 +116,8 @@ static CUresult set_cache(CUfunction function, CUfunc_cache config)
     return CUDA_SUCCESS;
 }
 
-static CUresult active_blocks(int *blocks, CUfunction function, int size, size_t shared, unsigned int flags)
+static CUresult active_blocks(int *blocks, CUfunction function, int size, size_t shared,
+                              unsigned int flags)
 {
     calls++;
     CHECK(function == FUNCTION && size == 128 && shared == (1ull << 33) && flags == 1);
@@ -124,8 +128,10 @@ static CUresult active_blocks(int *blocks, CUfunction function, int size, size_t
 static CUresult active_clusters(int *clusters, CUfunction function, const CUlaunchConfig *config)
 {
     calls++;
-    CHECK(function == NULL && config->gridDimX == 9 && config->numAttrs == 1 && config->hStream == STREAM);
-    CHECK(config->attrs[0].id == CU_LAUNCH_ATTRIBUTE_PRIORITY && config->attrs[0].value.priority == -3);
+    CHECK(function == NULL && config->gridDimX == 9 && config->numAttrs == 1 &&
+          config->hStream == STREAM);
+    CHECK(config->attrs[0].id == CU_LAUNCH_ATTRIBUTE_PRIORITY &&
+          config->attrs[0].value.priority == -3);
     *clusters = 4;
     return CUDA_SUCCESS;
 }
@@ -138,16 +144,20 @@ static CUresult get_attribute(CUstream stream, CUstreamAttrID attribute, CUstrea
     return CUDA_SUCCESS;
 }
 
-static CUresult encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
-                             const cuuint64_t *dims, const cuuint64_t *strides, const cuuint32_t *box,
-                             const cuuint32_t *element_strides, CUtensorMapInterleave interleave,
-                             CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill)
+static CUresult encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
+                             void *address, const cuuint64_t *dims, const cuuint64_t *strides,
+                             const cuuint32_t *box, const cuuint32_t *element_strides,
+                             CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                             CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill)
 {
     calls++;
     CHECK((uintptr_t)map % _Alignof(CUtensorMap) == 0);
-    CHECK(type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16 && rank == 3 && (uintptr_t)address == 0x123456789abcull);
-    CHECK(dims[0] == 1 && dims[2] == 3 && strides[1] == 200 && box[2] == 30 && element_strides[2] == 1);
-    CHECK(swizzle == CU_TENSOR_MAP_SWIZZLE_128B && fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA);
+    CHECK(type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16 && rank == 3 &&
+          (uintptr_t)address == 0x123456789abcull);
+    CHECK(dims[0] == 1 && dims[2] == 3 && strides[1] == 200 && box[2] == 30 &&
+          element_strides[2] == 1);
+    CHECK(swizzle == CU_TENSOR_MAP_SWIZZLE_128B &&
+          fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA);
     memset(map, 0x5a, sizeof *map);
     return CUDA_SUCCESS;
 }
@@ -162,8 +172,8 @@ static CUresult replace_address(CUtensorMap *map, void *address)
 
 /* ---- tests ---- */
 
-/* The message as sent, with every wrong size and every other code: malformed, or refused by the driver
- * table, and never more bytes read than there are (a sanitizer would tell). */
+/* The message as sent, with every wrong size and every other code: malformed, or refused by the
+ * driver table, and never more bytes read than there are (a sanitizer would tell). */
 static void lie_about_last_op(void)
 {
     unsigned char reply[ENGINE_GENERATED_REPLY_BYTES_MAX];
@@ -196,8 +206,8 @@ static void test_scalars(void)
     CHECK(wire_cuFuncSetCacheConfig(FUNCTION, CU_FUNC_CACHE_PREFER_L1) == CUDA_SUCCESS);
     lie_about_last_op();
     int blocks = 0;
-    CHECK(wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, FUNCTION, 128, 1ull << 33, 1) ==
-          CUDA_SUCCESS);
+    CHECK(wire_cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, FUNCTION, 128,
+                                                                    1ull << 33, 1) == CUDA_SUCCESS);
     CHECK(blocks == 6);
     lie_about_last_op();
     CHECK(calls == 3);
@@ -215,7 +225,8 @@ static void test_structs(void)
     CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_PRIORITY, .value.priority = -3};
     CUlaunchConfig config = {.gridDimX = 9, .attrs = &attribute, .numAttrs = 1};
     int clusters = 0;
-    CHECK(wire_cuOccupancyMaxActiveClusters(&clusters, NULL, &config) == CUDA_SUCCESS && clusters == 4);
+    CHECK(wire_cuOccupancyMaxActiveClusters(&clusters, NULL, &config) == CUDA_SUCCESS &&
+          clusters == 4);
     struct tally_op_cuOccupancyMaxActiveClusters op;
     memcpy(&op, last_op, sizeof op);
     op.config.attribute_count = TALLY_QUERY_ATTRIBUTES_MAX + 1;
@@ -226,10 +237,12 @@ static void test_structs(void)
     CHECK(result == CUDA_ERROR_INVALID_VALUE);
     lie_about_last_op();
     CUstreamAttrValue value;
-    CHECK(wire_cuStreamGetAttribute(false, CLIENT_STREAM, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) == CUDA_SUCCESS);
+    CHECK(wire_cuStreamGetAttribute(false, CLIENT_STREAM, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) ==
+          CUDA_SUCCESS);
     CHECK(value.priority == -2);
     /* The default streams go as their own numbers, which this engine does not know. */
-    CHECK(wire_cuStreamGetAttribute(true, NULL, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) == CUDA_ERROR_INVALID_HANDLE);
+    CHECK(wire_cuStreamGetAttribute(true, NULL, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value) ==
+          CUDA_ERROR_INVALID_HANDLE);
     CHECK(calls == 2);
 }
 
@@ -237,10 +250,10 @@ static CUresult encode(CUtensorMap *map, cuuint32_t rank)
 {
     static const cuuint64_t dims[5] = {1, 2, 3, 4, 5}, strides[4] = {100, 200, 300, 400};
     static const cuuint32_t box[5] = {10, 20, 30, 40, 50}, element_strides[5] = {1, 1, 1, 1, 1};
-    return wire_cuTensorMapEncodeTiled(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, rank, (void *)0x123456789abcull, dims,
-                                       strides, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE,
-                                       CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA);
+    return wire_cuTensorMapEncodeTiled(
+        map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, rank, (void *)0x123456789abcull, dims, strides, box,
+        element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+        CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA);
 }
 
 static void test_arrays(void)
@@ -248,7 +261,8 @@ static void test_arrays(void)
     calls = 0;
     CUtensorMap map = {0};
     CHECK(encode(&map, 3) == CUDA_SUCCESS && ((unsigned char *)&map)[127] == 0x5a);
-    CHECK(encode(&map, 0) == CUDA_ERROR_INVALID_VALUE && encode(&map, 6) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(encode(&map, 0) == CUDA_ERROR_INVALID_VALUE &&
+          encode(&map, 6) == CUDA_ERROR_INVALID_VALUE);
     CHECK(calls == 1);
     struct tally_op_cuTensorMapEncodeTiled op; /* the engine does not trust the client's check */
     memcpy(&op, last_op, sizeof op);

@@ -1,6 +1,6 @@
-/* One defect of each kind that the sanitizers are for. tests/sanitize.sh makes sure that each is reported, so
- * that its silence about everything else means something: as a program, and as a driver whose functions the
- * engine calls in an executor (tests/support/defect.py). */
+/* One defect of each kind that the sanitizers are for. tests/sanitize.sh makes sure that each is
+ * reported, so that its silence about everything else means something: as a program, and as a
+ * driver whose functions the engine calls in an executor (tests/support/defect.py). */
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -12,7 +12,8 @@ static volatile int shared;
 
 static int address(void)
 {
-    volatile char *volatile block = malloc(16); /* a compiler must not know its size, nor drop the store */
+    /* A compiler must not know its size, nor drop the store. */
+    volatile char *volatile block = malloc(16);
     if (block)
         block[16] = 1;
     free((void *)block);
@@ -52,7 +53,8 @@ static int commit(const char *kind)
     return strcmp(kind, "thread") == 0 ? thread() : -1;
 }
 
-/* As a driver, linked against softgpu: called on a session's thread when a program asks for free memory. */
+/* As a driver, linked against softgpu: called on a session's thread when a program asks for free
+ * memory. */
 __attribute__((visibility("default"))) int cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
 {
     const char *kind = getenv("DEFECT");

@@ -35,10 +35,7 @@ static void *take_and_give(void *argument)
     return NULL;
 }
 
-static void *wait_in_vain(void *argument)
-{
-    return (void *)(uintptr_t)shim_lock_soon(&lock, 20);
-}
+static void *wait_in_vain(void *argument) { return (void *)(uintptr_t)shim_lock_soon(&lock, 20); }
 
 static void excludes(void)
 {

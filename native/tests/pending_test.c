@@ -1,4 +1,5 @@
-/* What may become of a launch: each transition that the table has, and that every other one is told of. */
+/* What may become of a launch: each transition that the table has, and that every other one is told
+ * of. */
 #include "engine/launch/pending.h"
 #include "tests/check.h"
 
@@ -32,16 +33,19 @@ static void test_table(void)
 static void test_ways(void)
 {
     struct pending pending = {0};
-    static const enum pending_state stopped[] = {PENDING_TAKEN,    PENDING_SUBMITTED, PENDING_ISSUING,
-                                                 PENDING_DETACHED, PENDING_DONE,      PENDING_FREE};
+    static const enum pending_state stopped[] = {PENDING_TAKEN,   PENDING_SUBMITTED,
+                                                 PENDING_ISSUING, PENDING_DETACHED,
+                                                 PENDING_DONE,    PENDING_FREE};
     for (size_t i = 0; i < sizeof stopped / sizeof *stopped; i++)
         CHECK(pending_move(&pending, stopped[i]) && pending.state == stopped[i]);
     CHECK(pending_move(&pending, PENDING_TAKEN) && !pending_is_live(&pending));
     pending.gated = true;
-    CHECK(pending_move(&pending, PENDING_SUBMITTED) && pending_is_live(&pending) && !pending_has_thread(&pending));
+    CHECK(pending_move(&pending, PENDING_SUBMITTED) && pending_is_live(&pending) &&
+          !pending_has_thread(&pending));
     pending.gated = false;
     CHECK(pending_has_thread(&pending));
-    CHECK(pending_move(&pending, PENDING_DROPPED) && pending_is_over(&pending) && !pending_is_live(&pending));
+    CHECK(pending_move(&pending, PENDING_DROPPED) && pending_is_over(&pending) &&
+          !pending_is_live(&pending));
     CHECK(pending_wrong() == NULL);
 }
 
@@ -51,9 +55,11 @@ static void test_validate(void)
     CHECK(pending_validate(&(struct pending){.state = PENDING_ISSUING, .issued = 1}) == NULL);
     CHECK(pending_validate(&(struct pending){.state = PENDING_SUBMITTED, .issued = 1}) != NULL);
     CHECK(pending_validate(&(struct pending){.state = PENDING_DETACHED}) != NULL);
-    CHECK(pending_validate(&(struct pending){.state = PENDING_DETACHED, .issued = 1, .gated = true}) != NULL);
+    CHECK(pending_validate(
+              &(struct pending){.state = PENDING_DETACHED, .issued = 1, .gated = true}) != NULL);
     CHECK(pending_validate(&(struct pending){.state = PENDING_TAKEN, .todo_count = 1}) != NULL);
-    CHECK(pending_validate(&(struct pending){.state = PENDING_ISSUING, .issued = 1, .todo_count = 5}) != NULL);
+    CHECK(pending_validate(
+              &(struct pending){.state = PENDING_ISSUING, .issued = 1, .todo_count = 5}) != NULL);
 }
 
 int main(void)

@@ -25,7 +25,8 @@ struct wrapper {
 
 static struct fatbin sample(void)
 {
-    return (struct fatbin){.magic = 0xBA55ED50u, .version = 1, .header_bytes = 16, .payload_bytes = 64};
+    return (struct fatbin){
+        .magic = 0xBA55ED50u, .version = 1, .header_bytes = 16, .payload_bytes = 64};
 }
 
 /* A wrapper of version 2: what is linked, and a list. */
@@ -39,7 +40,8 @@ static void test_bundle(void)
     struct tally_fatbin_wrapper wrapper = {TALLY_FATBIN_WRAPPER_MAGIC, 2, &linked, list};
     struct shim_image image;
     CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && image.owned);
-    CHECK(tally_is_bundle(image.data, image.bytes) && tally_bundle_count(image.data, image.bytes) == 3);
+    CHECK(tally_is_bundle(image.data, image.bytes) &&
+          tally_bundle_count(image.data, image.bytes) == 3);
     size_t bytes;
     const uint8_t *at = tally_bundle_at(image.data, image.bytes, 2, &bytes);
     CHECK(at && bytes == 80 && (uintptr_t)at % 8 == 0 && memcmp(at, &second, 80) == 0);
@@ -51,11 +53,13 @@ static void test_bundle(void)
     list[1] = "no fatbin is here, though there is enough to read";
     CHECK(shim_image_find(&wrapper, &image) == CUDA_ERROR_INVALID_IMAGE);
     list[1] = NULL;
-    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && tally_bundle_count(image.data, image.bytes) == 2);
+    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS &&
+          tally_bundle_count(image.data, image.bytes) == 2);
     shim_image_drop(&image);
 }
 
-/* A bundle in memory, as cuLinkComplete gives it: found whole, also where nothing can be read behind it. */
+/* A bundle in memory, as cuLinkComplete gives it: found whole, also where nothing can be read
+ * behind it. */
 static void test_linked(void)
 {
     struct fatbin first = sample(), second = sample();
@@ -63,7 +67,8 @@ static void test_linked(void)
     const size_t sizes[] = {sizeof first, sizeof second};
     size_t bytes, page = (size_t)sysconf(_SC_PAGESIZE);
     uint8_t *bundle = tally_bundle_make(fatbins, sizes, 2, &bytes);
-    uint8_t *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *pages =
+        mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(bundle && pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
     uint8_t *end = pages + page;
     struct shim_image image;
@@ -90,7 +95,8 @@ static struct elf sample_elf(void)
     elf.header.e_shoff = offsetof(struct elf, sections);
     elf.header.e_shnum = 2;
     elf.header.e_shentsize = sizeof(Elf64_Shdr);
-    elf.sections[1] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_offset = offsetof(struct elf, text), .sh_size = 40};
+    elf.sections[1] = (Elf64_Shdr){
+        .sh_type = SHT_PROGBITS, .sh_offset = offsetof(struct elf, text), .sh_size = 40};
     return elf;
 }
 
@@ -128,7 +134,8 @@ static void test_find(void)
     struct fatbin fatbin = sample();
     struct wrapper wrapper = {.magic = 0x466243b1u, .version = 1, .data = &fatbin};
     struct shim_image image;
-    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && image.data == (void *)&fatbin && image.bytes == 80);
+    CHECK(shim_image_find(&wrapper, &image) == CUDA_SUCCESS && image.data == (void *)&fatbin &&
+          image.bytes == 80);
     CHECK(shim_image_find(&fatbin, &image) == CUDA_SUCCESS && image.bytes == 80);
     wrapper.data = (void *)8;
     CHECK(shim_image_find(&wrapper, &image) == CUDA_ERROR_INVALID_IMAGE);
@@ -141,7 +148,8 @@ static void test_find(void)
 static void test_end_of_mapping(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uint8_t *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *pages =
+        mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mprotect(pages + page, page, PROT_NONE);
     struct fatbin fatbin = sample();
     struct shim_image image;

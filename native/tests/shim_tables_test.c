@@ -7,10 +7,7 @@
 #include "shim/ranges.h"
 
 /* The tables want no connection, but the shim's fork hooks go through it. */
-void shim_on_fork(void (*forget)(void))
-{
-    (void)forget;
-}
+void shim_on_fork(void (*forget)(void)) { (void)forget; }
 
 static void test_handles(void)
 {
@@ -18,13 +15,14 @@ static void test_handles(void)
     uint64_t first = shim_handle_add(TALLY_KIND_STREAM, &a);
     uint64_t second = shim_handle_add(TALLY_KIND_STREAM, &b);
     CHECK(first && second && first != second);
-    CHECK(shim_handle_get(TALLY_KIND_STREAM, first) == &a && shim_handle_get(TALLY_KIND_STREAM, second) == &b);
+    CHECK(shim_handle_get(TALLY_KIND_STREAM, first) == &a &&
+          shim_handle_get(TALLY_KIND_STREAM, second) == &b);
     CHECK(!shim_handle_get(TALLY_KIND_EVENT, first)); /* the kind is part of the handle */
     CHECK(!shim_handle_get(TALLY_KIND_STREAM, 0) && !shim_handle_get(TALLY_KIND_STREAM, 1));
     CHECK(!shim_handle_get(TALLY_KIND_STREAM, TALLY_HANDLE(TALLY_KIND_STREAM, TALLY_INDEX_MAX)));
     CHECK(!shim_handle_get(TALLY_KIND_STREAM, TALLY_HANDLE(TALLY_KIND_STREAM, 5000)));
     CHECK(shim_handle_remove(TALLY_KIND_STREAM, first) == &a);
-    CHECK(!shim_handle_remove(TALLY_KIND_STREAM, first)); /* twice */
+    CHECK(!shim_handle_remove(TALLY_KIND_STREAM, first));   /* twice */
     CHECK(shim_handle_add(TALLY_KIND_STREAM, &a) != first); /* not released yet */
     shim_handle_release(TALLY_KIND_STREAM, first);
     CHECK(shim_handle_add(TALLY_KIND_STREAM, &b) == first);
@@ -58,7 +56,8 @@ static void test_ranges(void)
     CHECK(shim_range_add(device_range(1050, 10)) == CUDA_ERROR_ALREADY_MAPPED);
     CHECK(shim_range_add(device_range(899, 2)) == CUDA_ERROR_ALREADY_MAPPED);
     CHECK(shim_range_add(device_range(1149, 100)) == CUDA_ERROR_ALREADY_MAPPED);
-    CHECK(shim_range_add(device_range(UINT64_MAX - 5, 10)) == CUDA_ERROR_ALREADY_MAPPED); /* wraps */
+    /* Wraps. */
+    CHECK(shim_range_add(device_range(UINT64_MAX - 5, 10)) == CUDA_ERROR_ALREADY_MAPPED);
     CHECK(shim_range_find(1099, &found) && found.base == 1000);
     CHECK(shim_range_find(1100, &found) && found.base == 1100);
     CHECK(!shim_range_find(1150, &found) && !shim_range_find(899, &found));

@@ -50,7 +50,8 @@ static struct soft_outcome run_note(const struct soft_launch *launch, uint64_t b
 {
     struct fake *fake = fake_of(launch);
     uint32_t ticket = atomic_fetch_add(&fake->ticket, 1);
-    fake->order[ticket % 1024] = ((const struct params *)launch->params)->mark << 16 | (uint32_t)block;
+    fake->order[ticket % 1024] =
+        ((const struct params *)launch->params)->mark << 16 | (uint32_t)block;
     atomic_fetch_add(&fake->count, 1);
     return done;
 }
@@ -76,15 +77,15 @@ static struct soft_outcome run_meet(const struct soft_launch *launch, uint64_t b
 }
 
 static const struct soft_param params[] = {{0, 8}, {8, 4}};
-#define KERNEL(kernel_name, function)   \
-    {.name = kernel_name,               \
-     .entry = (const void *)(function), \
-     .params = params,                  \
-     .param_count = 2,                  \
-     .param_bytes = 16,                 \
-     .max_threads = 512,                \
-     .registers = 16,                   \
-     .ptx_version = 80,                 \
+#define KERNEL(kernel_name, function)                                                              \
+    {.name = kernel_name,                                                                          \
+     .entry = (const void *)(function),                                                            \
+     .params = params,                                                                             \
+     .param_count = 2,                                                                             \
+     .param_bytes = 16,                                                                            \
+     .max_threads = 512,                                                                           \
+     .registers = 16,                                                                              \
+     .ptx_version = 80,                                                                            \
      .static_shared_bytes = 64}
 static const struct soft_kernel kernels[] = {KERNEL("add", run_add), KERNEL("wait", run_wait),
                                              KERNEL("note", run_note), KERNEL("fault", run_fault),
@@ -105,8 +106,8 @@ static const struct soft_code code = {
     .relocation_count = 1,
 };
 
-static CUresult compile(void *user, const char *ptx, size_t bytes, const struct soft_code **out, char *log,
-                        size_t log_bytes)
+static CUresult compile(void *user, const char *ptx, size_t bytes, const struct soft_code **out,
+                        char *log, size_t log_bytes)
 {
     CHECK(strlen(ptx) == bytes);
     if (strstr(ptx, "bad.opcode")) {
@@ -125,10 +126,7 @@ struct soft_worker *soft_worker_create(uint32_t index)
     return worker;
 }
 
-void soft_worker_destroy(struct soft_worker *worker)
-{
-    free(worker);
-}
+void soft_worker_destroy(struct soft_worker *worker) { free(worker); }
 
 CUresult soft_resolve(const struct soft_kernel *kernel, const uint32_t block[3])
 {
@@ -146,12 +144,9 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
     return ((fake_kernel)launch->kernel->entry)(launch, block);
 }
 
-void soft_worker_interrupt(struct soft_worker *worker)
-{
-    CHECK(worker != NULL);
-}
+void soft_worker_interrupt(struct soft_worker *worker) { CHECK(worker != NULL); }
 
-/* ---- fixture ----------------------------------------------------------------------------------- */
+/* ---- fixture -------------------------------------------------------------------------------- */
 
 void fixture_open(struct fixture *fixture)
 {
@@ -182,12 +177,10 @@ CUdeviceptr fake_new(void)
     return address;
 }
 
-struct fake *fake_at(CUdeviceptr address)
-{
-    return (struct fake *)(uintptr_t)address;
-}
+struct fake *fake_at(CUdeviceptr address) { return (struct fake *)(uintptr_t)address; }
 
-CUresult try_launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr fake, uint32_t mark)
+CUresult try_launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr fake,
+                    uint32_t mark)
 {
     void *arguments[] = {&fake, &mark};
     return cuLaunchKernel(function, blocks, 1, 1, 32, 1, 1, 0, stream, arguments, NULL);
@@ -198,10 +191,7 @@ void launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr f
     OK(try_launch(function, blocks, stream, fake, mark));
 }
 
-void pause_ms(unsigned ms)
-{
-    nanosleep(&(struct timespec){.tv_nsec = (long)ms * 1000000}, NULL);
-}
+void pause_ms(unsigned ms) { nanosleep(&(struct timespec){.tv_nsec = (long)ms * 1000000}, NULL); }
 
 /* No deadline: a test that hangs is stopped, and named, by the test runner. */
 void await(_Atomic uint32_t *value, uint32_t wanted)

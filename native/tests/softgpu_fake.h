@@ -1,4 +1,5 @@
-/* What softgpu's driver tests share: checks, and a stand-in for the block executor whose kernels are C. */
+/* What softgpu's driver tests share: checks, and a stand-in for the block executor whose kernels
+ * are C. */
 #ifndef TALLY_TESTS_SOFTGPU_FAKE_H
 #define TALLY_TESTS_SOFTGPU_FAKE_H
 
@@ -10,21 +11,22 @@
 #include "../softgpu/exec.h"
 #include "tally/softgpu.h"
 
-#define CHECK(condition)                                                    \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                        \
-        }                                                                   \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
-#define EXPECT(result, call)                                                                         \
-    do {                                                                                             \
-        CUresult got_ = (call);                                                                      \
-        if (got_ != (result)) {                                                                      \
-            fprintf(stderr, "%s:%d: %s gave %d, not %d\n", __FILE__, __LINE__, #call, got_, result); \
-            abort();                                                                                 \
-        }                                                                                            \
+#define EXPECT(result, call)                                                                       \
+    do {                                                                                           \
+        CUresult got_ = (call);                                                                    \
+        if (got_ != (result)) {                                                                    \
+            fprintf(stderr, "%s:%d: %s gave %d, not %d\n", __FILE__, __LINE__, #call, got_,        \
+                    result);                                                                       \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 #define OK(call) EXPECT(CUDA_SUCCESS, call)
@@ -59,7 +61,8 @@ void fixture_close(struct fixture *fixture);
 CUdeviceptr fake_new(void);
 struct fake *fake_at(CUdeviceptr address);
 void launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr fake, uint32_t mark);
-CUresult try_launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr fake, uint32_t mark);
+CUresult try_launch(CUfunction function, unsigned blocks, CUstream stream, CUdeviceptr fake,
+                    uint32_t mark);
 void await(_Atomic uint32_t *value, uint32_t wanted);
 void pause_ms(unsigned ms);
 

@@ -143,7 +143,8 @@ static void test_host(void)
     OK(cuMemFreeHost(pinned));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemFreeHost(pinned));
     OK(cuMemHostRegister_v2(plain, 8192, 0));
-    EXPECT(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, cuMemHostRegister_v2((char *)plain + 100, 10, 0));
+    EXPECT(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED,
+           cuMemHostRegister_v2((char *)plain + 100, 10, 0));
     OK(cuMemHostGetDevicePointer_v2(&device, plain, 0));
     OK(cuMemHostUnregister(plain));
     EXPECT(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, cuMemHostUnregister(plain));
@@ -164,7 +165,7 @@ void test_memory(void)
     fixture_close(&fixture);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 static void test_linear(void)
 {
@@ -197,7 +198,8 @@ static void test_linear(void)
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, NULL, 1));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, from, SIZE_MAX));
 #ifndef __SANITIZE_THREAD__ /* which has no shadow for such an address */
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, (void *)16, 8)); /* nothing is mapped there */
+    /* Nothing is mapped there. */
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoD_v2(a, (void *)16, 8));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyDtoHAsync_v2((void *)16, a, 8, stream));
 #endif
     OK(cuMemcpyHtoD_v2(a, from, 0));

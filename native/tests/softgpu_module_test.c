@@ -9,11 +9,13 @@ static void test_log(void)
     CUmodule module;
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof log};
-    EXPECT(CUDA_ERROR_INVALID_PTX, cuModuleLoadDataEx(&module, FAKE_PTX "bad.opcode;", 2, options, values));
+    EXPECT(CUDA_ERROR_INVALID_PTX,
+           cuModuleLoadDataEx(&module, FAKE_PTX "bad.opcode;", 2, options, values));
     CHECK(strcmp(log, "line 4: unknown opcode bad.opcode") == 0);
     CHECK((size_t)(uintptr_t)values[1] == strlen(log));
     values[1] = (void *)(uintptr_t)8;
-    EXPECT(CUDA_ERROR_INVALID_PTX, cuModuleLoadDataEx(&module, FAKE_PTX "bad.opcode;", 2, options, values));
+    EXPECT(CUDA_ERROR_INVALID_PTX,
+           cuModuleLoadDataEx(&module, FAKE_PTX "bad.opcode;", 2, options, values));
     CHECK(strcmp(log, "line 4:") == 0);
 }
 
@@ -75,8 +77,10 @@ static void test_launch_checks(const struct fixture *fixture)
            cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 49152, NULL, arguments, NULL));
     OK(cuFuncSetAttribute(fixture->add, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 65536));
     OK(cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 49152, NULL, arguments, NULL));
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
-    EXPECT(CUDA_ERROR_INVALID_HANDLE, cuLaunchKernel(NULL, 1, 1, 1, 1, 1, 1, 0, NULL, arguments, NULL));
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuLaunchKernel(fixture->add, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+    EXPECT(CUDA_ERROR_INVALID_HANDLE,
+           cuLaunchKernel(NULL, 1, 1, 1, 1, 1, 1, 0, NULL, arguments, NULL));
     struct {
         CUdeviceptr fake;
         uint32_t mark;
@@ -132,7 +136,7 @@ void test_modules(void)
     fixture_close(&fixture);
 }
 
-/* ---- images ------------------------------------------------------------------------------------- */
+/* ---- images --------------------------------------------------------------------------------- */
 
 struct entry {
     uint16_t kind, version;
@@ -157,10 +161,10 @@ static size_t make_fatbin(uint8_t *out)
     packed[1] = (uint8_t)(length - 15);
     memcpy(packed + 2, text, length);
     uint64_t files = 0;
-    files +=
-        add_entry(out + 16 + files, (struct entry){.kind = 2, .payload_bytes = 8, .arch = 80}, "\177ELF....");
-    files += add_entry(out + 16 + files, (struct entry){.kind = 1, .payload_bytes = sizeof newer, .arch = 90},
-                       newer);
+    files += add_entry(out + 16 + files, (struct entry){.kind = 2, .payload_bytes = 8, .arch = 80},
+                       "\177ELF....");
+    files += add_entry(out + 16 + files,
+                       (struct entry){.kind = 1, .payload_bytes = sizeof newer, .arch = 90}, newer);
     files += add_entry(out + 16 + files,
                        (struct entry){.kind = 1,
                                       .payload_bytes = (uint32_t)length + 2,
@@ -198,7 +202,8 @@ static void test_mutations(const uint8_t *fatbin, size_t bytes)
 static void test_lz4(void)
 {
     /* "abcd", then a match of 4 + 15 + 5 bytes at distance 4, then five literals */
-    static const uint8_t packed[] = {0x4f, 'a', 'b', 'c', 'd', 4, 0, 5, 0x50, '1', '2', '3', '4', '5'};
+    static const uint8_t packed[] = {0x4f, 'a',  'b', 'c', 'd', 4,   0,
+                                     5,    0x50, '1', '2', '3', '4', '5'};
     uint8_t out[33];
     CHECK(soft_lz4(packed, sizeof packed, out, 33));
     CHECK(memcmp(out, "abcdabcdabcdabcdabcdabcdabcd12345", 33) == 0);

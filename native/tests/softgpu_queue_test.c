@@ -74,7 +74,8 @@ static void test_copy_order(const struct fixture *f)
     uint64_t before = 7, after = 0;
     OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     launch(f->wait, 1, stream, fake, 0);
-    OK(cuMemcpyHtoDAsync_v2(fake + 8192 - 8192, &before, 8, stream)); /* count = 7, behind the kernel */
+    /* Count = 7, behind the kernel. */
+    OK(cuMemcpyHtoDAsync_v2(fake + 8192 - 8192, &before, 8, stream));
     launch(f->add, 5, stream, fake, 0);
     atomic_store(&fake_at(fake)->go, 1);
     OK(cuMemcpyDtoHAsync_v2(&after, fake, 8, stream));
@@ -84,10 +85,7 @@ static void test_copy_order(const struct fixture *f)
     OK(cuMemFree_v2(fake));
 }
 
-static void host_function(void *user)
-{
-    atomic_fetch_add((_Atomic uint32_t *)user, 1);
-}
+static void host_function(void *user) { atomic_fetch_add((_Atomic uint32_t *)user, 1); }
 
 static void stream_callback(CUstream stream, CUresult status, void *user)
 {

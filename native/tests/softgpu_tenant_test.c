@@ -164,8 +164,8 @@ static void test_pinned(void)
     uint64_t base = TALLY_PINNED_BASE(0u);
     int file = memfd_create("pinned", 0);
     CHECK(ftruncate(file, BYTES) == 0);
-    CHECK(mmap((void *)base, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) !=
-          MAP_FAILED);
+    CHECK(mmap((void *)base, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file,
+               0) != MAP_FAILED);
     OK(softgpuTenantCreate(&tenant));
     OK(softgpuTenantSet(tenant));
     fixture_open(&f);
@@ -179,8 +179,10 @@ static void test_pinned(void)
     OK(cuStreamWriteValue32(stream, base + 16, 9, 0));
     OK(cuStreamWaitValue32(stream, base + 16, 9, CU_STREAM_WAIT_VALUE_EQ));
     OK(cuStreamSynchronize(stream));
-    CHECK(*(uint8_t *)(uintptr_t)device == 3 && ((uint32_t *)base)[3] == 5 && ((uint32_t *)base)[4] == 9);
-    EXPECT(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoDAsync_v2(device, (void *)(base + 1), BYTES, stream));
+    CHECK(*(uint8_t *)(uintptr_t)device == 3 && ((uint32_t *)base)[3] == 5 &&
+          ((uint32_t *)base)[4] == 9);
+    EXPECT(CUDA_ERROR_INVALID_VALUE,
+           cuMemcpyHtoDAsync_v2(device, (void *)(base + 1), BYTES, stream));
     CHECK(ftruncate(file, 0) == 0);
     CUresult result = cuMemcpyHtoDAsync_v2(device, (void *)base, BYTES, stream);
     CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -244,8 +246,10 @@ static void test_yield_times(void)
     atomic_store(&fake_at(urgent)->go, 1);
     OK(cuCtxSynchronize());
     CHECK(last_times.tag == 78 && last_times.blocks == 50);
-    CHECK(last_times.yielded_ns > last_times.start_ns && last_times.yielded_ns + 4000000 < last_times.end_ns);
-    CHECK(last_times.active_ns > 0 && last_times.active_ns + 4000000 < last_times.end_ns - last_times.start_ns);
+    CHECK(last_times.yielded_ns > last_times.start_ns &&
+          last_times.yielded_ns + 4000000 < last_times.end_ns);
+    CHECK(last_times.active_ns > 0 &&
+          last_times.active_ns + 4000000 < last_times.end_ns - last_times.start_ns);
     OK(softgpuSetLaunchDone(NULL, NULL));
     OK(cuStreamDestroy_v2(low));
     OK(cuStreamDestroy_v2(high));
@@ -298,7 +302,7 @@ void test_handles(void)
     fixture_close(&f);
 }
 
-/* ---- stress: threads with tenants of their own do everything at once ----------------------------- */
+/* ---- stress: threads with tenants of their own do everything at once ------------------------ */
 
 static void *stress_thread(void *argument)
 {
@@ -322,13 +326,27 @@ static void *stress_thread(void *argument)
             CUstream stream = which < 3 ? streams[which] : NULL;
             CUdeviceptr own = big + which * (2 << 20); /* streams race, their memory must not */
             switch ((seed >> 10) % 8) {
-            case 0: OK(cuEventRecord(event, stream)); break;
-            case 1: OK(cuStreamWaitEvent(stream, event, 0)); break;
-            case 2: OK(cuMemsetD8Async(own, 1, (seed >> 8) % (2 << 20), stream)); break;
-            case 3: OK(cuMemcpyDtoDAsync_v2(own + (1 << 20), own, (seed >> 8) % (1 << 20), stream)); break;
-            case 4: OK(cuStreamSynchronize(stream)); break;
-            case 5: OK(cuStreamWriteValue32(stream, own, seed, 0)); break;
-            default: launch(f.add, 1 + (seed >> 25) % 20, stream, fake, 0); expected += 1 + (seed >> 25) % 20;
+            case 0:
+                OK(cuEventRecord(event, stream));
+                break;
+            case 1:
+                OK(cuStreamWaitEvent(stream, event, 0));
+                break;
+            case 2:
+                OK(cuMemsetD8Async(own, 1, (seed >> 8) % (2 << 20), stream));
+                break;
+            case 3:
+                OK(cuMemcpyDtoDAsync_v2(own + (1 << 20), own, (seed >> 8) % (1 << 20), stream));
+                break;
+            case 4:
+                OK(cuStreamSynchronize(stream));
+                break;
+            case 5:
+                OK(cuStreamWriteValue32(stream, own, seed, 0));
+                break;
+            default:
+                launch(f.add, 1 + (seed >> 25) % 20, stream, fake, 0);
+                expected += 1 + (seed >> 25) % 20;
             }
         }
         if (round % 2) {

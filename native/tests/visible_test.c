@@ -1,4 +1,5 @@
-/* CUDA_VISIBLE_DEVICES where devices are MIG instances; tests/soft/test_visible.py has the other forms. */
+/* CUDA_VISIBLE_DEVICES where devices are MIG instances; tests/soft/test_visible.py has the other
+ * forms. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -7,11 +8,13 @@
 
 #define UUID "00112233-4455-6677-8899-aabbccddee"
 
-/* Two GPUs, 0 and 3, and two MIG instances, 1 and 2; the last byte of their UUIDs tells them apart. */
+/* Two GPUs, 0 and 3, and two MIG instances, 1 and 2; the last byte of their UUIDs tells them apart.
+ */
 static void make(struct tally_device_info devices[4])
 {
-    static const char start[] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
-                                 (char)0x88, (char)0x99, (char)0xaa, (char)0xbb, (char)0xcc, (char)0xdd, (char)0xee};
+    static const char start[] = {0x00,       0x11,       0x22,       0x33,       0x44,
+                                 0x55,       0x66,       0x77,       (char)0x88, (char)0x99,
+                                 (char)0xaa, (char)0xbb, (char)0xcc, (char)0xdd, (char)0xee};
     memset(devices, 0, 4 * sizeof *devices);
     for (int i = 0; i < 4; i++) {
         bool mig = i == 1 || i == 2;

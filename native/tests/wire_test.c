@@ -58,7 +58,8 @@ static void test_reader(void)
 
 static void test_headers(void)
 {
-    struct tally_op_stream sent = {.op = {.code = TALLY_OP_STREAM_SYNC, .bytes = sizeof sent}, .stream = 7};
+    struct tally_op_stream sent = {.op = {.code = TALLY_OP_STREAM_SYNC, .bytes = sizeof sent},
+                                   .stream = 7};
     struct tally_op_stream got;
     struct tally_op op;
     CHECK(tally_op_read(&sent, sizeof sent, &op) && op.code == TALLY_OP_STREAM_SYNC);

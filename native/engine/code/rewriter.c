@@ -38,8 +38,7 @@ struct rewriter {
     struct forms *first, *last, *current;
 };
 
-/* ---- the thread, without the lock
- * ---------------------------------------------------------------- */
+/* ---- the thread, without the lock ----------------------------------------------------------- */
 
 /* False: what is left of the work is not wanted any more. */
 static bool advance(struct rewriter *rewriter, struct forms *forms, enum step step)
@@ -146,8 +145,7 @@ static void make(struct rewriter *rewriter, struct forms *forms)
         discard(rewriter, forms, module);
 }
 
-/* ---- the queue, under the lock
- * ------------------------------------------------------------------- */
+/* ---- the queue, under the lock -------------------------------------------------------------- */
 
 /* The oldest of the session that has waited longest for a turn, or NULL. */
 static struct forms *next(const struct rewriter *rewriter)
@@ -204,8 +202,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* ---- for sessions
- * ------------------------------------------------------------------------------ */
+/* ---- for sessions --------------------------------------------------------------------------- */
 
 struct forms *rewriter_add(struct rewriter *rewriter, struct session *session, struct image *image,
                            CUmodule originals)
@@ -284,8 +281,7 @@ void rewriter_forget(struct rewriter *rewriter, struct session *session)
     pthread_mutex_unlock(&rewriter->lock);
 }
 
-/* ---- start and end
- * ----------------------------------------------------------------------------- */
+/* ---- start and end -------------------------------------------------------------------------- */
 
 struct rewriter *rewriter_create(struct tally_engine *engine)
 {

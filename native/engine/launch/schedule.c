@@ -14,8 +14,7 @@
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
 
-/* ---- sessions
- * ---------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------- */
 
 bool schedule_session_open(struct session *session)
 {
@@ -117,8 +116,7 @@ void schedule_count(struct session *session)
     schedule_unlock(s);
 }
 
-/* ---- start and end
- * ----------------------------------------------------------------------------- */
+/* ---- start and end -------------------------------------------------------------------------- */
 
 static void *run_timer(void *argument)
 {

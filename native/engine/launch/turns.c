@@ -93,8 +93,7 @@ static CUresult outcome(const struct session *session, const struct pending *pen
     return pending->error ? pending->error : (CUresult)atomic_load(&session->sticky);
 }
 
-/* ---- launches that were let go, under the lock
- * -------------------------------------------------- */
+/* ---- launches that were let go, under the lock ---------------------------------------------- */
 
 /* Starts the oldest that has been stopped and may go on. false: none. */
 static bool carry_open(struct schedule *s, struct session *session)
@@ -139,8 +138,7 @@ static CUresult settle(struct schedule *s, struct session *session, uint32_t lef
     }
 }
 
-/* ---- a launch of a session that has to wait for its turn
- * ----------------------------------------- */
+/* ---- a launch of a session that has to wait for its turn ------------------------------------ */
 
 /* Until the launch is with the device to its end, or is one that is let go. Under the lock. */
 static CUresult see_through(struct schedule *s, struct session *session, struct launch *launch,
@@ -231,8 +229,7 @@ static CUresult launch_in_turn(struct schedule *s, struct session *session, stru
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* ---- what the session's thread calls
- * -------------------------------------------------------------- */
+/* ---- what the session's thread calls -------------------------------------------------------- */
 
 /* Around what is done with launches that were let go: who gives this thread something to do need
  * not call. */

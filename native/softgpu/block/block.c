@@ -1,4 +1,5 @@
-/* One block of a launch: its warps, one after the other, or as fibers where they wait for one another. */
+/* One block of a launch: its warps, one after the other, or as fibers where they wait for one
+ * another. */
 #include "block.h"
 
 #include <pthread.h>
@@ -14,16 +15,18 @@
 
 extern const void *const soft_helpers[];
 
-/* ---- workers ----------------------------------------------------------------------------------- */
+/* ---- workers -------------------------------------------------------------------------------- */
 
 struct worker_with_thread {
     struct soft_worker worker;
     pthread_t thread;
 };
 
-struct soft_worker *soft_worker_create(uint32_t index) {
+struct soft_worker *soft_worker_create(uint32_t index)
+{
     struct worker_with_thread *made = NULL;
-    if (posix_memalign((void **)&made, 64, sizeof *made)) return NULL;
+    if (posix_memalign((void **)&made, 64, sizeof *made))
+        return NULL;
     memset(made, 0, sizeof *made);
     struct soft_worker *worker = &made->worker;
     made->thread = pthread_self();
@@ -32,8 +35,10 @@ struct soft_worker *soft_worker_create(uint32_t index) {
     soft_fault_install();
     worker->shared_mapping = mmap(NULL, SOFT_SHARED_WINDOW + 2 * GUARD, PROT_NONE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (worker->shared_mapping == MAP_FAILED) worker->shared_mapping = NULL;
-    if (!worker->shared_mapping || !soft_fibers_create(&worker->fibers) || !soft_fault_thread_begin(worker) ||
+    if (worker->shared_mapping == MAP_FAILED)
+        worker->shared_mapping = NULL;
+    if (!worker->shared_mapping || !soft_fibers_create(&worker->fibers) ||
+        !soft_fault_thread_begin(worker) ||
         mprotect(worker->shared_mapping + GUARD, SOFT_SHARED_WINDOW, PROT_READ | PROT_WRITE)) {
         soft_worker_destroy(worker);
         return NULL;
@@ -42,25 +47,33 @@ struct soft_worker *soft_worker_create(uint32_t index) {
     return worker;
 }
 
-void soft_worker_destroy(struct soft_worker *worker) {
-    if (!worker) return;
+void soft_worker_destroy(struct soft_worker *worker)
+{
+    if (!worker)
+        return;
     soft_fault_thread_end(worker);
     soft_fibers_destroy(&worker->fibers);
-    if (worker->shared_mapping) munmap(worker->shared_mapping, SOFT_SHARED_WINDOW + 2 * GUARD);
-    if (worker->local) munmap(worker->local, worker->local_mapped);
+    if (worker->shared_mapping)
+        munmap(worker->shared_mapping, SOFT_SHARED_WINDOW + 2 * GUARD);
+    if (worker->local)
+        munmap(worker->local, worker->local_mapped);
     free((struct worker_with_thread *)worker);
 }
 
-void soft_worker_interrupt(struct soft_worker *worker) {
+void soft_worker_interrupt(struct soft_worker *worker)
+{
     pthread_kill(((struct worker_with_thread *)worker)->thread, soft_fault_interrupt_signal());
 }
 
 /* Local memory: grown when a kernel needs more a thread than any before it on this worker. */
-static bool ensure_local(struct soft_worker *worker, uint32_t bytes_per_thread) {
+static bool ensure_local(struct soft_worker *worker, uint32_t bytes_per_thread)
+{
     uint64_t needed = (uint64_t)(bytes_per_thread + SOFT_FRAMES_LOCAL) * SOFT_LANES + GUARD;
     needed = (needed + GUARD - 1) / GUARD * GUARD;
-    if (worker->local && worker->local_stride >= needed) return true;
-    if (worker->local) munmap(worker->local, worker->local_mapped);
+    if (worker->local && worker->local_stride >= needed)
+        return true;
+    if (worker->local)
+        munmap(worker->local, worker->local_mapped);
     worker->local_mapped = needed * SOFT_WARPS_MAX;
     worker->local = mmap(NULL, worker->local_mapped, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -74,32 +87,40 @@ static bool ensure_local(struct soft_worker *worker, uint32_t bytes_per_thread) 
     return true;
 }
 
-/* ---- leaving a block before its end ------------------------------------------------------------- */
+/* ---- leaving a block before its end --------------------------------------------------------- */
 
-_Noreturn void soft_leave(struct soft_worker *worker, struct soft_outcome outcome) {
+_Noreturn void soft_leave(struct soft_worker *worker, struct soft_outcome outcome)
+{
     worker->launch = NULL;
     worker->outcome = outcome;
-    if (worker->current < SOFT_WARPS_MAX) soft_fiber_leave(&worker->fibers);
+    if (worker->current < SOFT_WARPS_MAX)
+        soft_fiber_leave(&worker->fibers);
     siglongjmp(worker->leave, 1);
 }
 
-_Noreturn void soft_raise(struct soft_worker *worker, CUresult error, uint64_t address) {
+_Noreturn void soft_raise(struct soft_worker *worker, CUresult error, uint64_t address)
+{
     soft_leave(worker, (struct soft_outcome){SOFT_FAULT, error, address});
 }
 
-/* ---- warps -------------------------------------------------------------------------------------- */
+/* ---- warps ---------------------------------------------------------------------------------- */
 
 /* What is known of lanes' thread indices (see enum soft_variant). */
-static enum soft_variant variant_of(const uint32_t block[3]) {
+static enum soft_variant variant_of(const uint32_t block[3])
+{
     uint32_t x = block[0], y = block[1], z = block[2];
-    if (x % SOFT_LANES == 0 || (y == 1 && z == 1)) return SOFT_ROW;
-    if (x == 16 && (y % 2 == 0 || z == 1)) return SOFT_HALVES;
-    if (x == 8 && (y % 4 == 0 || z == 1)) return SOFT_QUARTERS;
+    if (x % SOFT_LANES == 0 || (y == 1 && z == 1))
+        return SOFT_ROW;
+    if (x == 16 && (y % 2 == 0 || z == 1))
+        return SOFT_HALVES;
+    if (x == 8 && (y % 4 == 0 || z == 1))
+        return SOFT_QUARTERS;
     return SOFT_ANY;
 }
 
-static void describe_warp(struct soft_worker *worker, struct soft_warp *warp, uint32_t index, uint32_t threads,
-                          enum soft_variant variant) {
+static void describe_warp(struct soft_worker *worker, struct soft_warp *warp, uint32_t index,
+                          uint32_t threads, enum soft_variant variant)
+{
     const uint32_t *block = worker->launch->block;
     uint32_t first = index * SOFT_LANES, left = threads - first;
     warp->index = index;
@@ -108,8 +129,9 @@ static void describe_warp(struct soft_worker *worker, struct soft_warp *warp, ui
     warp->tid[1] = first / block[0] % block[1];
     warp->tid[2] = first / block[0] / block[1];
     warp->local_base = (uint64_t)(uintptr_t)worker->local + index * worker->local_stride;
-    if (variant != SOFT_ANY) return;
-    uint32_t(*lanes)[SOFT_LANES] = worker->lanes[index];
+    if (variant != SOFT_ANY)
+        return;
+    uint32_t (*lanes)[SOFT_LANES] = worker->lanes[index];
     for (uint32_t lane = 0; lane < SOFT_LANES; lane++) {
         uint32_t thread = first + lane;
         lanes[0][lane] = thread % block[0];
@@ -119,14 +141,17 @@ static void describe_warp(struct soft_worker *worker, struct soft_warp *warp, ui
     warp->lanes = lanes[0];
 }
 
-static void describe_block(struct soft_worker *worker, struct soft_warp *warp, uint64_t block, uint32_t warps) {
+static void describe_block(struct soft_worker *worker, struct soft_warp *warp, uint64_t block,
+                           uint32_t warps)
+{
     const struct soft_launch *launch = worker->launch;
     warp->launch = launch;
     warp->params = launch->params;
     warp->globals = launch->globals;
     warp->shared = worker->shared;
     warp->region_base = launch->region_base;
-    warp->region_limit = launch->region_bytes > SOFT_REGION_MARGIN ? launch->region_bytes - SOFT_REGION_MARGIN : 0;
+    warp->region_limit =
+        launch->region_bytes > SOFT_REGION_MARGIN ? launch->region_bytes - SOFT_REGION_MARGIN : 0;
     warp->local_bytes = worker->local_stride - GUARD;
     warp->helpers_at = soft_helpers;
     warp->ctaid[0] = (uint32_t)(block % launch->grid[0]);
@@ -144,7 +169,9 @@ static void describe_block(struct soft_worker *worker, struct soft_warp *warp, u
     warp->worker = worker;
 }
 
-static void run_in_turn(struct soft_worker *worker, uint32_t threads, uint32_t warps, enum soft_variant variant) {
+static void run_in_turn(struct soft_worker *worker, uint32_t threads, uint32_t warps,
+                        enum soft_variant variant)
+{
     struct soft_warp *warp = &worker->warps[0];
     for (uint32_t i = 0; i < warps; i++) {
         describe_warp(worker, warp, i, threads, variant);
@@ -152,9 +179,10 @@ static void run_in_turn(struct soft_worker *worker, uint32_t threads, uint32_t w
     }
 }
 
-/* ---- fibers and barriers ------------------------------------------------------------------------ */
+/* ---- fibers and barriers -------------------------------------------------------------------- */
 
-static void finish(struct soft_barrier *barrier) {
+static void finish(struct soft_barrier *barrier)
+{
     barrier->result_count = barrier->count;
     barrier->result_all = barrier->all;
     barrier->result_any = barrier->any;
@@ -162,31 +190,37 @@ static void finish(struct soft_barrier *barrier) {
     barrier->all = 1;
 }
 
-static void wake(struct soft_worker *worker, uint32_t id) {
+static void wake(struct soft_worker *worker, uint32_t id)
+{
     uint32_t warps = worker->warps[0].warp_count;
     for (uint32_t i = 0; i < warps; i++)
-        if (worker->states[i] == SOFT_WARP_WAITS && worker->waits_for[i] == id) worker->states[i] = SOFT_WARP_READY;
+        if (worker->states[i] == SOFT_WARP_WAITS && worker->waits_for[i] == id)
+            worker->states[i] = SOFT_WARP_READY;
 }
 
 /* Warps that have exited count as arrived. */
-static void settle(struct soft_worker *worker) {
+static void settle(struct soft_worker *worker)
+{
     for (uint32_t id = 0; id < SOFT_BARRIERS; id++) {
         struct soft_barrier *barrier = &worker->barriers[id];
-        if (!barrier->arrived || barrier->expected || barrier->arrived < worker->live) continue;
+        if (!barrier->arrived || barrier->expected || barrier->arrived < worker->live)
+            continue;
         finish(barrier);
         wake(worker, id);
     }
 }
 
-/* An interrupt that left half-way through a switch would leave AddressSanitizer on neither stack. It is sent
- * again until the block has ended. */
-static void back_home(struct soft_worker *worker, uint32_t warp) {
+/* An interrupt that left half-way through a switch would leave AddressSanitizer on neither stack.
+ * It is sent again until the block has ended. */
+static void back_home(struct soft_worker *worker, uint32_t warp)
+{
     worker->critical = 1;
     soft_fiber_back(&worker->fibers, warp);
     worker->critical = 0;
 }
 
-static void enter_fiber(struct soft_worker *worker, uint32_t warp) {
+static void enter_fiber(struct soft_worker *worker, uint32_t warp)
+{
     worker->critical = 1;
     worker->current = warp;
     soft_fiber_enter(&worker->fibers, warp);
@@ -194,10 +228,12 @@ static void enter_fiber(struct soft_worker *worker, uint32_t warp) {
     worker->critical = 0;
 }
 
-void soft_pause(struct soft_warp *warp, uint64_t seen) {
+void soft_pause(struct soft_warp *warp, uint64_t seen)
+{
     struct soft_worker *worker = warp->worker;
     bool idle = !seen || worker->waiting.seen[warp->index] == seen;
-    if (seen) worker->waiting.seen[warp->index] = seen;
+    if (seen)
+        worker->waiting.seen[warp->index] = seen;
     if (worker->in_fibers) {
         worker->idle = idle;
         back_home(worker, worker->current);
@@ -208,8 +244,9 @@ void soft_pause(struct soft_warp *warp, uint64_t seen) {
     }
 }
 
-uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, uint32_t threads, uint32_t kind,
-                           uint32_t predicate) {
+uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, uint32_t threads,
+                           uint32_t kind, uint32_t predicate)
+{
     struct soft_worker *worker = warp->worker;
     if (id >= SOFT_BARRIERS || threads % SOFT_LANES || threads > SOFT_WARPS_MAX * SOFT_LANES)
         soft_raise(worker, CUDA_ERROR_ILLEGAL_INSTRUCTION, 0);
@@ -223,15 +260,19 @@ uint32_t soft_help_barrier(struct soft_warp *warp, uint32_t mask, uint32_t id, u
         finish(barrier);
         wake(worker, id);
     } else if (kind != 1) {
-        if (!worker->in_fibers) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
+        if (!worker->in_fibers)
+            soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
         worker->waits_for[warp->index] = id;
         worker->states[warp->index] = SOFT_WARP_WAITS;
         back_home(worker, warp->index);
     }
-    return kind == 2 ? barrier->result_count : kind == 3 ? barrier->result_all : barrier->result_any;
+    return kind == 2   ? barrier->result_count
+           : kind == 3 ? barrier->result_all
+                       : barrier->result_any;
 }
 
-static void fiber_main(void *argument) {
+static void fiber_main(void *argument)
+{
     struct soft_warp *warp = argument;
     struct soft_worker *worker = warp->worker;
     soft_fiber_begin(&worker->fibers, warp->index);
@@ -244,11 +285,15 @@ static void fiber_main(void *argument) {
     soft_fiber_end(&worker->fibers, warp->index);
 }
 
-static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t warps, enum soft_variant variant) {
+static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t warps,
+                          enum soft_variant variant)
+{
     memset(worker->barriers, 0, sizeof worker->barriers);
-    for (uint32_t id = 0; id < SOFT_BARRIERS; id++) worker->barriers[id].all = 1;
+    for (uint32_t id = 0; id < SOFT_BARRIERS; id++)
+        worker->barriers[id].all = 1;
     for (uint32_t i = 0; i < warps; i++) {
-        if (i) worker->warps[i] = worker->warps[0];
+        if (i)
+            worker->warps[i] = worker->warps[0];
         describe_warp(worker, &worker->warps[i], i, threads, variant);
         soft_fiber_prepare(&worker->fibers, i, fiber_main, &worker->warps[i]);
         worker->states[i] = SOFT_WARP_READY;
@@ -258,14 +303,17 @@ static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t
     while (worker->live) {
         bool progress = false, idle = true;
         for (uint32_t i = 0; i < warps; i++) {
-            if (worker->states[i] != SOFT_WARP_READY) continue;
+            if (worker->states[i] != SOFT_WARP_READY)
+                continue;
             progress = true;
             worker->idle = false;
             enter_fiber(worker, i);
             idle = idle && worker->idle;
         }
-        /* Warps wait at barriers that nobody is left to complete; on hardware the launch would hang. */
-        if (!progress) soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
+        /* Warps wait at barriers that nobody is left to complete; on hardware the launch would
+         * hang. */
+        if (!progress)
+            soft_raise(worker, CUDA_ERROR_LAUNCH_TIMEOUT, 0);
         if (__atomic_load_n(worker->launch->abort, __ATOMIC_RELAXED))
             soft_leave(worker, (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0});
         if (idle)
@@ -276,37 +324,48 @@ static void run_in_fibers(struct soft_worker *worker, uint32_t threads, uint32_t
     worker->in_fibers = false;
 }
 
-/* ---- the seam ----------------------------------------------------------------------------------- */
+/* ---- the seam ------------------------------------------------------------------------------- */
 
-static CUresult code_of(const struct soft_kernel *kernel, enum soft_variant variant, soft_warp_fn *code) {
+static CUresult code_of(const struct soft_kernel *kernel, enum soft_variant variant,
+                        soft_warp_fn *code)
+{
     struct soft_entry *entry = (struct soft_entry *)kernel->entry;
     *code = atomic_load_explicit(&entry->code[variant], memory_order_acquire);
-    if (*code) return CUDA_SUCCESS;
+    if (*code)
+        return CUDA_SUCCESS;
     CUresult error = entry->resolve(entry->token, variant, code);
-    if (error) return error;
+    if (error)
+        return error;
     atomic_store_explicit(&entry->code[variant], *code, memory_order_release);
     return CUDA_SUCCESS;
 }
 
-CUresult soft_resolve(const struct soft_kernel *kernel, const uint32_t block[3]) {
+CUresult soft_resolve(const struct soft_kernel *kernel, const uint32_t block[3])
+{
     soft_warp_fn code;
     return code_of(kernel, variant_of(block), &code);
 }
 
-struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft_launch *launch, uint64_t block) {
+struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft_launch *launch,
+                                   uint64_t block)
+{
     const struct soft_entry *entry = launch->kernel->entry;
     uint32_t threads = launch->block[0] * launch->block[1] * launch->block[2];
     uint32_t warps = (threads + SOFT_LANES - 1) / SOFT_LANES;
     enum soft_variant variant = variant_of(launch->block);
-    if (__atomic_load_n(launch->abort, __ATOMIC_RELAXED)) return (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0};
+    if (__atomic_load_n(launch->abort, __ATOMIC_RELAXED))
+        return (struct soft_outcome){SOFT_ABORTED, CUDA_SUCCESS, 0};
     CUresult error = code_of(launch->kernel, variant, &worker->code);
     if (!error && (warps > SOFT_WARPS_MAX || launch->dynamic_shared_bytes > SOFT_SHARED_WINDOW))
         error = CUDA_ERROR_INVALID_VALUE;
-    if (!error && !ensure_local(worker, entry->local_bytes)) error = CUDA_ERROR_OUT_OF_MEMORY;
-    if (error) return (struct soft_outcome){SOFT_FAULT, error, 0};
+    if (!error && !ensure_local(worker, entry->local_bytes))
+        error = CUDA_ERROR_OUT_OF_MEMORY;
+    if (error)
+        return (struct soft_outcome){SOFT_FAULT, error, 0};
 
     if (sigsetjmp(worker->leave, TALLY_JUMP_SAVES_MASK)) {
-        if (worker->current < SOFT_WARPS_MAX) soft_fiber_jumped(&worker->fibers);
+        if (worker->current < SOFT_WARPS_MAX)
+            soft_fiber_jumped(&worker->fibers);
         worker->current = SOFT_WARPS_MAX;
         worker->in_fibers = false;
         return worker->outcome;
@@ -319,7 +378,8 @@ struct soft_outcome soft_run_block(struct soft_worker *worker, const struct soft
     else {
         worker->live = 1;
         memset(worker->barriers, 0, sizeof worker->barriers);
-        for (uint32_t id = 0; id < SOFT_BARRIERS; id++) worker->barriers[id].all = 1;
+        for (uint32_t id = 0; id < SOFT_BARRIERS; id++)
+            worker->barriers[id].all = 1;
         run_in_turn(worker, threads, warps, variant);
     }
     worker->launch = NULL;

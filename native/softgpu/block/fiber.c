@@ -10,7 +10,8 @@
 
 #define GUARD 4096u
 
-/* soft_switch(save, load): pushes what the ABI preserves, stores the stack pointer, takes the other one. */
+/* soft_switch(save, load): pushes what the ABI preserves, stores the stack pointer, takes the other
+ * one. */
 void soft_switch(void **save, void *load);
 
 #if defined(__x86_64__)
@@ -37,7 +38,8 @@ __asm__(".text\n"
         "  movq %r12, %rdi\n  callq *%rbx\n  ud2\n"
         ".size soft_start, .-soft_start\n");
 
-static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument) {
+static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument)
+{
     uint64_t *sp = (uint64_t *)top;
     uint32_t mxcsr;
     uint16_t control;
@@ -46,12 +48,12 @@ static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument) {
     *--sp = 0; /* alignment: soft_start begins with rsp = 16n */
     *--sp = 0;
     *--sp = (uint64_t)(uintptr_t)soft_start;
-    *--sp = 0;                              /* rbp */
-    *--sp = (uint64_t)(uintptr_t)fn;        /* rbx */
-    *--sp = (uint64_t)(uintptr_t)argument;  /* r12 */
-    *--sp = 0;                              /* r13 */
-    *--sp = 0;                              /* r14 */
-    *--sp = 0;                              /* r15 */
+    *--sp = 0;                             /* rbp */
+    *--sp = (uint64_t)(uintptr_t)fn;       /* rbx */
+    *--sp = (uint64_t)(uintptr_t)argument; /* r12 */
+    *--sp = 0;                             /* r13 */
+    *--sp = 0;                             /* r14 */
+    *--sp = 0;                             /* r15 */
     *--sp = mxcsr | (uint64_t)control << 32;
     return sp;
 }
@@ -82,7 +84,8 @@ __asm__(".text\n"
         "  mov x0, x20\n  blr x19\n  brk #1\n"
         ".size soft_start, .-soft_start\n");
 
-static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument) {
+static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument)
+{
     uint64_t *sp = (uint64_t *)(top - 160);
     memset(sp, 0, 160);
     sp[0] = (uint64_t)(uintptr_t)fn;          /* x19 */
@@ -94,11 +97,13 @@ static void *first_frame(uint8_t *top, soft_fiber_fn fn, void *argument) {
 #error "softgpu's fibers know x86-64 and aarch64"
 #endif
 
-static bool find_home(struct soft_fibers *fibers) {
+static bool find_home(struct soft_fibers *fibers)
+{
     pthread_attr_t attributes;
     void *lowest = NULL;
     size_t bytes = 0, guard = 0;
-    if (pthread_getattr_np(pthread_self(), &attributes)) return false;
+    if (pthread_getattr_np(pthread_self(), &attributes))
+        return false;
     bool found = !pthread_attr_getstack(&attributes, &lowest, &bytes) &&
                  !pthread_attr_getguardsize(&attributes, &guard);
     pthread_attr_destroy(&attributes);
@@ -108,12 +113,15 @@ static bool find_home(struct soft_fibers *fibers) {
     return found;
 }
 
-bool soft_fibers_create(struct soft_fibers *fibers) {
+bool soft_fibers_create(struct soft_fibers *fibers)
+{
     memset(fibers, 0, sizeof *fibers);
-    if (!find_home(fibers)) return false;
+    if (!find_home(fibers))
+        return false;
     void *mapping = mmap(NULL, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED) return false;
+    if (mapping == MAP_FAILED)
+        return false;
     fibers->mapping = mapping;
     for (uint32_t i = 0; i < SOFT_FIBERS; i++) {
         struct soft_fiber *fiber = &fibers->fibers[i];
@@ -128,25 +136,32 @@ bool soft_fibers_create(struct soft_fibers *fibers) {
     return true;
 }
 
-void soft_fibers_destroy(struct soft_fibers *fibers) {
-    if (fibers->mapping) munmap(fibers->mapping, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK);
+void soft_fibers_destroy(struct soft_fibers *fibers)
+{
+    if (fibers->mapping)
+        munmap(fibers->mapping, (size_t)SOFT_FIBERS * SOFT_FIBER_STACK);
     fibers->mapping = NULL;
 }
 
-bool soft_fibers_guards(const struct soft_fibers *fibers, const void *address) {
+bool soft_fibers_guards(const struct soft_fibers *fibers, const void *address)
+{
     uintptr_t below = (uintptr_t)fibers->home.stack - (uintptr_t)address;
-    if (below - 1 < fibers->home_guard_bytes) return true;
+    if (below - 1 < fibers->home_guard_bytes)
+        return true;
     uintptr_t offset = (uintptr_t)address - (uintptr_t)fibers->mapping; /* huge if it lies lower */
     return offset < (uintptr_t)SOFT_FIBERS * SOFT_FIBER_STACK && offset % SOFT_FIBER_STACK < GUARD;
 }
 
-void soft_fiber_prepare(struct soft_fibers *fibers, uint32_t index, soft_fiber_fn fn, void *argument) {
+void soft_fiber_prepare(struct soft_fibers *fibers, uint32_t index, soft_fiber_fn fn,
+                        void *argument)
+{
     struct soft_fiber *fiber = &fibers->fibers[index];
     fiber->stack_pointer = first_frame(fiber->stack + fiber->stack_bytes, fn, argument);
     fiber->fake_stack = NULL;
 }
 
-static void switch_to(struct soft_fiber *from, struct soft_fiber *to, bool for_good) {
+static void switch_to(struct soft_fiber *from, struct soft_fiber *to, bool for_good)
+{
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(for_good ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
 #endif
@@ -157,7 +172,8 @@ static void switch_to(struct soft_fiber *from, struct soft_fiber *to, bool for_g
     (void)for_good;
 }
 
-void soft_fiber_begin(struct soft_fibers *fibers, uint32_t index) {
+void soft_fiber_begin(struct soft_fibers *fibers, uint32_t index)
+{
 #if defined(__SANITIZE_ADDRESS__)
     const void *bottom;
     size_t bytes;
@@ -169,26 +185,31 @@ void soft_fiber_begin(struct soft_fibers *fibers, uint32_t index) {
     (void)index;
 }
 
-void soft_fiber_enter(struct soft_fibers *fibers, uint32_t index) {
+void soft_fiber_enter(struct soft_fibers *fibers, uint32_t index)
+{
     switch_to(&fibers->home, &fibers->fibers[index], false);
 }
 
-void soft_fiber_back(struct soft_fibers *fibers, uint32_t index) {
+void soft_fiber_back(struct soft_fibers *fibers, uint32_t index)
+{
     switch_to(&fibers->fibers[index], &fibers->home, false);
 }
 
-void soft_fiber_end(struct soft_fibers *fibers, uint32_t index) {
+void soft_fiber_end(struct soft_fibers *fibers, uint32_t index)
+{
     switch_to(&fibers->fibers[index], &fibers->home, true);
 }
 
-void soft_fiber_leave(struct soft_fibers *fibers) {
+void soft_fiber_leave(struct soft_fibers *fibers)
+{
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(NULL, fibers->home.stack, fibers->home.stack_bytes);
 #endif
     (void)fibers;
 }
 
-void soft_fiber_jumped(struct soft_fibers *fibers) {
+void soft_fiber_jumped(struct soft_fibers *fibers)
+{
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(fibers->home.fake_stack, NULL, NULL);
 #endif

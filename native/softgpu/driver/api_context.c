@@ -8,10 +8,7 @@
 static _Thread_local struct soft_context *stack[STACK_MAX];
 static _Thread_local uint32_t depth;
 
-struct soft_context *soft_context_current(void)
-{
-    return depth ? stack[depth - 1] : NULL;
-}
+struct soft_context *soft_context_current(void) { return depth ? stack[depth - 1] : NULL; }
 
 static CUresult context_get(CUcontext handle, struct soft_context **context)
 {
@@ -24,7 +21,8 @@ static CUresult context_get(CUcontext handle, struct soft_context **context)
 static CUresult ready(void)
 {
     struct soft_call call;
-    return soft_enter_tenant(&call) == CUDA_ERROR_NOT_INITIALIZED ? CUDA_ERROR_NOT_INITIALIZED : CUDA_SUCCESS;
+    return soft_enter_tenant(&call) == CUDA_ERROR_NOT_INITIALIZED ? CUDA_ERROR_NOT_INITIALIZED
+                                                                  : CUDA_SUCCESS;
 }
 
 CUresult soft_context_get(CUcontext handle, struct soft_context **context)
@@ -86,7 +84,7 @@ static void close_context(struct soft_context *context)
         soft_tenant_clear(tenant);
 }
 
-/* ---- primary contexts -------------------------------------------------------------------------- */
+/* ---- primary contexts ----------------------------------------------------------------------- */
 
 SOFT_API CUresult cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice ordinal)
 {
@@ -153,7 +151,7 @@ SOFT_API CUresult cuDevicePrimaryCtxGetState(CUdevice ordinal, unsigned int *fla
     return CUDA_SUCCESS;
 }
 
-/* ---- created contexts -------------------------------------------------------------------------- */
+/* ---- created contexts ----------------------------------------------------------------------- */
 
 static CUresult create(CUcontext *out, unsigned int flags, CUdevice ordinal)
 {
@@ -189,8 +187,8 @@ SOFT_API CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice de
     return create(out, flags, device);
 }
 
-SOFT_API CUresult cuCtxCreate_v3(CUcontext *out, CUexecAffinityParam *params, int count, unsigned int flags,
-                                 CUdevice device)
+SOFT_API CUresult cuCtxCreate_v3(CUcontext *out, CUexecAffinityParam *params, int count,
+                                 unsigned int flags, CUdevice device)
 {
     return count ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY : create(out, flags, device);
 }
@@ -218,7 +216,7 @@ SOFT_API CUresult cuCtxDestroy_v2(CUcontext handle)
     return CUDA_SUCCESS;
 }
 
-/* ---- the thread's stack ------------------------------------------------------------------------- */
+/* ---- the thread's stack --------------------------------------------------------------------- */
 
 SOFT_API CUresult cuCtxPushCurrent_v2(CUcontext handle)
 {

@@ -159,8 +159,12 @@ SOFT_API CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute,
         return CUDA_ERROR_INVALID_VALUE;
     *value = 0;
     switch (attribute) {
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = (int)device->worker_count; break;
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = PCI_BUS_FIRST + (int)device->index; break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+        *value = (int)device->worker_count;
+        break;
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+        *value = PCI_BUS_FIRST + (int)device->index;
+        break;
     default:
         for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
             if (attributes[i][0] == (int)attribute)
@@ -223,7 +227,8 @@ SOFT_API CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *text)
     struct soft_device *found;
     if (!device || !text)
         return CUDA_ERROR_INVALID_VALUE;
-    if (sscanf(text, "%x:%x:%x", &domain, &bus, &slot) != 3 && sscanf(text, "%x:%x", &bus, &slot) != 2)
+    if (sscanf(text, "%x:%x:%x", &domain, &bus, &slot) != 3 &&
+        sscanf(text, "%x:%x", &bus, &slot) != 2)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = device_get((CUdevice)bus - PCI_BUS_FIRST, &found);
     if (result == CUDA_SUCCESS)
@@ -245,13 +250,14 @@ SOFT_API CUresult cuDeviceCanAccessPeer(int *can, CUdevice ordinal, CUdevice pee
     return result;
 }
 
-SOFT_API CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attribute, CUdevice source,
-                                          CUdevice target)
+SOFT_API CUresult cuDeviceGetP2PAttribute(int *value, CUdevice_P2PAttribute attribute,
+                                          CUdevice source, CUdevice target)
 {
     return cuDeviceCanAccessPeer(value, source, target);
 }
 
-SOFT_API CUresult cuDeviceGetExecAffinitySupport(int *supported, CUexecAffinityType type, CUdevice ordinal)
+SOFT_API CUresult cuDeviceGetExecAffinitySupport(int *supported, CUexecAffinityType type,
+                                                 CUdevice ordinal)
 {
     struct soft_device *device;
     CUresult result = device_get(ordinal, &device);

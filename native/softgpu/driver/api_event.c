@@ -152,7 +152,8 @@ static CUresult elapsed(float *milliseconds, CUevent start_handle, CUevent end_h
     if (result != CUDA_SUCCESS)
         return result;
     struct soft_event *end = soft_handle_get(end_handle, SOFT_EVENT, call.tenant->id);
-    if (!end || !start->stream || !end->stream || ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING))
+    if (!end || !start->stream || !end->stream ||
+        ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING))
         result = CUDA_ERROR_INVALID_HANDLE;
     else if (!milliseconds)
         result = CUDA_ERROR_INVALID_VALUE;

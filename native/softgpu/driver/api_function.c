@@ -7,7 +7,8 @@
 #define REGISTERS 65536
 #define WARP 32
 
-static CUresult enter_function(struct soft_call *call, const void *handle, struct soft_function **function)
+static CUresult enter_function(struct soft_call *call, const void *handle,
+                               struct soft_function **function)
 {
     CUresult result = soft_enter(call);
     if (result != CUDA_SUCCESS)
@@ -25,15 +26,33 @@ static CUresult get_attribute(const struct soft_function *function, CUfunction_a
 {
     const struct soft_kernel *kernel = function->kernel;
     switch (attribute) {
-    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = (int)kernel->max_threads; break;
-    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = (int)kernel->static_shared_bytes; break;
-    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *value = (int)kernel->const_bytes; break;
-    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *value = (int)kernel->local_bytes; break;
-    case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = (int)kernel->registers; break;
-    case CU_FUNC_ATTRIBUTE_PTX_VERSION: *value = (int)kernel->ptx_version; break;
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = 80; break;
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: *value = (int)function->dynamic_shared_max; break;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: *value = function->carveout; break;
+    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        *value = (int)kernel->max_threads;
+        break;
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+        *value = (int)kernel->static_shared_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
+        *value = (int)kernel->const_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+        *value = (int)kernel->local_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_NUM_REGS:
+        *value = (int)kernel->registers;
+        break;
+    case CU_FUNC_ATTRIBUTE_PTX_VERSION:
+        *value = (int)kernel->ptx_version;
+        break;
+    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
+        *value = 80;
+        break;
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+        *value = (int)function->dynamic_shared_max;
+        break;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        *value = function->carveout;
+        break;
     default:
         if ((int)attribute < 0 || attribute >= CU_FUNC_ATTRIBUTE_MAX)
             return CUDA_ERROR_INVALID_VALUE;
@@ -42,7 +61,8 @@ static CUresult get_attribute(const struct soft_function *function, CUfunction_a
     return CUDA_SUCCESS;
 }
 
-static CUresult set_attribute(struct soft_function *function, CUfunction_attribute attribute, int value)
+static CUresult set_attribute(struct soft_function *function, CUfunction_attribute attribute,
+                              int value)
 {
     switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
@@ -55,7 +75,8 @@ static CUresult set_attribute(struct soft_function *function, CUfunction_attribu
             return CUDA_ERROR_INVALID_VALUE;
         function->carveout = value;
         return CUDA_SUCCESS;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 
@@ -227,13 +248,13 @@ SOFT_API CUresult cuFuncLoad(CUfunction handle)
     return cuFuncIsLoaded(&state, handle);
 }
 
-/* ---- occupancy ----------------------------------------------------------------------------------- */
+/* ---- occupancy ------------------------------------------------------------------------------ */
 
 static bool fits(const struct soft_function *function, int block, size_t dynamic)
 {
     uint64_t shared = function->kernel->static_shared_bytes + (uint64_t)dynamic;
-    return block > 0 && (uint32_t)block <= function->kernel->max_threads && dynamic <= SOFT_SHARED_MAX &&
-           shared <= SOFT_SHARED_MAX;
+    return block > 0 && (uint32_t)block <= function->kernel->max_threads &&
+           dynamic <= SOFT_SHARED_MAX && shared <= SOFT_SHARED_MAX;
 }
 
 /* A worker runs one block at a time, and that is the answer. Blocks that wait for one another share
@@ -244,11 +265,13 @@ static int active_blocks(const struct soft_function *function, int block, size_t
         return 0;
     if (!(function->kernel->flags & SOFT_KERNEL_WAITS))
         return 1;
-    return (int)soft_resident((uint32_t)block, function->kernel->static_shared_bytes + (uint64_t)dynamic);
+    return (int)soft_resident((uint32_t)block,
+                              function->kernel->static_shared_bytes + (uint64_t)dynamic);
 }
 
-SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
-                                                                       int block, size_t dynamic,
+SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks,
+                                                                       CUfunction handle, int block,
+                                                                       size_t dynamic,
                                                                        unsigned int flags)
 {
     struct soft_call call;
@@ -263,15 +286,18 @@ SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *bloc
     return CUDA_SUCCESS;
 }
 
-SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int block,
-                                                              size_t dynamic)
+SOFT_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function,
+                                                              int block, size_t dynamic)
 {
-    return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, block, dynamic, 0);
+    return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, block, dynamic,
+                                                                0);
 }
 
-SOFT_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunction handle,
-                                                            CUoccupancyB2DSize to_dynamic, size_t dynamic,
-                                                            int limit, unsigned int flags)
+SOFT_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block,
+                                                            CUfunction handle,
+                                                            CUoccupancyB2DSize to_dynamic,
+                                                            size_t dynamic, int limit,
+                                                            unsigned int flags)
 {
     struct soft_call call;
     struct soft_function *function;
@@ -296,13 +322,15 @@ SOFT_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *bloc
 }
 
 SOFT_API CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction function,
-                                                   CUoccupancyB2DSize to_dynamic, size_t dynamic, int limit)
+                                                   CUoccupancyB2DSize to_dynamic, size_t dynamic,
+                                                   int limit)
 {
-    return cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, function, to_dynamic, dynamic, limit, 0);
+    return cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, function, to_dynamic, dynamic,
+                                                     limit, 0);
 }
 
-SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handle, int blocks,
-                                                          int block)
+SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handle,
+                                                          int blocks, int block)
 {
     struct soft_call call;
     struct soft_function *function;
@@ -311,7 +339,8 @@ SOFT_API CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunct
     CUresult result = enter_function(&call, handle, &function);
     if (result != CUDA_SUCCESS)
         return result;
-    uint32_t share = SOFT_SHARED_MAX / (uint32_t)blocks, fixed = function->kernel->static_shared_bytes;
+    uint32_t share = SOFT_SHARED_MAX / (uint32_t)blocks,
+             fixed = function->kernel->static_shared_bytes;
     *bytes = share > fixed ? share - fixed : 0;
     soft_unlock();
     return CUDA_SUCCESS;

@@ -1,4 +1,5 @@
-/* Launches: everything is checked here, so that a queued launch can only fail by what its code does. */
+/* Launches: everything is checked here, so that a queued launch can only fail by what its code
+ * does. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +12,9 @@
 
 static _Thread_local uint64_t launch_tag;
 
-SOFT_API void softgpuLaunchTag(uint64_t tag)
-{
-    launch_tag = tag;
-}
+SOFT_API void softgpuLaunchTag(uint64_t tag) { launch_tag = tag; }
 
-uint64_t soft_launch_tag(void)
-{
-    return launch_tag;
-}
+uint64_t soft_launch_tag(void) { return launch_tag; }
 
 struct shape {
     uint32_t grid[3], block[3], dynamic;
@@ -41,11 +36,13 @@ static CUresult check_shape(const struct soft_function *function, const struct s
     if (block[0] * block[1] * block[2] > kernel->max_threads)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     for (int i = 0; i < 3; i++)
-        if (kernel->required_block[0] && kernel->required_block[i] && kernel->required_block[i] != block[i])
+        if (kernel->required_block[0] && kernel->required_block[i] &&
+            kernel->required_block[i] != block[i])
             return CUDA_ERROR_INVALID_VALUE;
     if (shape->dynamic > function->dynamic_shared_max)
         return CUDA_ERROR_INVALID_VALUE;
-    if (__builtin_mul_overflow((uint64_t)grid[0] * grid[1], (uint64_t)grid[2], blocks) || *blocks > INT64_MAX)
+    if (__builtin_mul_overflow((uint64_t)grid[0] * grid[1], (uint64_t)grid[2], blocks) ||
+        *blocks > INT64_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     uint64_t resident = soft_resident(block[0] * block[1] * block[2],
                                       shape->dynamic + (uint64_t)kernel->static_shared_bytes);
@@ -94,7 +91,8 @@ static CUresult pack(const struct soft_kernel *kernel, void **params, void **ext
     return CUDA_SUCCESS;
 }
 
-static void fill_launch(struct soft_op *op, const struct soft_function *function, const struct shape *shape)
+static void fill_launch(struct soft_op *op, const struct soft_function *function,
+                        const struct shape *shape)
 {
     struct soft_tenant *tenant = function->module->tenant;
     struct soft_launch *launch = &op->launch;
@@ -136,7 +134,8 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
         return result;
     }
     fill_launch(op, function, shape);
-    /* Dry: also kernels that could run are skipped, for their data may be what a skipped one never wrote. */
+    /* Dry: also kernels that could run are skipped, for their data may be what a skipped one never
+     * wrote. */
     op->total = soft.dry ? 0 : blocks;
     op->cooperative = shape->cooperative;
     op->workspace.bytes = sizeof op->workspace;
@@ -146,8 +145,8 @@ static CUresult launch_locked(struct soft_call *call, CUfunction handle, const s
     return soft_submit(stream, op);
 }
 
-/* Code for this shape of block is compiled here, on the program's time and not on the device's. Not under the
- * lock: it may take seconds. The module may be unloaded meanwhile, its code stays. */
+/* Code for this shape of block is compiled here, on the program's time and not on the device's. Not
+ * under the lock: it may take seconds. The module may be unloaded meanwhile, its code stays. */
 static CUresult compile(const struct soft_call *call, CUfunction handle, const struct shape *shape)
 {
     soft_lock();
@@ -158,7 +157,8 @@ static CUresult compile(const struct soft_call *call, CUfunction handle, const s
         soft_module_pin(module);
     soft_unlock();
     uint32_t threads = shape->block[0] * shape->block[1] * shape->block[2];
-    bool fits = kernel && threads && threads <= kernel->max_threads; /* or the launch will be refused */
+    /* Or the launch will be refused. */
+    bool fits = kernel && threads && threads <= kernel->max_threads;
     CUresult result = fits ? soft_resolve(kernel, shape->block) : CUDA_SUCCESS;
     if (module) {
         soft_lock();
@@ -171,8 +171,8 @@ static CUresult compile(const struct soft_call *call, CUfunction handle, const s
     return result;
 }
 
-static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream, void **params,
-                       void **extra)
+static CUresult launch(CUfunction function, const struct shape *shape, CUstream stream,
+                       void **params, void **extra)
 {
     struct soft_call call;
     CUresult result = soft_enter(&call);
@@ -186,9 +186,9 @@ static CUresult launch(CUfunction function, const struct shape *shape, CUstream 
     return result;
 }
 
-SOFT_API CUresult cuLaunchKernel(CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz,
-                                 unsigned int bx, unsigned int by, unsigned int bz, unsigned int dynamic,
-                                 CUstream stream, void **params, void **extra)
+SOFT_API CUresult cuLaunchKernel(CUfunction function, unsigned int gx, unsigned int gy,
+                                 unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz,
+                                 unsigned int dynamic, CUstream stream, void **params, void **extra)
 {
     struct shape shape = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .dynamic = dynamic};
     return launch(function, &shape, stream, params, extra);
@@ -209,7 +209,9 @@ static CUresult read_attribute(const CUlaunchAttribute *attribute, struct shape 
 {
     const CUlaunchAttributeValue *value = &attribute->value;
     switch (attribute->id) {
-    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE: shape->cooperative = value->cooperative != 0; return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
+        shape->cooperative = value->cooperative != 0;
+        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_PRIORITY:
         if (value->priority > SOFT_PRIORITY_LEAST || value->priority < SOFT_PRIORITY_GREATEST)
             return CUDA_ERROR_INVALID_VALUE;
@@ -222,8 +224,10 @@ static CUresult read_attribute(const CUlaunchAttribute *attribute, struct shape 
         return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
     case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
-    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE: return CUDA_ERROR_NOT_SUPPORTED;
-    default: return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    default:
+        return CUDA_SUCCESS;
     }
 }
 

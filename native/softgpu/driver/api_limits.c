@@ -1,10 +1,7 @@
 /* What a context says of itself: device, flags, limits, configuration. */
 #include "heap.h"
 
-SOFT_API CUresult cuCtxGetDevice(CUdevice *device)
-{
-    return cuCtxGetDevice_v2(device, NULL);
-}
+SOFT_API CUresult cuCtxGetDevice(CUdevice *device) { return cuCtxGetDevice_v2(device, NULL); }
 
 SOFT_API CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext handle)
 {

@@ -26,8 +26,8 @@ SOFT_API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
     return allocate(address, bytes);
 }
 
-SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
-                                     unsigned int element)
+SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width,
+                                     size_t height, unsigned int element)
 {
     if (!pitch || !width || !height || (element != 4 && element != 8 && element != 16))
         return CUDA_ERROR_INVALID_VALUE;
@@ -40,9 +40,9 @@ SOFT_API CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t
     return result;
 }
 
-/* Freeing waits for the work so far, as CUDA's does; except in tenants that were made, whose maker defers
- * frees by itself and must not be held up. Work that loses its memory fails, no more. A tenant that has
- * failed may still free, and gets the sticky error. */
+/* Freeing waits for the work so far, as CUDA's does; except in tenants that were made, whose maker
+ * defers frees by itself and must not be held up. Work that loses its memory fails, no more. A
+ * tenant that has failed may still free, and gets the sticky error. */
 static CUresult release(uint64_t address, enum soft_memory_kind kind)
 {
     struct soft_call call;
@@ -91,19 +91,21 @@ SOFT_API CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUde
     return CUDA_SUCCESS;
 }
 
-/* ---- host memory -------------------------------------------------------------------------------- */
+/* ---- host memory ---------------------------------------------------------------------------- */
 
 SOFT_API CUresult cuMemHostAlloc(void **out, size_t bytes, unsigned int flags)
 {
     struct soft_call call;
     uint64_t address;
-    unsigned allowed = CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
+    unsigned allowed =
+        CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
     CUresult result = soft_enter(&call);
     if (result != CUDA_SUCCESS)
         return result;
     if (!out || (flags & ~allowed))
         return CUDA_ERROR_INVALID_VALUE;
-    /* It lies in the tenant's region, so kernels may touch it, and does not count as device memory. */
+    /* It lies in the tenant's region, so kernels may touch it, and does not count as device memory.
+     */
     result = soft_memory_alloc(call.tenant, call.device, bytes, SOFT_MEMORY_HOST, flags, &address);
     if (result == CUDA_SUCCESS)
         *out = (void *)(uintptr_t)address;
@@ -117,7 +119,8 @@ SOFT_API CUresult cuMemAllocHost_v2(void **out, size_t bytes)
 
 SOFT_API CUresult cuMemFreeHost(void *address)
 {
-    return address ? release((uint64_t)(uintptr_t)address, SOFT_MEMORY_HOST) : CUDA_ERROR_INVALID_VALUE;
+    return address ? release((uint64_t)(uintptr_t)address, SOFT_MEMORY_HOST)
+                   : CUDA_ERROR_INVALID_VALUE;
 }
 
 SOFT_API CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned int flags)
@@ -164,7 +167,7 @@ SOFT_API CUresult cuMemHostGetFlags(unsigned int *flags, void *address)
     return CUDA_SUCCESS;
 }
 
-/* ---- pointer attributes -------------------------------------------------------------------------- */
+/* ---- pointer attributes --------------------------------------------------------------------- */
 
 static CUresult attribute_of(struct soft_call *call, const struct soft_range *range,
                              CUpointer_attribute attribute, uint64_t address, void *data)
@@ -179,29 +182,55 @@ static CUresult attribute_of(struct soft_call *call, const struct soft_range *ra
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
         *(unsigned int *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *(CUdeviceptr *)data = address; return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        *(CUdeviceptr *)data = address;
+        return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         *(void **)data = device ? NULL : (void *)(uintptr_t)address;
         return device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS: *(unsigned int *)data = 0; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_BUFFER_ID: *(unsigned long long *)data = range->id; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED: *(unsigned int *)data = 0; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *(int *)data = (int)range->device; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: *(unsigned int *)data = 0; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: *(CUdeviceptr *)data = range->base; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: *(size_t *)data = range->bytes; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_MAPPED: *(unsigned int *)data = 1; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: *(uint64_t *)data = 0; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: *(unsigned int *)data = 0; return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+        *(unsigned long long *)data = range->id;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)data = (int)range->device;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+        *(CUdeviceptr *)data = range->base;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+        *(size_t *)data = range->bytes;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+        *(unsigned int *)data = 1;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+        *(uint64_t *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
         *(unsigned int *)data = CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: *(void **)data = NULL; return CUDA_SUCCESS;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        *(void **)data = NULL;
+        return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 
-SOFT_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
+SOFT_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute,
+                                        CUdeviceptr address)
 {
     struct soft_call call;
     struct soft_range range;
@@ -217,7 +246,9 @@ SOFT_API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribut
 static void attribute_none(CUpointer_attribute attribute, void *data)
 {
     switch (attribute) {
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *(int *)data = -2; break; /* CU_DEVICE_INVALID */
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)data = -2;
+        break; /* CU_DEVICE_INVALID */
     case CU_POINTER_ATTRIBUTE_CONTEXT:
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
@@ -225,13 +256,16 @@ static void attribute_none(CUpointer_attribute attribute, void *data)
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: memset(data, 0, 8); break;
-    default: memset(data, 0, 4);
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        memset(data, 0, 8);
+        break;
+    default:
+        memset(data, 0, 4);
     }
 }
 
-SOFT_API CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes, void **data,
-                                         CUdeviceptr address)
+SOFT_API CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute *attributes,
+                                         void **data, CUdeviceptr address)
 {
     struct soft_call call;
     struct soft_range range;

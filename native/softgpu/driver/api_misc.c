@@ -5,7 +5,8 @@
 
 #include "soft.h"
 
-/* Names whose newest version depends on the version that the caller was built for; others take _v2 or none. */
+/* Names whose newest version depends on the version that the caller was built for; others take _v2
+ * or none. */
 static const struct {
     const char *name;
     int since;
@@ -37,8 +38,8 @@ static void find_self(void)
         self = dlopen(NULL, RTLD_NOW);
 }
 
-SOFT_API CUresult cuGetProcAddress_v2(const char *name, void **function, int version, cuuint64_t flags,
-                                      CUdriverProcAddressQueryResult *status)
+SOFT_API CUresult cuGetProcAddress_v2(const char *name, void **function, int version,
+                                      cuuint64_t flags, CUdriverProcAddressQueryResult *status)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     char versioned[128];
@@ -73,12 +74,6 @@ SOFT_API CUresult cuGetExportTable(const void **table, const CUuuid *id)
     return CUDA_ERROR_NOT_FOUND;
 }
 
-SOFT_API CUresult cuProfilerStart(void)
-{
-    return CUDA_SUCCESS;
-}
+SOFT_API CUresult cuProfilerStart(void) { return CUDA_SUCCESS; }
 
-SOFT_API CUresult cuProfilerStop(void)
-{
-    return CUDA_SUCCESS;
-}
+SOFT_API CUresult cuProfilerStop(void) { return CUDA_SUCCESS; }

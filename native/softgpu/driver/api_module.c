@@ -1,4 +1,5 @@
-/* Modules and libraries. A library is a module that is loaded at once; its kernels are its functions. */
+/* Modules and libraries. A library is a module that is loaded at once; its kernels are its
+ * functions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,20 @@ static struct soft_log read_options(unsigned count, const CUjit_option *options,
     struct soft_log log = {0};
     for (unsigned i = 0; options && values && i < count; i++) {
         switch (options[i]) {
-        case CU_JIT_ERROR_LOG_BUFFER: log.error = values[i]; break;
-        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES: log.error_bytes = (uint32_t)(uintptr_t)values[i]; break;
-        case CU_JIT_INFO_LOG_BUFFER: log.info = values[i]; break;
-        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES: log.info_bytes = (uint32_t)(uintptr_t)values[i]; break;
-        default: break; /* register limits, targets, ...: hints to a compiler that we are not */
+        case CU_JIT_ERROR_LOG_BUFFER:
+            log.error = values[i];
+            break;
+        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+            log.error_bytes = (uint32_t)(uintptr_t)values[i];
+            break;
+        case CU_JIT_INFO_LOG_BUFFER:
+            log.info = values[i];
+            break;
+        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
+            log.info_bytes = (uint32_t)(uintptr_t)values[i];
+            break;
+        default:
+            break; /* register limits, targets, ...: hints to a compiler that we are not */
         }
     }
     if (log.error && log.error_bytes)
@@ -75,7 +85,7 @@ static CUresult read_file(const char *name, char **bytes)
     return result;
 }
 
-/* ---- modules ------------------------------------------------------------------------------------- */
+/* ---- modules -------------------------------------------------------------------------------- */
 
 SOFT_API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int count,
                                      CUjit_option *options, void **values)
@@ -149,10 +159,7 @@ static CUresult unload(const void *handle, enum soft_kind kind)
     return result;
 }
 
-SOFT_API CUresult cuModuleUnload(CUmodule handle)
-{
-    return unload(handle, SOFT_MODULE);
-}
+SOFT_API CUresult cuModuleUnload(CUmodule handle) { return unload(handle, SOFT_MODULE); }
 
 SOFT_API CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
 {
@@ -162,7 +169,8 @@ SOFT_API CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
     return CUDA_SUCCESS;
 }
 
-static CUresult get_function(const void *handle, enum soft_kind kind, const char *name, uint64_t *function)
+static CUresult get_function(const void *handle, enum soft_kind kind, const char *name,
+                             uint64_t *function)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -182,8 +190,8 @@ static CUresult get_function(const void *handle, enum soft_kind kind, const char
     return result;
 }
 
-static CUresult get_global(const void *handle, enum soft_kind kind, const char *name, CUdeviceptr *address,
-                           size_t *bytes)
+static CUresult get_global(const void *handle, enum soft_kind kind, const char *name,
+                           CUdeviceptr *address, size_t *bytes)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -221,7 +229,8 @@ static CUresult count_functions(const void *handle, enum soft_kind kind, unsigne
     return CUDA_SUCCESS;
 }
 
-static CUresult list_functions(const void *handle, enum soft_kind kind, void **functions, unsigned int count)
+static CUresult list_functions(const void *handle, enum soft_kind kind, void **functions,
+                               unsigned int count)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -246,21 +255,24 @@ SOFT_API CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule module)
     return count_functions(module, SOFT_MODULE, count);
 }
 
-SOFT_API CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int count, CUmodule module)
+SOFT_API CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int count,
+                                             CUmodule module)
 {
     return list_functions(module, SOFT_MODULE, (void **)functions, count);
 }
 
-SOFT_API CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule module, const char *name)
+SOFT_API CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule module,
+                                       const char *name)
 {
     return get_global(module, SOFT_MODULE, name, address, bytes);
 }
 
-/* ---- libraries ----------------------------------------------------------------------------------- */
+/* ---- libraries ------------------------------------------------------------------------------ */
 
-SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *options, void **values,
-                                    unsigned int count, CUlibraryOption *library_options,
-                                    void **library_values, unsigned int library_count)
+SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_option *options,
+                                    void **values, unsigned int count,
+                                    CUlibraryOption *library_options, void **library_values,
+                                    unsigned int library_count)
 {
     struct soft_call call;
     struct soft_module *module;
@@ -289,23 +301,21 @@ SOFT_API CUresult cuLibraryLoadData(CUlibrary *out, const void *image, CUjit_opt
 }
 
 SOFT_API CUresult cuLibraryLoadFromFile(CUlibrary *out, const char *name, CUjit_option *options,
-                                        void **values, unsigned int count, CUlibraryOption *library_options,
-                                        void **library_values, unsigned int library_count)
+                                        void **values, unsigned int count,
+                                        CUlibraryOption *library_options, void **library_values,
+                                        unsigned int library_count)
 {
     char *bytes;
     CUresult result = read_file(name, &bytes);
     if (result != CUDA_SUCCESS)
         return result;
-    result =
-        cuLibraryLoadData(out, bytes, options, values, count, library_options, library_values, library_count);
+    result = cuLibraryLoadData(out, bytes, options, values, count, library_options, library_values,
+                               library_count);
     free(bytes);
     return result;
 }
 
-SOFT_API CUresult cuLibraryUnload(CUlibrary library)
-{
-    return unload(library, SOFT_LIBRARY);
-}
+SOFT_API CUresult cuLibraryUnload(CUlibrary library) { return unload(library, SOFT_LIBRARY); }
 
 SOFT_API CUresult cuLibraryGetModule(CUmodule *out, CUlibrary library)
 {
@@ -331,12 +341,14 @@ SOFT_API CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary library
     return count_functions(library, SOFT_LIBRARY, count);
 }
 
-SOFT_API CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int count, CUlibrary library)
+SOFT_API CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int count,
+                                            CUlibrary library)
 {
     return list_functions(library, SOFT_LIBRARY, (void **)kernels, count);
 }
 
-SOFT_API CUresult cuLibraryGetGlobal(CUdeviceptr *address, size_t *bytes, CUlibrary library, const char *name)
+SOFT_API CUresult cuLibraryGetGlobal(CUdeviceptr *address, size_t *bytes, CUlibrary library,
+                                     const char *name)
 {
     return get_global(library, SOFT_LIBRARY, name, address, bytes);
 }

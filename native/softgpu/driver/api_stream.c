@@ -81,7 +81,7 @@ SOFT_API CUresult cuStreamSynchronize(CUstream handle)
     return (CUresult)atomic_load(&call.tenant->error);
 }
 
-/* ---- contexts' work ------------------------------------------------------------------------------ */
+/* ---- contexts' work ------------------------------------------------------------------------- */
 
 SOFT_API CUresult cuCtxSynchronize(void)
 {
@@ -104,20 +104,20 @@ SOFT_API CUresult cuCtxSynchronize_v2(CUcontext handle)
     return context ? soft_tenant_wait(call.tenant, context->device) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-/* ---- properties --------------------------------------------------------------------------------- */
+/* ---- properties ----------------------------------------------------------------------------- */
 
-#define STREAM_GETTER(name, type, expression)                   \
-    SOFT_API CUresult name(CUstream handle, type *value)        \
-    {                                                           \
-        struct soft_call call;                                  \
-        struct soft_stream *stream;                             \
-        CUresult result = enter_stream(&call, handle, &stream); \
-        if (result != CUDA_SUCCESS)                             \
-            return result;                                      \
-        if (value)                                              \
-            *value = (expression);                              \
-        soft_unlock();                                          \
-        return value ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; \
+#define STREAM_GETTER(name, type, expression)                                                      \
+    SOFT_API CUresult name(CUstream handle, type *value)                                           \
+    {                                                                                              \
+        struct soft_call call;                                                                     \
+        struct soft_stream *stream;                                                                \
+        CUresult result = enter_stream(&call, handle, &stream);                                    \
+        if (result != CUDA_SUCCESS)                                                                \
+            return result;                                                                         \
+        if (value)                                                                                 \
+            *value = (expression);                                                                 \
+        soft_unlock();                                                                             \
+        return value ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;                                    \
     }
 
 STREAM_GETTER(cuStreamGetPriority, int, stream->priority)
@@ -134,7 +134,8 @@ SOFT_API CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext *context, CUgreen
     return cuStreamGetCtx(handle, context);
 }
 
-SOFT_API CUresult cuStreamGetAttribute(CUstream handle, CUstreamAttrID attribute, CUstreamAttrValue *value)
+SOFT_API CUresult cuStreamGetAttribute(CUstream handle, CUstreamAttrID attribute,
+                                       CUstreamAttrValue *value)
 {
     struct soft_call call;
     struct soft_stream *stream;
@@ -161,8 +162,8 @@ SOFT_API CUresult cuStreamSetAttribute(CUstream handle, CUstreamAttrID attribute
     CUresult result = enter_stream(&call, handle, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    if (value && attribute == CU_LAUNCH_ATTRIBUTE_PRIORITY && value->priority <= SOFT_PRIORITY_LEAST &&
-        value->priority >= SOFT_PRIORITY_GREATEST)
+    if (value && attribute == CU_LAUNCH_ATTRIBUTE_PRIORITY &&
+        value->priority <= SOFT_PRIORITY_LEAST && value->priority >= SOFT_PRIORITY_GREATEST)
         stream->priority = value->priority;
     else if (!value || (attribute != CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY &&
                         attribute != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW))
@@ -185,9 +186,10 @@ SOFT_API CUresult cuStreamCopyAttributes(CUstream to, CUstream from)
     return result;
 }
 
-/* ---- host functions ------------------------------------------------------------------------------ */
+/* ---- host functions ------------------------------------------------------------------------- */
 
-static CUresult submit_host(CUstream handle, CUhostFn call_host, CUstreamCallback callback, void *user)
+static CUresult submit_host(CUstream handle, CUhostFn call_host, CUstreamCallback callback,
+                            void *user)
 {
     struct soft_call call;
     struct soft_stream *stream;

@@ -25,17 +25,16 @@ void soft_blame_kernel(struct soft_tenant *tenant, const struct soft_launch *lau
     char place[64] = "";
     if (outcome->error == CUDA_ERROR_ILLEGAL_ADDRESS)
         snprintf(place, sizeof place, " at address 0x%llx", (unsigned long long)outcome->address);
-    snprintf(blame->text, sizeof blame->text, "%s (%d) in kernel %.320s, block (%llu, %llu, %llu)%s",
-             name_of(outcome->error), (int)outcome->error, launch->kernel->name,
+    snprintf(blame->text, sizeof blame->text,
+             "%s (%d) in kernel %.320s, block (%llu, %llu, %llu)%s", name_of(outcome->error),
+             (int)outcome->error, launch->kernel->name,
              (unsigned long long)(block % launch->grid[0]),
-             (unsigned long long)(block % plane / launch->grid[0]), (unsigned long long)(block / plane), place);
+             (unsigned long long)(block % plane / launch->grid[0]),
+             (unsigned long long)(block / plane), place);
     atomic_store_explicit(&blame->state, READY, memory_order_release);
 }
 
-void soft_blame_clear(struct soft_tenant *tenant)
-{
-    atomic_store(&tenant->blame.state, NONE);
-}
+void soft_blame_clear(struct soft_tenant *tenant) { atomic_store(&tenant->blame.state, NONE); }
 
 SOFT_API CUresult softgpuTenantFault(uint32_t id, char *text, size_t bytes)
 {

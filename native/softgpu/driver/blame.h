@@ -13,7 +13,8 @@ struct soft_blame {
     char text[SOFT_BLAME_BYTES];
 };
 
-/* Of blocks that fault at once the first one is remembered. Before soft_tenant_fail makes the fault known. */
+/* Of blocks that fault at once the first one is remembered. Before soft_tenant_fail makes the fault
+ * known. */
 void soft_blame_kernel(struct soft_tenant *tenant, const struct soft_launch *launch, uint64_t block,
                        const struct soft_outcome *outcome);
 void soft_blame_clear(struct soft_tenant *tenant); /* of a tenant that has nothing running */

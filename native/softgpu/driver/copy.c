@@ -3,9 +3,10 @@
 
 #include "queue.h"
 
-#define CHUNK_BYTES (512u << 10) /* about 50 us: how long a copy may keep something more urgent waiting */
+/* About 50 us: how long a copy may keep something more urgent waiting. */
+#define CHUNK_BYTES (512u << 10)
 
-/* ---- copies ----------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 /* Rows that follow one another without gaps are one long row. */
 static void flatten(struct soft_box *box)
@@ -74,7 +75,7 @@ bool soft_box_run(const struct soft_op *op, uint64_t part)
     return soft_guarded(run_box, &(struct piece){op, part});
 }
 
-/* ---- fills ------------------------------------------------------------------------------------ */
+/* ---- fills ---------------------------------------------------------------------------------- */
 
 void soft_fill_plan(struct soft_op *op)
 {
@@ -83,7 +84,8 @@ void soft_fill_plan(struct soft_op *op)
         fill->width *= fill->height;
         fill->height = 1;
     }
-    uint64_t rows_per_part = fill->width && fill->width < CHUNK_BYTES ? CHUNK_BYTES / fill->width : 1;
+    uint64_t rows_per_part =
+        fill->width && fill->width < CHUNK_BYTES ? CHUNK_BYTES / fill->width : 1;
     if (fill->width == 0 || fill->height == 0) {
         op->total = 0;
     } else if (fill->height == 1) {
@@ -120,8 +122,8 @@ static void run_fill(void *argument)
     const struct soft_fill *fill = &op->fill;
     uint64_t at = piece->part * op->part_bytes;
     if (fill->height == 1) {
-        fill_bytes(fill->dst + at, fill->width - at < op->part_bytes ? fill->width - at : op->part_bytes,
-                   fill);
+        fill_bytes(fill->dst + at,
+                   fill->width - at < op->part_bytes ? fill->width - at : op->part_bytes, fill);
         return;
     }
     for (uint64_t row = at; row < at + op->part_bytes && row < fill->height; row++)
@@ -133,7 +135,7 @@ bool soft_fill_run(const struct soft_op *op, uint64_t part)
     return soft_guarded(run_fill, &(struct piece){op, part});
 }
 
-/* ---- single values ---------------------------------------------------------------------------- */
+/* ---- single values -------------------------------------------------------------------------- */
 
 static void run_write(void *argument)
 {
@@ -141,7 +143,8 @@ static void run_write(void *argument)
     if (value->wide)
         __atomic_store_n((uint64_t *)(uintptr_t)value->address, value->value, __ATOMIC_RELEASE);
     else
-        __atomic_store_n((uint32_t *)(uintptr_t)value->address, (uint32_t)value->value, __ATOMIC_RELEASE);
+        __atomic_store_n((uint32_t *)(uintptr_t)value->address, (uint32_t)value->value,
+                         __ATOMIC_RELEASE);
 }
 
 bool soft_value_write(const struct soft_value *value)
@@ -169,9 +172,12 @@ static bool compare(uint64_t found, const struct soft_value *value)
     uint64_t wanted = value->wide ? value->value : (uint32_t)value->value;
     switch (value->flags & 3u) {
     case CU_STREAM_WAIT_VALUE_GEQ: /* cyclic, as the driver defines it */
-        return value->wide ? (int64_t)(found - wanted) >= 0 : (int32_t)(uint32_t)(found - wanted) >= 0;
-    case CU_STREAM_WAIT_VALUE_EQ: return found == wanted;
-    case CU_STREAM_WAIT_VALUE_AND: return (found & wanted) != 0;
+        return value->wide ? (int64_t)(found - wanted) >= 0
+                           : (int32_t)(uint32_t)(found - wanted) >= 0;
+    case CU_STREAM_WAIT_VALUE_EQ:
+        return found == wanted;
+    case CU_STREAM_WAIT_VALUE_AND:
+        return (found & wanted) != 0;
     default: {
         uint64_t nor = ~(found | wanted);
         return (value->wide ? nor : (uint32_t)nor) != 0;

@@ -1,6 +1,6 @@
-/* Dry mode: machine code's own account of its kernels and variables, from the ELF's sections and symbols
- * (docs: NVIDIA's cuda-binary-utilities, and the layouts that nvdisasm prints). Nothing of it is run, and in
- * dry mode nothing else is (api_launch.c). */
+/* Dry mode: machine code's own account of its kernels and variables, from the ELF's sections and
+ * symbols (docs: NVIDIA's cuda-binary-utilities, and the layouts that nvdisasm prints). Nothing of
+ * it is run, and in dry mode nothing else is (api_launch.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +44,8 @@ struct dry {
     struct soft_code code;
     struct soft_kernel *kernels;
     struct soft_global *globals;
-    const uint8_t **sources; /* of the variables' initial bytes, while the ELF is there; NULL: zeros */
+    /* Of the variables' initial bytes, while the ELF is there; NULL: zeros. */
+    const uint8_t **sources;
     uint8_t *image;
 };
 
@@ -74,7 +75,8 @@ static bool elf_open(const uint8_t *data, size_t bytes, struct elf *elf)
     memcpy(&entry, data + 58, 2);
     memcpy(&count, data + 60, 2);
     memcpy(&names, data + 62, 2);
-    if (entry != sizeof section || offset > bytes || (uint64_t)count * sizeof section > bytes - offset)
+    if (entry != sizeof section || offset > bytes ||
+        (uint64_t)count * sizeof section > bytes - offset)
         return false;
     elf->sections = data + offset;
     elf->section_count = count;
@@ -86,7 +88,8 @@ static bool elf_open(const uint8_t *data, size_t bytes, struct elf *elf)
 }
 
 /* The section named prefix + name. */
-static bool section_find(const struct elf *elf, const char *prefix, const char *name, struct section *section)
+static bool section_find(const struct elf *elf, const char *prefix, const char *name,
+                         struct section *section)
 {
     size_t length = strlen(prefix);
     for (uint32_t i = 0; i < elf->section_count; i++) {
@@ -113,7 +116,8 @@ static void read_param(struct soft_kernel *kernel, const uint8_t *data)
         struct soft_param *grown = realloc((void *)kernel->params, (ordinal + 1u) * sizeof *grown);
         if (!grown)
             return;
-        memset(grown + kernel->param_count, 0, (ordinal + 1u - kernel->param_count) * sizeof *grown);
+        memset(grown + kernel->param_count, 0,
+               (ordinal + 1u - kernel->param_count) * sizeof *grown);
         kernel->params = grown;
         kernel->param_count = ordinal + 1u;
     }
@@ -122,7 +126,8 @@ static void read_param(struct soft_kernel *kernel, const uint8_t *data)
         kernel->param_bytes = offset + bytes;
 }
 
-static void read_info(const struct elf *elf, const struct section *section, struct soft_kernel *kernel)
+static void read_info(const struct elf *elf, const struct section *section,
+                      struct soft_kernel *kernel)
 {
     const uint8_t *at = elf->data + section->offset, *end = at + section->bytes;
     while (end - at >= 4) {
@@ -168,7 +173,8 @@ static bool add_kernel(const struct elf *elf, struct dry *dry, const char *name)
 }
 
 /* initial: its bytes in the ELF; NULL: zeros. */
-static bool add_global(struct dry *dry, const char *name, const uint8_t *initial, uint64_t bytes, bool is_const)
+static bool add_global(struct dry *dry, const char *name, const uint8_t *initial, uint64_t bytes,
+                       bool is_const)
 {
     if (!bytes || bytes > TALLY_TENANT_BYTES || dry->code.globals_bytes > TALLY_TENANT_BYTES)
         return true;
@@ -182,8 +188,10 @@ static bool add_global(struct dry *dry, const char *name, const uint8_t *initial
         return false;
     dry->code.globals = dry->globals = grown;
     struct soft_global *global = &grown[dry->code.global_count];
-    *global = (struct soft_global){
-        .name = strdup(name), .offset = dry->code.globals_bytes, .bytes = bytes, .is_const = is_const};
+    *global = (struct soft_global){.name = strdup(name),
+                                   .offset = dry->code.globals_bytes,
+                                   .bytes = bytes,
+                                   .is_const = is_const};
     if (!global->name)
         return false;
     dry->code.global_count++;
@@ -192,14 +200,16 @@ static bool add_global(struct dry *dry, const char *name, const uint8_t *initial
 }
 
 /* Where the symbol's bytes are; NULL: they are zeros. */
-static const uint8_t *initial_bytes(const struct elf *elf, const struct section *home, const struct symbol *symbol)
+static const uint8_t *initial_bytes(const struct elf *elf, const struct section *home,
+                                    const struct symbol *symbol)
 {
     bool inside = home->type != SHT_NOBITS && symbol->value <= home->bytes &&
                   symbol->bytes <= home->bytes - symbol->value;
     return inside ? elf->data + home->offset + symbol->value : NULL;
 }
 
-static bool add_symbol(const struct elf *elf, struct dry *dry, const struct symbol *symbol, const char *name)
+static bool add_symbol(const struct elf *elf, struct dry *dry, const struct symbol *symbol,
+                       const char *name)
 {
     struct section section;
     if (!*name || !section_get(elf, symbol->section, &section))
@@ -213,9 +223,11 @@ static bool add_symbol(const struct elf *elf, struct dry *dry, const struct symb
         return true;
     case STT_OBJECT:
         if (strncmp(home, ".nv.global", 10) == 0 || strcmp(home, ".nv.constant3") == 0)
-            return add_global(dry, name, initial_bytes(elf, &section, symbol), symbol->bytes, home[4] == 'c');
+            return add_global(dry, name, initial_bytes(elf, &section, symbol), symbol->bytes,
+                              home[4] == 'c');
         return true;
-    default: return true;
+    default:
+        return true;
     }
 }
 
@@ -253,7 +265,8 @@ struct soft_code *soft_dry_code(const uint8_t *data, size_t bytes)
              at += sizeof(struct symbol)) {
             struct symbol symbol;
             memcpy(&symbol, data + table.offset + at, sizeof symbol);
-            const char *name = text_at((const char *)data + strings.offset, strings.bytes, symbol.name);
+            const char *name =
+                text_at((const char *)data + strings.offset, strings.bytes, symbol.name);
             good = add_symbol(&elf, dry, &symbol, name);
         }
     }

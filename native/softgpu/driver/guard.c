@@ -1,5 +1,6 @@
-/* Copies touch memory that may not be there: a bad host pointer, a file that another process cut short, a
- * buffer freed too early. They run under a guard, which turns SIGSEGV and SIGBUS into an error. */
+/* Copies touch memory that may not be there: a bad host pointer, a file that another process cut
+ * short, a buffer freed too early. They run under a guard, which turns SIGSEGV and SIGBUS into an
+ * error. */
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (previous->sa_flags & SA_SIGINFO) {
         previous->sa_sigaction(number, info, context);
     } else if (previous->sa_handler == SIG_DFL || previous->sa_handler == SIG_IGN) {
-        sigaction(number, previous, NULL); /* nobody's: let it end the process as it would have without us */
+        /* Nobody's: let it end the process as it would have without us. */
+        sigaction(number, previous, NULL);
         raise(number);
     } else {
         previous->sa_handler(number);

@@ -1,5 +1,5 @@
-/* Handles are numbers that look like pointers to nobody: tag, kind, generation, index. A stale, foreign or
- * made-up one is told apart without touching memory that it might point at. */
+/* Handles are numbers that look like pointers to nobody: tag, kind, generation, index. A stale,
+ * foreign or made-up one is told apart without touching memory that it might point at. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Device memory for kernels' malloc, in pieces of the tenant's own memory that come as they are needed.
+/* Device memory for kernels' malloc, in pieces of the tenant's own memory that come as they are
+ * needed.
  *
  * What is allocated is noted outside of device memory, where no kernel can spoil it: each piece has
  * a word for every unit, of which the first of a run of units says how long the run is and whether
@@ -34,7 +35,8 @@ static uint64_t limit(const struct soft_tenant *tenant, const struct soft_device
     return tenant->id ? SESSION_HEAP_MAX : device->primary.limits[CU_LIMIT_MALLOC_HEAP_SIZE];
 }
 
-static struct piece *add_piece(struct soft_tenant *tenant, struct soft_device *device, uint64_t bytes)
+static struct piece *add_piece(struct soft_tenant *tenant, struct soft_device *device,
+                               uint64_t bytes)
 {
     struct soft_heap *heap = tenant->heap;
     uint64_t most = limit(tenant, device);
@@ -44,7 +46,8 @@ static struct piece *add_piece(struct soft_tenant *tenant, struct soft_device *d
     if (heap->count == PIECES_MAX || heap->bytes > most || size < bytes)
         return NULL;
     uint32_t *runs = calloc(size / UNIT, sizeof *runs);
-    if (!runs || soft_memory_alloc(tenant, device, size, SOFT_MEMORY_DEVICE, 0, &base) != CUDA_SUCCESS) {
+    if (!runs ||
+        soft_memory_alloc(tenant, device, size, SOFT_MEMORY_DEVICE, 0, &base) != CUDA_SUCCESS) {
         free(runs);
         return NULL;
     }
@@ -143,10 +146,7 @@ bool soft_heap_free(uint32_t id, uint64_t address)
     return found;
 }
 
-bool soft_heap_used(const struct soft_tenant *tenant)
-{
-    return tenant->heap != NULL;
-}
+bool soft_heap_used(const struct soft_tenant *tenant) { return tenant->heap != NULL; }
 
 void soft_heap_forget(struct soft_tenant *tenant)
 {

@@ -1,5 +1,6 @@
-/* Two threads for what must not hold up a worker: host functions, which may take any time, and stream
- * waits on memory, which anybody may write without telling us. Both start with their first job. */
+/* Two threads for what must not hold up a worker: host functions, which may take any time, and
+ * stream waits on memory, which anybody may write without telling us. Both start with their first
+ * job. */
 #include <time.h>
 
 #include "queue.h"
@@ -13,7 +14,7 @@ static struct soft_op *awaits;                /* by ready_next */
 static pthread_cond_t host_work = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t await_work = PTHREAD_COND_INITIALIZER;
 
-/* ---- host functions --------------------------------------------------------------------------- */
+/* ---- host functions ------------------------------------------------------------------------- */
 
 static void call_host(struct soft_op *op)
 {
@@ -57,11 +58,12 @@ void soft_host_enqueue(struct soft_op *op)
     pthread_cond_signal(&host_work);
 }
 
-/* ---- waits on memory -------------------------------------------------------------------------- */
+/* ---- waits on memory ------------------------------------------------------------------------ */
 
 void soft_await_check(void)
 {
-    /* Completing one op may, through the streams that it moves on, change the list: begin again then. */
+    /* Completing one op may, through the streams that it moves on, change the list: begin again
+     * then. */
     for (struct soft_op **link = &awaits; *link;) {
         struct soft_op *op = *link;
         enum soft_await state = soft_value_reached(&op->value);
@@ -70,7 +72,8 @@ void soft_await_check(void)
             continue;
         }
         if (state == SOFT_AWAIT_BAD) {
-            soft_tenant_fail(op->stream->tenant, CUDA_ERROR_ILLEGAL_ADDRESS); /* cancels this one too */
+            /* Cancels this one too. */
+            soft_tenant_fail(op->stream->tenant, CUDA_ERROR_ILLEGAL_ADDRESS);
         } else {
             *link = op->ready_next;
             soft_complete(op);
@@ -113,7 +116,7 @@ static void *await_main(void *unused)
     return NULL;
 }
 
-/* ---- start ------------------------------------------------------------------------------------ */
+/* ---- start ---------------------------------------------------------------------------------- */
 
 static CUresult start(bool *started, void *(*main)(void *))
 {
@@ -127,12 +130,6 @@ static CUresult start(bool *started, void *(*main)(void *))
     return CUDA_SUCCESS;
 }
 
-CUresult soft_host_start(void)
-{
-    return start(&host_started, host_main);
-}
+CUresult soft_host_start(void) { return start(&host_started, host_main); }
 
-CUresult soft_await_start(void)
-{
-    return start(&await_started, await_main);
-}
+CUresult soft_await_start(void) { return start(&await_started, await_main); }

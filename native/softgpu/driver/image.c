@@ -1,5 +1,5 @@
-/* Containers: wrapper, fatbin, machine code, PTX text. A container is trusted as far as its own sizes say:
- * whoever passes it has checked that they lie within the bytes that it has. */
+/* Containers: wrapper, fatbin, machine code, PTX text. A container is trusted as far as its own
+ * sizes say: whoever passes it has checked that they lie within the bytes that it has. */
 #include "image.h"
 
 #include <stdio.h>
@@ -12,7 +12,8 @@
 #define PAYLOAD_MAX (1ull << 30)
 #define ARCH 80u /* the device is an sm_80 */
 
-static uint8_t *unpack(const struct tally_fatbin_entry *entry, const uint8_t *payload, size_t *bytes)
+static uint8_t *unpack(const struct tally_fatbin_entry *entry, const uint8_t *payload,
+                       size_t *bytes)
 {
     bool packed = entry->flags & (TALLY_FATBIN_LZ4 | TALLY_FATBIN_ZSTD);
     uint64_t size = packed ? entry->uncompressed_bytes : entry->payload_bytes;
@@ -44,8 +45,8 @@ struct pick {
     bool found;
 };
 
-/* PTX is compiled for its own architecture and later ones: the highest that is not above the device's. Of what
- * is above it the lowest is remembered, to be named. */
+/* PTX is compiled for its own architecture and later ones: the highest that is not above the
+ * device's. Of what is above it the lowest is remembered, to be named. */
 static bool better_ptx(struct soft_image *image, const struct pick *old, uint32_t arch)
 {
     if (arch <= ARCH)
@@ -88,7 +89,8 @@ static CUresult open_fatbin(const void *data, struct soft_image *image)
     CUresult result = scan(data, image, &ptx, &elf);
     if (result != CUDA_SUCCESS)
         return result;
-    bool dry = soft.dry && elf.found; /* machine code says at once what PTX would have to be parsed for */
+    /* Machine code says at once what PTX would have to be parsed for. */
+    bool dry = soft.dry && elf.found;
     if (!ptx.found && !dry)
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     if (!dry) {
@@ -115,7 +117,9 @@ static CUresult append_ptx(struct soft_image *image, const struct pick *ptx)
     if (!text)
         return CUDA_ERROR_INVALID_IMAGE;
     bytes = strnlen(text, bytes);
-    char *all = bytes > PAYLOAD_MAX - image->ptx_bytes ? NULL : realloc(image->ptx, image->ptx_bytes + bytes + 2);
+    char *all = bytes > PAYLOAD_MAX - image->ptx_bytes
+                    ? NULL
+                    : realloc(image->ptx, image->ptx_bytes + bytes + 2);
     if (all) {
         memcpy(all + image->ptx_bytes, text, bytes);
         memcpy(all + image->ptx_bytes + bytes, "\n", 2);
@@ -128,8 +132,8 @@ static CUresult append_ptx(struct soft_image *image, const struct pick *ptx)
     return all ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-/* What is not linked yet: the PTX of each fatbin that has any for this device. The device runtime's own library
- * is among them, as machine code and as PTX for the newest devices. */
+/* What is not linked yet: the PTX of each fatbin that has any for this device. The device runtime's
+ * own library is among them, as machine code and as PTX for the newest devices. */
 static CUresult open_list(const void *const *fatbins, struct soft_image *image)
 {
     for (uint32_t i = 0; fatbins[i]; i++) {
@@ -155,7 +159,8 @@ static CUresult open_wrapper(const void *data, struct soft_image *image)
         return CUDA_ERROR_INVALID_IMAGE;
     uint32_t magic;
     memcpy(&magic, wrapper.data, sizeof magic);
-    CUresult result = magic == TALLY_FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
+    CUresult result =
+        magic == TALLY_FATBIN_MAGIC ? open_fatbin(wrapper.data, image) : CUDA_ERROR_INVALID_IMAGE;
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU && wrapper.version == 2 && wrapper.fatbins)
         result = open_list(wrapper.fatbins, image);
     return result;
@@ -237,13 +242,16 @@ static CUresult open_ptx(const char *text, struct soft_image *image)
 static const char *explain(CUresult result, uint32_t refused_arch)
 {
     static _Thread_local char text[160];
-    if (refused_arch != 0 && (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_PTX)) {
-        snprintf(text, sizeof text, "its PTX is for compute capability %u.%u and later, and this device has %u.%u",
+    if (refused_arch != 0 &&
+        (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_PTX)) {
+        snprintf(text, sizeof text,
+                 "its PTX is for compute capability %u.%u and later, and this device has %u.%u",
                  refused_arch / 10, refused_arch % 10, ARCH / 10, ARCH % 10);
         return text;
     }
     if (result == CUDA_ERROR_NO_BINARY_FOR_GPU)
-        return "softgpu runs PTX, and this image holds machine code only: have PTX handed to the driver (CuPy: "
+        return "softgpu runs PTX, and this image holds machine code only: have PTX handed to the "
+               "driver (CuPy: "
                "CUPY_COMPILE_WITH_PTX=1; nvcc: -gencode arch=compute_80,code=compute_80)";
     if (result == CUDA_ERROR_INVALID_IMAGE && !soft_zstd_known())
         return "softgpu: the image may be packed with zstd, and this machine has no libzstd.so.1";

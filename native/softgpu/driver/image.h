@@ -7,16 +7,17 @@
 #include "soft.h"
 
 struct soft_image {
-    char *ptx; /* NUL-terminated, or NULL: then there is machine code */
-    size_t ptx_bytes; /* of fatbins that are to be linked: their modules, one behind the other */
+    char *ptx;         /* NUL-terminated, or NULL: then there is machine code */
+    size_t ptx_bytes;  /* of fatbins that are to be linked: their modules, one behind the other */
     uint32_t ptx_arch; /* of the fatbin entry; 0: bare PTX */
     uint8_t *elf;      /* dry mode only, or NULL */
     size_t elf_bytes;
-    uint32_t refused_arch; /* of PTX that is for newer devices than this one: the lowest; 0: there is none */
+    /* Of PTX that is for newer devices than this one: the lowest; 0: there is none. */
+    uint32_t refused_arch;
 };
 
-/* Copies what is usable out of the image. CUDA_ERROR_INVALID_IMAGE, _NO_BINARY_FOR_GPU, ...; and why, if
- * there is something to say. */
+/* Copies what is usable out of the image. CUDA_ERROR_INVALID_IMAGE, _NO_BINARY_FOR_GPU, ...; and
+ * why, if there is something to say. */
 CUresult soft_image_open(const void *data, struct soft_image *image, const char **why);
 void soft_image_close(struct soft_image *image);
 

@@ -1,4 +1,5 @@
-/* LZ4 block format (github.com/lz4/lz4, doc/lz4_Block_format.md): sequences of literals and a match. */
+/* LZ4 block format (github.com/lz4/lz4, doc/lz4_Block_format.md): sequences of literals and a
+ * match. */
 #include <string.h>
 
 #include "image.h"

@@ -1,5 +1,5 @@
-/* Device memory: page-granular ranges in the tenant's region of one reserved arena. A page that is not
- * allocated is not accessible, and at least one such page lies between any two allocations: an
+/* Device memory: page-granular ranges in the tenant's region of one reserved arena. A page that is
+ * not allocated is not accessible, and at least one such page lies between any two allocations: an
  * out-of-bounds access faults instead of hitting a neighbour. */
 #include "soft.h"
 
@@ -59,7 +59,8 @@ CUresult soft_memory_open(struct soft_tenant *tenant)
             return CUDA_ERROR_OUT_OF_MEMORY;
     }
     memory->gap_count = 1;
-    memory->gaps[0] = (struct soft_gap){tenant->region_base + SOFT_PAGE, tenant->region_bytes - SOFT_PAGE};
+    memory->gaps[0] =
+        (struct soft_gap){tenant->region_base + SOFT_PAGE, tenant->region_bytes - SOFT_PAGE};
     return CUDA_SUCCESS;
 }
 
@@ -172,8 +173,10 @@ static uint64_t take_gap(struct soft_memory *memory, uint64_t bytes, uint64_t al
     return 0;
 }
 
-/* Device memory and mappings are the process's: no tenant gets more than its share of the latter. */
-static CUresult charge(struct soft_tenant *tenant, struct soft_device *device, struct soft_range *range)
+/* Device memory and mappings are the process's: no tenant gets more than its share of the latter.
+ */
+static CUresult charge(struct soft_tenant *tenant, struct soft_device *device,
+                       struct soft_range *range)
 {
     bool counts = range->kind == SOFT_MEMORY_DEVICE, maps = range->kind != SOFT_MEMORY_REGISTERED;
     CUresult result = CUDA_SUCCESS;
@@ -205,8 +208,8 @@ static void discharge(struct soft_tenant *tenant, const struct soft_range *range
 /* Drops the pages and makes them inaccessible in one call; neighbouring mappings merge again. */
 static void unmap(uint64_t base, uint64_t bytes)
 {
-    mmap((void *)(uintptr_t)base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-         -1, 0);
+    mmap((void *)(uintptr_t)base, bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     madvise((void *)(uintptr_t)base, bytes, MADV_DONTFORK);
 }
 
@@ -278,7 +281,8 @@ CUresult soft_memory_free(struct soft_tenant *tenant, uint64_t address, enum sof
     return CUDA_SUCCESS;
 }
 
-CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint64_t bytes, uint32_t flags)
+CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint64_t bytes,
+                              uint32_t flags)
 {
     struct soft_range range = {
         .base = address, .bytes = bytes, .flags = flags, .kind = SOFT_MEMORY_REGISTERED};
@@ -322,6 +326,7 @@ void soft_memory_clear(struct soft_tenant *tenant)
     memory->ranges = NULL;
     memory->range_count = memory->range_room = 0;
     memory->gap_count = 1;
-    memory->gaps[0] = (struct soft_gap){tenant->region_base + SOFT_PAGE, tenant->region_bytes - SOFT_PAGE};
+    memory->gaps[0] =
+        (struct soft_gap){tenant->region_base + SOFT_PAGE, tenant->region_bytes - SOFT_PAGE};
     pthread_mutex_unlock(&memory->lock);
 }

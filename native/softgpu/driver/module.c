@@ -1,4 +1,5 @@
-/* Loading: image to code (once, by the compiler), code to a module instance with variables of its own. */
+/* Loading: image to code (once, by the compiler), code to a module instance with variables of its
+ * own. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -53,13 +54,14 @@ static CUresult to_code(const struct soft_image *image, const struct soft_log *l
     return *code ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
 }
 
-static CUresult make_globals(struct soft_call *call, const struct soft_code *code, uint64_t *address)
+static CUresult make_globals(struct soft_call *call, const struct soft_code *code,
+                             uint64_t *address)
 {
     *address = 0;
     if (!code->globals_bytes)
         return CUDA_SUCCESS;
-    CUresult result =
-        soft_memory_alloc(call->tenant, call->device, code->globals_bytes, SOFT_MEMORY_DEVICE, 0, address);
+    CUresult result = soft_memory_alloc(call->tenant, call->device, code->globals_bytes,
+                                        SOFT_MEMORY_DEVICE, 0, address);
     if (result != CUDA_SUCCESS)
         return result;
     uint8_t *globals = (uint8_t *)(uintptr_t)*address;
@@ -86,7 +88,8 @@ static CUresult name_objects(struct soft_module *module)
         function->module = module;
         function->kernel = &module->code->kernels[i];
         uint32_t fixed = function->kernel->static_shared_bytes;
-        function->dynamic_shared_max = fixed < SOFT_SHARED_DEFAULT ? SOFT_SHARED_DEFAULT - fixed : 0;
+        function->dynamic_shared_max =
+            fixed < SOFT_SHARED_DEFAULT ? SOFT_SHARED_DEFAULT - fixed : 0;
         function->carveout = -1;
         if (!soft_handle_add(&function->object, SOFT_FUNCTION, tenant))
             return CUDA_ERROR_OUT_OF_MEMORY;
@@ -125,7 +128,8 @@ static CUresult instantiate(struct soft_call *call, const struct soft_code *code
     module->tenant = call->tenant;
     module->code = code;
     module->own_code = own_code;
-    module->functions = calloc(code->kernel_count ? code->kernel_count : 1, sizeof *module->functions);
+    module->functions =
+        calloc(code->kernel_count ? code->kernel_count : 1, sizeof *module->functions);
     CUresult result =
         module->functions ? make_globals(call, code, &module->globals) : CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t globals = module->globals;
@@ -185,10 +189,7 @@ void soft_module_free(struct soft_module *module)
     }
 }
 
-void soft_module_pin(struct soft_module *module)
-{
-    module->pins++;
-}
+void soft_module_pin(struct soft_module *module) { module->pins++; }
 
 void soft_module_unpin(struct soft_module *module)
 {

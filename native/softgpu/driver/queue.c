@@ -1,4 +1,5 @@
-/* Ops in program order: how they join their streams, and how far each stream can go without workers. */
+/* Ops in program order: how they join their streams, and how far each stream can go without
+ * workers. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ void soft_op_free(struct soft_op *op)
     free(op);
 }
 
-/* ---- retiring ops ----------------------------------------------------------------------------- */
+/* ---- retiring ops --------------------------------------------------------------------------- */
 
 static struct soft_stream *pump_list; /* streams that may go on */
 static bool pumping; /* no recursion: streams that wake one another form chains of any length */
@@ -99,9 +100,12 @@ static bool begin(struct soft_op *op)
         op->running = true;
         soft_make_ready(op);
         return true;
-    case SOFT_OP_RECORD: reach(op); return false;
+    case SOFT_OP_RECORD:
+        reach(op);
+        return false;
     case SOFT_OP_JOIN:
-        if (atomic_load_explicit(&op->join.stream->completed, memory_order_relaxed) >= op->join.sequence)
+        if (atomic_load_explicit(&op->join.stream->completed, memory_order_relaxed) >=
+            op->join.sequence)
             return false;
         op->running = true;
         op->ready_next = op->join.stream->dependents;
@@ -114,9 +118,13 @@ static bool begin(struct soft_op *op)
         return false;
     case SOFT_OP_AWAIT:
         switch (soft_value_reached(&op->value)) {
-        case SOFT_AWAIT_YES: return false;
-        case SOFT_AWAIT_BAD: soft_tenant_fail(tenant, CUDA_ERROR_ILLEGAL_ADDRESS); return false;
-        case SOFT_AWAIT_NO: break;
+        case SOFT_AWAIT_YES:
+            return false;
+        case SOFT_AWAIT_BAD:
+            soft_tenant_fail(tenant, CUDA_ERROR_ILLEGAL_ADDRESS);
+            return false;
+        case SOFT_AWAIT_NO:
+            break;
         }
         op->running = true;
         soft_await_enqueue(op);
@@ -194,14 +202,15 @@ static void cancel(struct soft_op *op)
             soft_complete(op);
         break;
     }
-    default: break; /* HOST: its thread completes it */
+    default:
+        break; /* HOST: its thread completes it */
     }
 }
 
 void soft_drop(struct soft_tenant *tenant)
 {
-    /* Queued for pumping, no stream goes away while the list is walked; and what is pumped is dropped,
-     * because its tenant has failed. */
+    /* Queued for pumping, no stream goes away while the list is walked; and what is pumped is
+     * dropped, because its tenant has failed. */
     bool outer = pumping;
     pumping = true;
     for (struct soft_stream *stream = tenant->streams; stream; stream = stream->next)
@@ -213,12 +222,9 @@ void soft_drop(struct soft_tenant *tenant)
     pump_all();
 }
 
-/* ---- submitting ------------------------------------------------------------------------------- */
+/* ---- submitting ----------------------------------------------------------------------------- */
 
-static bool pending(const struct soft_stream *stream)
-{
-    return stream && stream->head;
-}
+static bool pending(const struct soft_stream *stream) { return stream && stream->head; }
 
 static bool blocking(const struct soft_stream *stream)
 {
@@ -252,8 +258,9 @@ static CUresult push_join(struct soft_stream *stream, struct soft_stream *target
     return CUDA_SUCCESS;
 }
 
-/* CUDA's legacy rule: an op of the legacy stream comes after all earlier work of blocking streams, and
- * their later work after it. Pushes what must be waited for, or only tells whether there is any. */
+/* CUDA's legacy rule: an op of the legacy stream comes after all earlier work of blocking streams,
+ * and their later work after it. Pushes what must be waited for, or only tells whether there is
+ * any. */
 static CUresult follow_default(struct soft_stream *stream, bool only_look, bool *busy)
 {
     struct soft_stream *legacy = stream->tenant->legacy[stream->device->index];
@@ -266,7 +273,8 @@ static CUresult follow_default(struct soft_stream *stream, bool only_look, bool 
     if (stream->tenant->inflight == 0)
         return CUDA_SUCCESS;
     for (struct soft_stream *other = stream->tenant->streams; other; other = other->next) {
-        if (other == legacy || other->device != stream->device || !blocking(other) || !pending(other))
+        if (other == legacy || other->device != stream->device || !blocking(other) ||
+            !pending(other))
             continue;
         *busy = true;
         if (only_look)

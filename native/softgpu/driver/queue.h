@@ -1,4 +1,5 @@
-/* Streams, events and the ops that flow through them. All of it under soft_lock unless it says otherwise. */
+/* Streams, events and the ops that flow through them. All of it under soft_lock unless it says
+ * otherwise. */
 #ifndef TALLY_SOFTGPU_QUEUE_H
 #define TALLY_SOFTGPU_QUEUE_H
 
@@ -16,8 +17,9 @@ struct soft_stream {
     uint64_t id;
     uint32_t refs; /* the handle, queued ops, recorded events, waiting threads */
     struct soft_op *head, *tail;
-    uint64_t submitted;                  /* sequence number of the newest op */
-    _Atomic uint64_t completed;          /* of the newest op that is complete; read without the lock too */
+    uint64_t submitted; /* sequence number of the newest op */
+    /* Of the newest op that is complete; read without the lock too. */
+    _Atomic uint64_t completed;
     struct soft_op *dependents;          /* JOIN ops of other streams, by ready_next */
     struct soft_stream *previous, *next; /* of the tenant */
     struct soft_stream *pump_next;
@@ -82,9 +84,10 @@ struct soft_op {
     volatile uint32_t abort;
     struct soft_grid_workspace workspace; /* of a cooperative launch */
     uint64_t tag, start_ns;
-    uint32_t stints; /* workers at it */
-    _Atomic uint32_t waiters;   /* of its blocks, those that wait for others */
-    _Atomic uint64_t resume_ns; /* while some wait, no more begin before; 0 until a part has ended */
+    uint32_t stints;          /* workers at it */
+    _Atomic uint32_t waiters; /* of its blocks, those that wait for others */
+    /* While some wait, no more begin before; 0 until a part has ended. */
+    _Atomic uint64_t resume_ns;
     uint64_t active_ns, active_since_ns, yielded_ns;
     _Atomic uint64_t busy_ns;
     union {
@@ -116,7 +119,8 @@ CUresult soft_stream_new(struct soft_call *call, uint32_t flags, int priority, b
                          struct soft_stream **stream);
 void soft_stream_put(struct soft_stream *stream);
 void soft_event_put(struct soft_event *event);
-/* The stream a handle means: NULL and CU_STREAM_LEGACY the legacy one, CU_STREAM_PER_THREAD the thread's. */
+/* The stream a handle means: NULL and CU_STREAM_LEGACY the legacy one, CU_STREAM_PER_THREAD the
+ * thread's. */
 CUresult soft_stream_get(struct soft_call *call, CUstream handle, struct soft_stream **stream);
 
 /* Without the lock: until the tenant's work so far is over, on the device or (NULL) on all. */
@@ -134,16 +138,18 @@ uint64_t soft_launch_tag(void);
 CUresult soft_submit(struct soft_stream *stream, struct soft_op *op);
 /* Records: the event then means this place. */
 CUresult soft_submit_record(struct soft_stream *stream, struct soft_op *op);
-CUresult soft_submit_join(struct soft_stream *stream, struct soft_stream *target, uint64_t sequence);
+CUresult soft_submit_join(struct soft_stream *stream, struct soft_stream *target,
+                          uint64_t sequence);
 /* The same for the calling thread to run at once; false, and nothing done, if the stream is busy.
  * The caller then lets go of the lock and calls soft_run_inline. */
 bool soft_submit_inline(struct soft_stream *stream, struct soft_op *op);
 /* The op is done (or dropped): frees it, moves its stream on, wakes who waits. */
 void soft_complete(struct soft_op *op);
-/* Waits for the stream to get to that sequence number. Lets go of the lock meanwhile. A patient caller
- * sleeps at once. */
+/* Waits for the stream to get to that sequence number. Lets go of the lock meanwhile. A patient
+ * caller sleeps at once. */
 void soft_stream_wait(struct soft_stream *stream, uint64_t sequence, bool patient);
-/* Gives up all work of a tenant that has failed; parts that run end by themselves or by interruption. */
+/* Gives up all work of a tenant that has failed; parts that run end by themselves or by
+ * interruption. */
 void soft_drop(struct soft_tenant *tenant);
 /* Moves a stream on as far as it gets without workers, and those that wait for it. */
 void soft_pump(struct soft_stream *stream);

@@ -1,8 +1,9 @@
 /* softgpu's upper half: what its files share.
  *
- * Concurrency: one lock (soft_lock) guards handles, contexts, streams, events, modules, the queues of all
- * streams and the ready lists of all devices. Parts (blocks, chunks of copies) run without it. Each
- * tenant's memory map has a lock of its own, taken last. Nothing blocks while it holds either lock. */
+ * Concurrency: one lock (soft_lock) guards handles, contexts, streams, events, modules, the queues
+ * of all streams and the ready lists of all devices. Parts (blocks, chunks of copies) run without
+ * it. Each tenant's memory map has a lock of its own, taken last. Nothing blocks while it holds
+ * either lock. */
 #ifndef TALLY_SOFTGPU_SOFT_H
 #define TALLY_SOFTGPU_SOFT_H
 
@@ -11,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "blame.h"
 #include "../exec.h"
+#include "blame.h"
 #include "tally/address.h"
 #include "tally/cuda.h"
 #include "tally/softgpu.h"
@@ -30,7 +31,7 @@
 #define SOFT_SHARED_MAX (163u << 10)    /* bytes a block may ask for, as sm_80 */
 #define SOFT_DRIVER_VERSION 13000
 
-/* ---- handles ---------------------------------------------------------------------------------- */
+/* ---- handles -------------------------------------------------------------------------------- */
 
 enum soft_kind {
     SOFT_CONTEXT = 1,
@@ -51,12 +52,13 @@ struct soft_object {
 /* Under soft_lock. Zero when memory is short; the handle is also stored in the object. */
 uint64_t soft_handle_add(struct soft_object *object, enum soft_kind kind, uint32_t tenant);
 void soft_handle_remove(struct soft_object *object); /* once is enough, twice does no harm */
-/* NULL unless it names a live object of that kind and tenant; any bit pattern is safe to ask about. */
+/* NULL unless it names a live object of that kind and tenant; any bit pattern is safe to ask about.
+ */
 void *soft_handle_get(const void *handle, enum soft_kind kind, uint32_t tenant);
 /* The tenant's live objects one by one, contexts excepted; the cursor starts at 0. */
 struct soft_object *soft_handle_next(uint32_t tenant, uint32_t *cursor);
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 enum soft_memory_kind { SOFT_MEMORY_DEVICE = 1, SOFT_MEMORY_HOST, SOFT_MEMORY_REGISTERED };
 
@@ -87,15 +89,17 @@ struct soft_device;
 
 CUresult soft_memory_reserve(void); /* the arena; once */
 CUresult soft_memory_open(struct soft_tenant *tenant);
-void soft_memory_clear(struct soft_tenant *tenant); /* everything goes back; the tenant must be idle */
+/* Everything goes back; the tenant must be idle. */
+void soft_memory_clear(struct soft_tenant *tenant);
 CUresult soft_memory_alloc(struct soft_tenant *tenant, struct soft_device *device, uint64_t bytes,
                            enum soft_memory_kind kind, uint32_t flags, uint64_t *address);
 CUresult soft_memory_free(struct soft_tenant *tenant, uint64_t address, enum soft_memory_kind kind);
-CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint64_t bytes, uint32_t flags);
+CUresult soft_memory_register(struct soft_tenant *tenant, uint64_t address, uint64_t bytes,
+                              uint32_t flags);
 /* The range that holds the address. */
 bool soft_memory_find(struct soft_tenant *tenant, uint64_t address, struct soft_range *range);
 
-/* ---- devices, contexts, tenants ---------------------------------------------------------------- */
+/* ---- devices, contexts, tenants ------------------------------------------------------------- */
 
 struct soft_op;
 
@@ -116,13 +120,16 @@ struct soft_device {
     struct soft_context primary;
     /* Ready list, by urgency, then age: ops that have parts nobody took yet. */
     struct soft_op *ready;
-    _Atomic int top; /* urgency of the list's head, INT_MAX when empty; workers peek without the lock */
+    /* Urgency of the list's head, INT_MAX when empty; workers peek without the lock. */
+    _Atomic int top;
     struct soft_op *cooperative; /* the one cooperative launch that may hold workers */
-    struct soft_worker_slot *workers; /* worker_count of them, then as many spares as were ever needed */
+    /* Worker_count of them, then as many spares as were ever needed. */
+    struct soft_worker_slot *workers;
     uint32_t worker_count;
     uint32_t slot_count;
-    _Atomic uint32_t running; /* workers and spares with a part that does not wait; more when waits end */
-    uint32_t busy;            /* of all, those with a part */
+    /* Workers and spares with a part that does not wait; more when waits end. */
+    _Atomic uint32_t running;
+    uint32_t busy; /* of all, those with a part */
     bool started;
     pthread_cond_t work;
     uint32_t sleepers;
@@ -133,10 +140,10 @@ struct soft_device {
 
 struct soft_tenant {
     uint32_t id;
-    bool live;           /* calls get in */
-    bool taken;          /* live, or on its way out */
-    uint64_t generation; /* tells tenants of one number apart */
-    _Atomic int error;   /* sticky CUresult; CUDA_SUCCESS while well */
+    bool live;            /* calls get in */
+    bool taken;           /* live, or on its way out */
+    uint64_t generation;  /* tells tenants of one number apart */
+    _Atomic int error;    /* sticky CUresult; CUDA_SUCCESS while well */
     _Atomic bool leaving; /* who waits for the compiler in its name should stop */
     _Atomic bool urgent;  /* its code is compiled ahead of others' */
     uint64_t region_base, region_bytes;
@@ -150,7 +157,7 @@ struct soft_tenant {
     _Atomic uint64_t busy_ns, blocks, grids;
     pthread_mutex_t output_lock;
     struct soft_blame blame; /* what its error was */
-    struct soft_heap *heap; /* of its kernels; NULL: none used malloc yet */
+    struct soft_heap *heap;  /* of its kernels; NULL: none used malloc yet */
 };
 
 struct soft_state {
@@ -160,8 +167,8 @@ struct soft_state {
     uint32_t device_count, worker_count;
     uint64_t memory_bytes;
     uint64_t arena_base; /* of all tenants' device memory */
-    uint32_t
-        lookers_max; /* threads that may look for work, or wait for it, without sleeping: half the CPUs */
+    /* Threads that may look for work, or wait for it, without sleeping: half the CPUs. */
+    uint32_t lookers_max;
     struct soft_device devices[SOFT_DEVICES_MAX];
     struct soft_tenant tenants[TALLY_TENANTS_MAX];
     struct soft_context *contexts;
@@ -206,7 +213,8 @@ struct soft_tenant *soft_tenant_current(void);
 struct soft_context *soft_context_current(void);
 /* The named context, or the thread's for NULL. A sticky error does not matter. */
 CUresult soft_context_get(CUcontext handle, struct soft_context **context);
-/* Ends all contexts' work of the tenant and frees what it owns; the tenant stays usable, and well. */
+/* Ends all contexts' work of the tenant and frees what it owns; the tenant stays usable, and well.
+ */
 void soft_tenant_clear(struct soft_tenant *tenant);
 /* Under the lock: makes the error sticky and gives up everything queued and running. */
 void soft_tenant_fail(struct soft_tenant *tenant, CUresult error);

@@ -5,7 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEVICE_MEMORY_MAX (TALLY_TENANT_BYTES - (TALLY_TENANT_BYTES >> 3)) /* leaves room for guard pages */
+/* Leaves room for guard pages. */
+#define DEVICE_MEMORY_MAX (TALLY_TENANT_BYTES - (TALLY_TENANT_BYTES >> 3))
 
 struct soft_state soft = {
     .lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
@@ -17,15 +18,9 @@ static uint32_t configured_devices, configured_workers;
 static uint64_t configured_memory;
 static int configured_dry;
 
-void soft_lock(void)
-{
-    pthread_mutex_lock(&soft.lock);
-}
+void soft_lock(void) { pthread_mutex_lock(&soft.lock); }
 
-void soft_unlock(void)
-{
-    pthread_mutex_unlock(&soft.lock);
-}
+void soft_unlock(void) { pthread_mutex_unlock(&soft.lock); }
 
 uint64_t soft_now_ns(void)
 {
@@ -34,15 +29,15 @@ uint64_t soft_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Threads do not survive a fork, so neither does the device: as with the real driver, the child's calls fail. */
-static void after_fork(void)
-{
-    soft.forked = true;
-}
+/* Threads do not survive a fork, so neither does the device: as with the real driver, the child's
+ * calls fail. */
+static void after_fork(void) { soft.forked = true; }
 
-SOFT_API CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes, int dry)
+SOFT_API CUresult softgpuConfigure(uint32_t devices, uint32_t workers, uint64_t memory_bytes,
+                                   int dry)
 {
-    if (devices > SOFT_DEVICES_MAX || workers > SOFT_WORKERS_MAX || memory_bytes > DEVICE_MEMORY_MAX)
+    if (devices > SOFT_DEVICES_MAX || workers > SOFT_WORKERS_MAX ||
+        memory_bytes > DEVICE_MEMORY_MAX)
         return CUDA_ERROR_INVALID_VALUE;
     soft_lock();
     CUresult result = soft.initialized ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;

@@ -1,4 +1,5 @@
-/* Streams and events: their lives, waiting for them, and the streams that exist without being made. */
+/* Streams and events: their lives, waiting for them, and the streams that exist without being made.
+ */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,14 +66,15 @@ void soft_event_put(struct soft_event *event)
     free(event);
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------- */
+/* ---- waiting -------------------------------------------------------------------------------- */
 
-/* Looks on for a little longer than waking a thread takes: then a worker that was asleep is awake, and the
- * next round trips cost next to nothing. Without the lock. */
+/* Looks on for a little longer than waking a thread takes: then a worker that was asleep is awake,
+ * and the next round trips cost next to nothing. Without the lock. */
 static void look_on(const struct soft_stream *stream, uint64_t sequence)
 {
     uint64_t until = soft_now_ns() + SPIN_NS;
-    for (uint32_t i = 1; atomic_load_explicit(&stream->completed, memory_order_acquire) < sequence; i++) {
+    for (uint32_t i = 1; atomic_load_explicit(&stream->completed, memory_order_acquire) < sequence;
+         i++) {
         soft_relax();
         if (i % SPIN_CHECKS == 0 && soft_now_ns() > until)
             break;
@@ -107,7 +109,8 @@ CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device
     } *list = NULL;
     size_t count = 0, room = 0;
     soft_lock();
-    for (struct soft_stream *stream = tenant->streams; tenant->inflight && stream; stream = stream->next)
+    for (struct soft_stream *stream = tenant->streams; tenant->inflight && stream;
+         stream = stream->next)
         room += stream->head && (!device || stream->device == device);
     if (room && !(list = malloc(room * sizeof *list))) {
         soft_unlock();
@@ -129,7 +132,7 @@ CUresult soft_tenant_wait(struct soft_tenant *tenant, struct soft_device *device
     return (CUresult)atomic_load(&tenant->error);
 }
 
-/* ---- default streams --------------------------------------------------------------------------- */
+/* ---- default streams ------------------------------------------------------------------------ */
 
 struct thread_stream {
     uint32_t tenant, device;
@@ -159,10 +162,7 @@ static void thread_end(void *value)
     free(mine);
 }
 
-static void make_thread_key(void)
-{
-    pthread_key_create(&thread_key, thread_end);
-}
+static void make_thread_key(void) { pthread_key_create(&thread_key, thread_end); }
 
 static CUresult thread_stream_get(struct soft_call *call, struct soft_stream **stream)
 {
@@ -170,7 +170,8 @@ static CUresult thread_stream_get(struct soft_call *call, struct soft_stream **s
     struct thread_streams *mine = pthread_getspecific(thread_key);
     struct thread_stream *entry = NULL;
     for (size_t i = 0; mine && i < mine->count; i++)
-        if (mine->streams[i].tenant == call->tenant->id && mine->streams[i].device == call->device->index)
+        if (mine->streams[i].tenant == call->tenant->id &&
+            mine->streams[i].device == call->device->index)
             entry = &mine->streams[i];
     if (entry && (*stream = soft_handle_get((void *)entry->handle, SOFT_STREAM, call->tenant->id)))
         return CUDA_SUCCESS;

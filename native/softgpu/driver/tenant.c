@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "module.h"
 #include "heap.h"
+#include "module.h"
 #include "queue.h"
 
 #define INTERRUPT_AGAIN_NS 5000000
@@ -112,11 +112,12 @@ void soft_tenant_fail(struct soft_tenant *tenant, CUresult error)
     soft_drop(tenant);
     soft_interrupt_tenant(tenant);
     if (first && soft.launch_done)
-        soft.launch_done(soft.launch_done_user,
-                         &(struct softgpu_launch_times){.tenant = tenant->id, .error = (int32_t)error});
+        soft.launch_done(soft.launch_done_user, &(struct softgpu_launch_times){
+                                                    .tenant = tenant->id, .error = (int32_t)error});
 }
 
-/* A worker may have taken a block and not yet begun it when it was interrupted: so again, until all stopped. */
+/* A worker may have taken a block and not yet begun it when it was interrupted: so again, until all
+ * stopped. */
 static void stop_work(struct soft_tenant *tenant)
 {
     soft_tenant_fail(tenant, CUDA_ERROR_CONTEXT_IS_DESTROYED);
@@ -139,12 +140,21 @@ static void free_objects(struct soft_tenant *tenant)
     for (struct soft_object *object; (object = soft_handle_next(tenant->id, &cursor));) {
         soft_handle_remove(object);
         switch (object->kind) {
-        case SOFT_STREAM: soft_stream_put((struct soft_stream *)object); break;
-        case SOFT_EVENT: soft_event_put((struct soft_event *)object); break;
-        case SOFT_FUNCTION: break; /* its module's */
-        case SOFT_LIBRARY: break;  /* its module's */
-        case SOFT_MODULE: soft_module_free((struct soft_module *)object); break;
-        default: break;
+        case SOFT_STREAM:
+            soft_stream_put((struct soft_stream *)object);
+            break;
+        case SOFT_EVENT:
+            soft_event_put((struct soft_event *)object);
+            break;
+        case SOFT_FUNCTION:
+            break; /* its module's */
+        case SOFT_LIBRARY:
+            break; /* its module's */
+        case SOFT_MODULE:
+            soft_module_free((struct soft_module *)object);
+            break;
+        default:
+            break;
         }
     }
     for (uint32_t i = 0; i < SOFT_DEVICES_MAX; i++) {
@@ -176,10 +186,7 @@ SOFT_API CUresult softgpuTenantLeave(uint32_t id)
     return CUDA_SUCCESS;
 }
 
-SOFT_API int softgpuLeaving(void)
-{
-    return atomic_load(&soft.tenants[current_tenant].leaving);
-}
+SOFT_API int softgpuLeaving(void) { return atomic_load(&soft.tenants[current_tenant].leaving); }
 
 SOFT_API CUresult softgpuTenantSetUrgent(uint32_t id, int urgent)
 {
@@ -190,10 +197,7 @@ SOFT_API CUresult softgpuTenantSetUrgent(uint32_t id, int urgent)
     return CUDA_SUCCESS;
 }
 
-SOFT_API int softgpuUrgent(void)
-{
-    return atomic_load(&soft.tenants[current_tenant].urgent);
-}
+SOFT_API int softgpuUrgent(void) { return atomic_load(&soft.tenants[current_tenant].urgent); }
 
 SOFT_API CUresult softgpuTenantStop(uint32_t id)
 {

@@ -1,8 +1,9 @@
-/* Workers play the SMs. A device has one ready list, by urgency and then age; a worker takes the first op
- * that has parts left, and keeps taking parts of it without the lock until it runs out or something more
- * urgent is ready. A part is a block of a launch or a chunk of a copy; a running one is never interrupted,
- * except when its tenant fails. A worker whose block waits for other blocks does not count: a spare,
- * which is one more worker, has its place, so that all blocks of a grid that waits get on. */
+/* Workers play the SMs. A device has one ready list, by urgency and then age; a worker takes the
+ * first op that has parts left, and keeps taking parts of it without the lock until it runs out or
+ * something more urgent is ready. A part is a block of a launch or a chunk of a copy; a running one
+ * is never interrupted, except when its tenant fails. A worker whose block waits for other blocks
+ * does not count: a spare, which is one more worker, has its place, so that all blocks of a grid
+ * that waits get on. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,9 +37,9 @@ static _Thread_local struct soft_worker_slot *own_slot; /* set in worker threads
 
 static void start_spare(struct soft_device *device);
 
-/* Under the lock. A thread that is only nicer ends its turn, some milliseconds, before a program's that
- * wakes runs; one of the idle policy makes way at once. So that is a worker's way as long as nothing of an
- * urgent tenant needs its place. */
+/* Under the lock. A thread that is only nicer ends its turn, some milliseconds, before a program's
+ * that wakes runs; one of the idle policy makes way at once. So that is a worker's way as long as
+ * nothing of an urgent tenant needs its place. */
 static void set_background(struct soft_worker_slot *slot, bool background)
 {
     if (slot->background == background || !slot->device->can_background)
@@ -49,7 +50,8 @@ static void set_background(struct soft_worker_slot *slot, bool background)
 
 static bool is_urgent(const struct soft_op *op)
 {
-    return op->priority < 0 || atomic_load_explicit(&op->stream->tenant->urgent, memory_order_relaxed);
+    return op->priority < 0 ||
+           atomic_load_explicit(&op->stream->tenant->urgent, memory_order_relaxed);
 }
 
 static bool urgent_waits(const struct soft_device *device)
@@ -57,7 +59,8 @@ static bool urgent_waits(const struct soft_device *device)
     return device->ready && is_urgent(device->ready);
 }
 
-/* Under the lock. Who is in the background may not get a CPU for long, and what it runs has to end first. */
+/* Under the lock. Who is in the background may not get a CPU for long, and what it runs has to end
+ * first. */
 static void hurry_workers(struct soft_device *device)
 {
     for (uint32_t i = 0; i < device->worker_count + SOFT_SPARES_MAX; i++)
@@ -65,7 +68,8 @@ static void hurry_workers(struct soft_device *device)
             set_background(&device->workers[i], false);
 }
 
-/* Copies go ahead of launches of the same priority, as they have an engine of their own in hardware. */
+/* Copies go ahead of launches of the same priority, as they have an engine of their own in
+ * hardware. */
 static int urgency(const struct soft_op *op)
 {
     return op->priority * 2 - (op->kind != SOFT_OP_LAUNCH);
@@ -152,16 +156,18 @@ void soft_forget(struct soft_op *op)
     }
 }
 
-/* Blocks that wait for the one before them, as in a chain of sums, need no more beside them while they end one
- * after the other: each one more would wait too, and hundreds that look leave no CPU to the one that can go on.
- * A grid of which no block has ended may have a barrier of its own: it gets them all, at once. */
+/* Blocks that wait for the one before them, as in a chain of sums, need no more beside them while
+ * they end one after the other: each one more would wait too, and hundreds that look leave no CPU
+ * to the one that can go on. A grid of which no block has ended may have a barrier of its own: it
+ * gets them all, at once. */
 static bool gets_on(const struct soft_op *op)
 {
     return atomic_load_explicit(&op->waiters, memory_order_relaxed) && !op->cooperative &&
            soft_now_ns() < atomic_load_explicit(&op->resume_ns, memory_order_relaxed);
 }
 
-/* The most urgent op with a part left, that part claimed: so the op outlives the worker's interest in it. */
+/* The most urgent op with a part left, that part claimed: so the op outlives the worker's interest
+ * in it. */
 static struct soft_op *take(struct soft_device *device, uint64_t *part)
 {
     struct soft_op *next;
@@ -182,7 +188,8 @@ static struct soft_op *take(struct soft_device *device, uint64_t *part)
             soft_unlist(op);
         if (*part >= op->total)
             continue;
-        if (*part == 0) /* here, as who has claimed it may not get a CPU for a while, and others run the rest */
+        /* Here, as who has claimed it may not get a CPU for a while, and others run the rest. */
+        if (*part == 0)
             op->start_ns = soft_now_ns();
         if (op->cooperative)
             device->cooperative = op;
@@ -254,7 +261,8 @@ static void *worker_main(void *argument)
     slot->tid = gettid();
     soft_lock();
     slot->worker = worker;
-    while (worker || !slot->spare) { /* a worker without memory for one fails its parts, a spare takes none */
+    /* A worker without memory for one fails its parts, a spare takes none. */
+    while (worker || !slot->spare) {
         uint64_t part;
         struct soft_op *op = take(device, &part);
         if (!op) {
@@ -340,8 +348,10 @@ void soft_block_waits(bool waits)
         atomic_fetch_add_explicit(&slot->device->running, 1, memory_order_relaxed);
         atomic_fetch_sub_explicit(&slot->op->waiters, 1, memory_order_relaxed);
     }
-    if (slot->device->ready && (waits || !atomic_load_explicit(&slot->op->waiters, memory_order_relaxed)))
-        wake(slot->device); /* in the waiting block's place; or once nobody waits, to go on as usual */
+    if (slot->device->ready &&
+        (waits || !atomic_load_explicit(&slot->op->waiters, memory_order_relaxed)))
+        /* In the waiting block's place; or once nobody waits, to go on as usual. */
+        wake(slot->device);
     soft_unlock();
 }
 
@@ -357,10 +367,7 @@ void soft_block_waits_on(void)
     soft_unlock();
 }
 
-struct soft_device *soft_worker_device(void)
-{
-    return own_slot->device;
-}
+struct soft_device *soft_worker_device(void) { return own_slot->device; }
 
 uint32_t soft_resident(uint32_t threads, uint64_t shared_bytes)
 {
@@ -383,7 +390,8 @@ CUresult soft_device_start(struct soft_device *device)
     if (!device->workers)
         return CUDA_ERROR_OUT_OF_MEMORY;
     device->can_background = soft_background_possible();
-    while (device->slot_count < wanted && start_worker(device, device->slot_count)) {}
+    while (device->slot_count < wanted && start_worker(device, device->slot_count)) {
+    }
     device->worker_count = device->slot_count; /* fewer SMs, if any */
     device->started = device->worker_count > 0;
     return device->started ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;

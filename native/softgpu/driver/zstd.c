@@ -3,7 +3,8 @@
 
 #include "image.h"
 
-typedef size_t (*zstd_decompress_fn)(void *dst, size_t dst_bytes, const void *src, size_t src_bytes);
+typedef size_t (*zstd_decompress_fn)(void *dst, size_t dst_bytes, const void *src,
+                                     size_t src_bytes);
 
 static zstd_decompress_fn library;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
