@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "native"
 
-# Folders that are in the layout of .clang-format. A folder joins once all of it is.
-FORMATTED = ("binding", "engine", "include", "sched", "shim", "wire")
+# Folders that are in the layout of .clang-format: all that have C.
+FORMATTED = ("binding", "engine", "include", "sched", "shim", "softgpu", "tests", "wire")
 # Not by hand: what is generated, and declarations for cffi, which are no C.
 UNFORMATTED = ("generated", "parts")
 
