@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import zmq
-from support.client import INLINE, Client, ExecutorProcess, wait_until
+from support.client import INLINE, Client, wait_until
 from support.daemon import Daemon
+from support.executor import ExecutorProcess
 from support.supervised import RawPeer
 
 from tally.client.protocol import Status

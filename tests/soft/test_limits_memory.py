@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.client import Client, CudaError, ExecutorProcess
+from support.client import Client, CudaError
+from support.executor import ExecutorProcess
 
 from tally._native import lib
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from support import wire
-from support.client import Client, CudaError, ExecutorProcess, wait_until
+from support.client import Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 
 OUT_OF_MEMORY = 2
 MOST = 16  # the least that the settings take

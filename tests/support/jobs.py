@@ -6,8 +6,8 @@ import statistics
 from types import TracebackType
 from typing import Any, Self
 
-from .client import shared_memory_of as of_process
 from .daemon import Daemon, read_line
+from .executor import shared_memory_of as of_process
 from .toolchain import Builder
 
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import soft_driver
-from .client import ExecutorProcess, wait_until
+from .client import wait_until
+from .executor import ExecutorProcess
 
 SOURCE = Path(__file__).parent / "driver_script.c"
 MODES = ("events", "cuda")

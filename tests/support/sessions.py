@@ -12,7 +12,8 @@ from tally._native import lib
 from tally.scheduler.sim.recording import RECORD
 
 from . import kernels
-from .client import LEGACY, Client, ExecutorProcess, wait_until
+from .client import LEGACY, Client, wait_until
+from .executor import ExecutorProcess
 
 
 def counters(executor: ExecutorProcess, session: Client | int) -> dict[str, int]:

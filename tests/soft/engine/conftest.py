@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.client import ExecutorProcess
+from support.executor import ExecutorProcess
 
 
 @pytest.fixture(params=["soft", "events"])

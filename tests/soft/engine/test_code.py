@@ -6,8 +6,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from support.client import ExecutorProcess
 from support.daemon import Daemon, read_line
+from support.executor import ExecutorProcess
 from support.toolchain import Builder
 
 pytestmark = [pytest.mark.beside, pytest.mark.timeout(300)]

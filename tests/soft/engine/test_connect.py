@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
-from support.client import Client, ExecutorProcess
+from support.client import Client
+from support.executor import ExecutorProcess
 
 LIMIT_SECONDS = 0.3
 

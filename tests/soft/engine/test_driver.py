@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from support import toolchain
-from support.client import LEGACY, PINNED, SLOT, Client, CudaError, ExecutorProcess, wait_until
+from support.client import LEGACY, PINNED, SLOT, Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 
 from tally.client import paths
 

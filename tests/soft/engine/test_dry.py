@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support import kernels
-from support.client import LEGACY, ExecutorProcess
+from support.client import LEGACY
+from support.executor import ExecutorProcess
 
 from tally.scheduler.profiles import FILE_NAME
 

@@ -17,17 +17,8 @@ from typing import Any
 import pytest
 import zmq
 from support import hostile, wire
-from support.client import (
-    CONTEXT,
-    INLINE,
-    LEGACY,
-    PINNED,
-    SLOT,
-    Client,
-    CudaError,
-    ExecutorProcess,
-    wait_until,
-)
+from support.client import CONTEXT, INLINE, LEGACY, PINNED, SLOT, Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 
 OUT_OF_MEMORY = 2
 TESTS = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support import kernels, wire
-from support.client import LEGACY, SLOT, Client, CudaError, ExecutorProcess, wait_until
+from support.client import LEGACY, SLOT, Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 
 pytestmark = pytest.mark.beside
 

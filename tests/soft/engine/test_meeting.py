@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.client import Client, ExecutorProcess, wait_until
+from support.client import Client, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import counters
 
 NAMES = ["ncclDevKernel_AllReduce", "_Z22ncclDevKernel_Broadcastv", "mine_meets"]

@@ -10,17 +10,8 @@ from typing import Any
 
 import pytest
 from support import wire
-from support.client import (
-    DEVICE,
-    INLINE,
-    LEGACY,
-    PINNED,
-    SLOT,
-    Client,
-    CudaError,
-    ExecutorProcess,
-    wait_until,
-)
+from support.client import DEVICE, INLINE, LEGACY, PINNED, SLOT, Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 
 pytestmark = pytest.mark.beside
 

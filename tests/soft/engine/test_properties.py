@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support.client import LEGACY, Client, ExecutorProcess
+from support.client import LEGACY, Client
+from support.executor import ExecutorProcess
 from support.sessions import Recording, counters
 from support.witness import (
     Witness,

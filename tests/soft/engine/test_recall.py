@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from support.client import Client, ExecutorProcess, wait_until
+from support.client import Client, wait_until
+from support.executor import ExecutorProcess
 from support.ptrace import held, threads
 from support.sessions import Words, counters
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from support import kernels
-from support.client import Client, CudaError, ExecutorProcess, wait_until
+from support.client import Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import counters
 from support.toolchain import compile_c
 

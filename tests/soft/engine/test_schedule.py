@@ -8,7 +8,8 @@ import time
 
 import pytest
 from support import kernels
-from support.client import Client, CudaError, ExecutorProcess, wait_until
+from support.client import Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import Busy, counters, counting
 
 ILLEGAL_ADDRESS, LAUNCH_FAILED = 700, 719

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support import kernels, toolchain
-from support.client import LEGACY, Client, CudaError, ExecutorProcess, wait_until
+from support.client import LEGACY, Client, CudaError, wait_until
+from support.executor import ExecutorProcess
 from support.script import MODES, Script, executor, preloading, scripted_library
 from support.sessions import Busy, counters, counting
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from support import kernels
-from support.client import LEGACY, Client, ExecutorProcess, wait_until
+from support.client import LEGACY, Client, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import Words, counters
 
 PTX = kernels.image("hold", "add")

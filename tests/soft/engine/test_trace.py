@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from support.client import Client, ExecutorProcess, wait_until
+from support.client import Client, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import Busy, Recording, counters, counting
 
 from tally._native import lib

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from support.client import DEVICE, PINNED, Client, ExecutorProcess, wait_until
+from support.client import DEVICE, PINNED, Client, wait_until
+from support.executor import ExecutorProcess
 from support.sessions import Words, counters
 
 MIB = 1 << 20

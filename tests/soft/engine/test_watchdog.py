@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support import kernels
-from support.client import Client, ExecutorProcess, wait_until
+from support.client import Client, wait_until
+from support.executor import ExecutorProcess
 
 from tally.scheduler.plans import Ability
 from tally.scheduler.profiles import FILE_NAME, ProfileStore
