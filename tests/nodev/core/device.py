@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from tally.scheduler.core import JobClass, Scheduler
 from tally.scheduler.instructions import (
@@ -26,41 +25,9 @@ from tally.scheduler.limits import Limits
 from tally.scheduler.plan import Plan, PlanKind
 from tally.scheduler.policies import PolicyTrait, policy_traits
 
+from .flights import Flight, Job
+
 BYPASS_NS = 50_000_000  # sched/state.h
-
-
-@dataclass
-class Job:
-    session: int
-    queue: int
-    blocks: int
-    plan: Plan
-    order: int
-    ran: list[int] = field(default_factory=list)
-    starts: int = 0
-    submitted_ns: int = 0
-    waits: bool = False  # once it was told to stop, its blocks wait for such as have not begun
-
-    def __post_init__(self) -> None:
-        self.ran = [0] * self.blocks
-
-    @property
-    def complete(self) -> bool:
-        return all(self.ran)
-
-
-@dataclass
-class Flight:
-    launch: int
-    lo: int
-    hi: int
-    guarded: bool
-    charge_ns: int
-    started_ns: int
-    told_to_stop: bool = False
-    told_ns: int = 0
-    rescued: bool = False
-    ran: int = 0
 
 
 class Device:
