@@ -175,3 +175,12 @@ class ExecutorProcess:
         """Names of what the executor shares with clients: tally-sN a session's segment, tally-sN-K
         its pinned memory."""
         return sorted(shared_memory_of(self.process.pid))
+
+
+@contextlib.contextmanager
+def victim(executor: ExecutorProcess) -> Iterator[tuple[Client, int]]:
+    """A session that is expected to be ended by the executor."""
+    opened = executor.open()
+    client = Client(opened)
+    yield client, opened["session"]
+    client.close(bye=False)
