@@ -1,13 +1,12 @@
 #include "engine/launch/gate.h"
 #include "engine/device/stores.h"
 
-#include <assert.h>
-
 #include "engine/launch/books.h"
 #include "engine/launch/pending.h"
 #include "engine/parts.h"
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
+#include "tally/assert.h"
 
 /* The words lie in device memory that the program does not know of, one for each queue; they count
  * up, and a wait is for "at least", as cuStreamWaitValue32 compares: around the end, too. */
@@ -52,7 +51,7 @@ void gate_write(struct session *session, uint32_t place, uint32_t number)
 
 void gate_open(struct pending *pending)
 {
-    assert(pending->gated);
+    TALLY_ASSERT(pending->gated);
     struct session *session = pending->session;
     uint32_t place = pending->queue % SESSION_QUEUES_MAX;
     bool ending = atomic_load(&session->ending); /* all gates open then, and none may close again */
@@ -67,8 +66,7 @@ void gate_over(struct pending *pending)
     if (!pending->gated)
         return;
     uint32_t before = atomic_fetch_sub(&pending->session->gates.outstanding, 1);
-    assert(before > 0);
-    (void)before;
+    TALLY_ASSERT(before > 0);
     pending->gated = false;
 }
 

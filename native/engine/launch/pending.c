@@ -1,10 +1,10 @@
 #include "engine/launch/pending.h"
 
-#include <assert.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
 #include "engine/launch/books.h"
+#include "tally/assert.h"
 
 #define TO(state) (1u << PENDING_##state)
 
@@ -45,7 +45,7 @@ bool pending_move(struct pending *pending, enum pending_state to)
     bool may = pending_may_move(pending->state, to);
     if (!may)
         atomic_compare_exchange_strong(&first_wrong, &none, wrongs[pending->state]);
-    assert(may);
+    TALLY_ASSERT(may);
     pending->state = to;
     return may;
 }

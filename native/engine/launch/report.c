@@ -1,7 +1,6 @@
 /* What the device reports: the end of a start, of counted work, of everything a session had. */
 #include "engine/launch/report.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "engine/launch/books.h"
@@ -14,6 +13,7 @@
 #include "engine/launch/work.h"
 #include "engine/parts.h"
 #include "engine/session/session.h"
+#include "tally/assert.h"
 
 /* When the start was out of the way, for work that is more urgent: the device may know that better
  * than the time of its report, as the blocks that have nothing left to do wait for the urgent
@@ -225,8 +225,7 @@ void gate_reached(struct session *session, uint64_t tag, uint32_t place, uint32_
         struct tally_sched_event event = gated_event(s, &s->pendings[index], index);
         pending_move(&s->pendings[index], PENDING_SUBMITTED);
         int result = schedule_feed(s, &event);
-        assert(result == 0);
-        (void)result;
+        TALLY_ASSERT(result == 0);
     } else if (!session->books.failed) {
         gate_write(session, place, number); /* of a launch that did not go */
     }

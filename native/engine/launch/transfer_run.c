@@ -1,12 +1,11 @@
 #include "engine/launch/transfer_run.h"
 
-#include <assert.h>
-
 #include "engine/launch/completion.h"
 #include "engine/launch/start.h"
 #include "engine/launch/timing.h"
 #include "engine/launch/transfer.h"
 #include "engine/session/session.h"
+#include "tally/assert.h"
 
 static CUresult copy_line(const struct tally_driver *cu, const struct transfer *transfer,
                           const struct transfer_piece *piece, CUstream stream)
@@ -53,7 +52,7 @@ static CUresult fill(const struct tally_driver *cu, const struct transfer *trans
     size_t width = piece->width / transfer->element_bytes;
     uint32_t value = transfer->value;
     bool line = height == 1;
-    assert(piece->depth == 1);
+    TALLY_ASSERT(piece->depth == 1);
     switch (transfer->element_bytes) {
     case 1:
         return line ? cu->cuMemsetD8Async(dst, (uint8_t)value, width, stream)
@@ -84,7 +83,7 @@ CUresult transfer_run(struct session *session, struct stream *stream,
     uint32_t blocks = transfer_blocks(transfer);
     bool reported = timing_is_reported(session);
     CUresult result = CUDA_SUCCESS;
-    assert(lo < hi && hi <= blocks);
+    TALLY_ASSERT(lo < hi && hi <= blocks);
     while (lo < hi && result == CUDA_SUCCESS) {
         bool all = lo == 0 && hi == blocks;
         struct transfer_piece piece =

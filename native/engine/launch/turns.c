@@ -8,7 +8,6 @@
  * socket. */
 #include "engine/launch/turns.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "engine/launch/books.h"
@@ -25,22 +24,45 @@
 #include "engine/session/reply.h"
 #include "engine/session/session.h"
 #include "engine/streams/queues.h"
+#include "tally/assert.h"
 
-/* The start that the thread is to make, with those of the launch behind it, if high has come since
- * it was decided: it is given back to the core, which decides again. false: it may be made. Under
- * the lock. */
-static bool recall(struct schedule *s, uint32_t index)
+static bool is_stale(const struct schedule *s, uint32_t index)
+{
+    const struct pending *pending = &s->pendings[index];
+    return pending->todo_count > 0 && tally_sched_is_stale(s->core, &pending->todo[0]);
+}
+
+/* The starts that the thread is to make of the launch go back to the core, which decides again.
+ * false: the core keeps them, and they are to be made. Under the lock. */
+static bool give_back(struct schedule *s, uint32_t index)
 {
     struct pending *pending = &s->pendings[index];
     struct tally_sched_event event = {
         .type = TALLY_SCHED_RECALLED, .launch = index, .lo = pending->todo[0].lo};
-    if (pending->todo_count == 0 || !tally_sched_is_stale(s->core, &pending->todo[0]))
-        return false;
+    uint32_t count = pending->todo_count;
     pending->todo_count = 0; /* the core may fill it again at once */
-    int result = schedule_feed(s, &event);
-    assert(result == 0);
-    (void)result;
-    return true;
+    bool back = schedule_feed(s, &event) == 0;
+    if (!back)
+        pending->todo_count = count;
+    return back;
+}
+
+/* Where high has come since the next start of the launch was decided, it goes back to the core. So
+ * do those of launches behind it, the youngest first: none of them may be with the device ahead of
+ * it. `number`: the launch's place among those that were let go; `current`: the one that the thread
+ * sees through, behind all of these, or NONE. Under the lock. */
+static bool recall(struct schedule *s, struct session *session, uint32_t number, uint32_t current)
+{
+    bool is_open = number < open_count(session);
+    uint32_t index = is_open ? open_at(session, number)->index : current;
+    if (!is_stale(s, index))
+        return false;
+    if (is_open && current != NONE && is_stale(s, current))
+        give_back(s, current);
+    for (uint32_t i = open_count(session); i > number + 1; i--)
+        if (is_stale(s, open_at(session, i - 1)->index))
+            give_back(s, open_at(session, i - 1)->index);
+    return give_back(s, index);
 }
 
 /* Under the lock, which is released around the driver's call. */
@@ -96,13 +118,13 @@ static CUresult outcome(const struct session *session, const struct pending *pen
 /* ---- launches that were let go, under the lock ---------------------------------------------- */
 
 /* Starts the oldest that has been stopped and may go on. false: none. */
-static bool carry_open(struct schedule *s, struct session *session)
+static bool carry_open(struct schedule *s, struct session *session, uint32_t current)
 {
     for (uint32_t i = 0; i < open_count(session); i++) {
         struct open_launch *open = open_at(session, i);
         if (s->pendings[open->index].todo_count == 0 || pending_is_over(&s->pendings[open->index]))
             continue;
-        if (!recall(s, open->index))
+        if (!recall(s, session, i, current))
             carry_start(s, session, &open->launch, open->index);
         return true;
     }
@@ -133,7 +155,7 @@ static CUresult settle(struct schedule *s, struct session *session, uint32_t lef
             result = ended;
         if (open_count(session) <= left || atomic_load(&session->ending))
             return result;
-        if (!carry_open(s, session))
+        if (!carry_open(s, session, NONE))
             wait_turn(s, session);
     }
 }
@@ -150,13 +172,13 @@ static CUresult see_through(struct schedule *s, struct session *session, struct 
     session->books.held_ns = engine_now_ns();
     while (!pending_is_over(pending) && !gone && result == CUDA_SUCCESS &&
            !atomic_load(&session->ending)) {
-        if (carry_open(s, session))
+        if (carry_open(s, session, index))
             continue;
         if (pending->todo_count == 0) {
             wait_turn(s, session);
             continue;
         }
-        if (recall(s, index))
+        if (recall(s, session, open_count(session), index))
             continue;
         guarded = is_guarded(pending->todo[0].flags);
         gone = guarded || pending->todo[0].flags & TALLY_SCHED_START_FINAL;
@@ -211,7 +233,7 @@ static void make_plan(struct schedule *s, const struct launch *launch, uint32_t 
 static CUresult launch_in_turn(struct schedule *s, struct session *session, struct launch *launch)
 {
     while (!tally_sched_has_room(s->core, session->index) && !atomic_load(&session->ending))
-        if (!carry_open(s, session))
+        if (!carry_open(s, session, NONE))
             wait_turn(s, session);
     uint32_t index = atomic_load(&session->ending) ? NONE : pending_take(s, session, launch);
     if (index == NONE)
@@ -268,7 +290,7 @@ void schedule_go_on(struct session *session)
 {
     struct schedule *s = session->engine->schedule;
     enter(s, session);
-    while (!atomic_load(&session->ending) && carry_open(s, session))
+    while (!atomic_load(&session->ending) && carry_open(s, session, NONE))
         continue;
     leave(s, session, reap(s, session));
 }
@@ -286,7 +308,7 @@ static uint32_t idle_queue(struct session *session, bool wait)
                 place = i;
         if (!wait || atomic_load(&session->ending))
             break;
-        if (place == NONE && !carry_open(s, session))
+        if (place == NONE && !carry_open(s, session, NONE))
             wait_turn(s, session);
     }
     leave(s, session, CUDA_SUCCESS);

@@ -1,11 +1,10 @@
 #include "engine/launch/work.h"
 
-#include <assert.h>
-
 #include "engine/launch/books.h"
 #include "engine/launch/feed.h"
 #include "engine/parts.h"
 #include "engine/session/session.h"
+#include "tally/assert.h"
 
 /* A tag: the generation, a bit that no start's tag has, the kind, the session's place. */
 #define WORK_BIT (1ull << 31)
@@ -43,8 +42,7 @@ void work_uncount(struct schedule *s, uint32_t session, enum work_kind kind, uin
         struct tally_sched_event event = event_of(TALLY_SCHED_WORK_ENDED, session, kind, some);
         event.gpu_ns = gpu_ns;
         int result = schedule_feed(s, &event);
-        assert(result == 0);
-        (void)result;
+        TALLY_ASSERT(result == 0);
         pieces -= some;
         gpu_ns = 0;
     }
@@ -64,7 +62,7 @@ uint64_t work_begin(struct session *session, enum work_kind kind)
 void work_ended(struct schedule *s, uint64_t tag, uint32_t pieces, uint64_t gpu_ns)
 {
     uint32_t place = (uint32_t)tag & PLACE_MASK;
-    assert(work_is_tag(tag));
+    TALLY_ASSERT(work_is_tag(tag));
     if (place < SESSIONS_MAX && s->works[place].generation == tag >> 32)
         work_uncount(s, place, work_kind_of(tag), pieces, gpu_ns);
 }

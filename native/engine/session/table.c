@@ -1,10 +1,10 @@
 #include "engine/session/table.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/stats.h"
+#include "tally/assert.h"
 #include "tally/protocol.h"
 
 void *table_get(const struct table *table, uint64_t handle)
@@ -21,7 +21,7 @@ bool table_is_free(const struct table *table, uint64_t handle)
 
 bool table_set(struct table *table, uint64_t handle, void *item)
 {
-    assert(table_is_free(table, handle) && item);
+    TALLY_ASSERT(table_is_free(table, handle) && item);
     uint32_t index = TALLY_HANDLE_INDEX(handle);
     if (index >= table->room) {
         uint32_t room = table->room ? table->room : 16;

@@ -1,9 +1,9 @@
 #include "engine/streams/queues.h"
 
-#include <assert.h>
 #include <stddef.h>
 
 #include "engine/session/session.h"
+#include "tally/assert.h"
 
 uint32_t queues_max(const struct session *session)
 {
@@ -37,7 +37,7 @@ bool queue_take_over(struct session *session, struct stream *stream, uint32_t pl
         return false;
     while (holder && holder->queue != queue)
         holder = holder->next;
-    assert(holder && holder != stream);
+    TALLY_ASSERT(holder && holder != stream);
     if (!holder)
         return false;
     pthread_mutex_lock(&session->streams.lock);

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import pytest
+from support import kernels
 from support.client import Client, wait_until
 from support.executor import ExecutorProcess
 from support.ptrace import held, threads
@@ -55,4 +57,56 @@ def test_a_start_that_comes_too_late_is_not_made(executor: ExecutorProcess, poli
         other.sync()
         assert low.word(LETS_GO + 1) == 2
         assert of_low("starts") == 1
+        assert executor.request("validate")["wrong"] is None
+
+
+LONG_NS, SHORT_BLOCKS, LONG_BLOCKS = 20_000_000, 8, 9  # blocks of a short kernel, of a long one
+
+
+def test_several_starts_go_back_together(executor: ExecutorProcess) -> None:
+    """Of launches that were let go one behind the other, none may be made ahead of another.
+
+    Two short kernels behind a long one go through its guard. They are stopped, and are to be
+    started again when high comes once more.
+    """
+    with executor.client(kind="high") as client, executor.client() as other:
+
+        def of_low(name: str) -> int:
+            return counters(executor, other)[name] - before[name]
+
+        def linger(word: int, blocks: int, nanoseconds: int) -> None:
+            params = struct.pack("QQ", words + 4 * word, nanoseconds)
+            other.launch(lingers, params, grid=(blocks, 1, 1))
+
+        high = Words(client)
+        module = other.load(kernels.image("linger", "after"))
+        lingers, _ = other.function(module, "linger")
+        after, _ = other.function(module, "after")
+        words = other.alloc(4096)
+        other.write(words, bytes(4096))
+        other.sync()
+        wait_until(lambda: counters(executor, other)["rewrites"] >= 1, "the forms")
+        for _ in range(20):  # until one is known to be worth stopping, and the others are not
+            linger(8, LONG_BLOCKS, 2_000_000)
+            linger(9, SHORT_BLOCKS, 0)
+            other.launch(after, struct.pack("Q", words + 4 * 10))
+            other.sync()
+        before = counters(executor, other)
+        (thread,) = threads(executor.process.pid, f"tally-s{other.session}")
+        linger(0, LONG_BLOCKS, LONG_NS)
+        linger(1, SHORT_BLOCKS, LONG_NS)
+        other.launch(after, struct.pack("Q", words + 4))
+        wait_until(lambda: of_low("starts") == 3, "the long one has ended")
+        occupy(high, 0)
+        wait_until(lambda: of_low("preemptions") == 2, "both are stopped")
+        with held(thread):
+            high.release(0)
+            wait_until(lambda: of_low("starts") == 5, "both are to be started again")
+            occupy(high, 2)
+        wait_until(lambda: of_low("starts") == 3, "both starts are taken back")
+        assert executor.request("validate")["wrong"] is None
+        high.release(2)
+        other.sync()
+        first, second, seen = struct.unpack("3I", other.read(words, 12))
+        assert (first, second, seen) == (LONG_BLOCKS, SHORT_BLOCKS, SHORT_BLOCKS)
         assert executor.request("validate")["wrong"] is None
