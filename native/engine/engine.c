@@ -14,6 +14,7 @@
 #include "engine/device/driver.h"
 #include "engine/device/driver_cuda.h"
 #include "engine/device/driver_soft.h"
+#include "engine/device/stores.h"
 #include "engine/device/take.h"
 #include "engine/launch/kernels.h"
 #include "engine/launch/report.h"
@@ -317,15 +318,14 @@ void tally_engine_destroy(struct tally_engine *engine)
     device_give(engine);
     if (engine->schedule)
         schedule_destroy(engine->schedule);
+    stores_close(engine->driver.stores); /* the schedule's timer let go of its lock until now */
     if (engine->kernels)
         kernels_destroy(engine->kernels);
     quota_destroy(engine->pinned_quota);
     quota_destroy(engine->memory_quota);
     trace_close(&engine->trace);
-    if (engine->news)
-        news_destroy(engine->news);
-    if (engine->roster)
-        roster_destroy(engine->roster);
+    news_destroy(engine->news);
+    roster_destroy(engine->roster);
     free((char *)engine->config.driver);
     free((char *)engine->config.runtime_dir);
     free(engine);

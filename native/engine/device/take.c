@@ -80,5 +80,4 @@ void device_give(struct tally_engine *engine)
         cu->cuStreamDestroy_v2(engine->driver.urgent);
     if (engine->driver.context)
         cu->cuDevicePrimaryCtxRelease_v2(engine->driver.device);
-    stores_close(engine->driver.stores);
 }

@@ -36,6 +36,8 @@ struct news *news_create(void)
 
 void news_destroy(struct news *news)
 {
+    if (!news)
+        return;
     if (news->fd >= 0)
         close(news->fd);
     pthread_mutex_destroy(&news->lock);

@@ -9,8 +9,8 @@
 struct news;
 struct session;
 
-struct news *news_create(void); /* NULL and errno */
-void news_destroy(struct news *news);
+struct news *news_create(void);       /* NULL and errno */
+void news_destroy(struct news *news); /* NULL: nothing */
 int news_fd(const struct news *news); /* readable while there are some */
 
 /* type: enum tally_engine_event_type; text: its reason. Short of memory, the event is lost; a

@@ -26,6 +26,8 @@ struct roster *roster_create(void)
 
 void roster_destroy(struct roster *roster)
 {
+    if (!roster)
+        return;
     pthread_mutex_destroy(&roster->lock);
     free(roster);
 }

@@ -12,7 +12,7 @@ struct roster;
 struct session;
 
 struct roster *roster_create(void);
-void roster_destroy(struct roster *roster);
+void roster_destroy(struct roster *roster); /* NULL: nothing */
 
 /* A free place; SESSIONS_MAX: there is none. *known: a session of that number is open already. */
 uint32_t roster_place(struct roster *roster, uint64_t number, bool *known);
