@@ -3,6 +3,9 @@
  * while everything that its session has in flight is in other queues, may bypass the bound and join
  * them. It is booked like any other launch, and starts only where the policy lets best-effort work
  * start. Behind a launch of its own queue it goes on waiting: that one cannot wait for it. */
+#include "bypass.h"
+
+#include "launches.h"
 #include "state.h"
 
 /* Whether the launch at the queue's cursor may bypass the bound now; else a timer is asked for, for

@@ -5,6 +5,9 @@
  * is with the device. While high is busy it may start once it has saved a quantum, and is
  * stopped when no credit is left. What it gets in high's gaps it spends too, but debt from gaps
  * is bounded: the share is meant for times without gaps. */
+#include "floor.h"
+
+#include "launches.h"
 #include "state.h"
 
 #define PERMIL 1000u

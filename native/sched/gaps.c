@@ -11,6 +11,8 @@
  * length, as many are used as the share pays for, if together they are longer than all longer
  * gaps. So best-effort work does not wait for ever beside a service whose gaps are all short,
  * unless the share is 0. */
+#include "gaps.h"
+
 #include "state.h"
 
 #define FINEST_SHIFT 10u /* gaps below 1 us are alike */

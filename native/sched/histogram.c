@@ -1,5 +1,7 @@
 /* Log-scaled histograms of fixed size: eight buckets per power of two, so a value is known
  * to 12.5%. */
+#include "histogram.h"
+
 #include "state.h"
 
 static uint32_t bucket_of(uint64_t value)

@@ -1,7 +1,13 @@
 /* The life of a launch: submitted, started in one or more parts, stopped, finished, retired. What
  * its starts count for is kept in starts.c. */
+#include "launches.h"
+
+#include "gaps.h"
+#include "lists.h"
+#include "policy.h"
 #include "starts.h"
 #include "state.h"
+#include "turnaround.h"
 
 static struct class_sums *sums_of(struct tally_sched *s, uint32_t session)
 {

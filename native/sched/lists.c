@@ -1,4 +1,6 @@
 /* The scheduler's lists, all of indices into its arrays: nothing is allocated after create. */
+#include "lists.h"
+
 #include "state.h"
 
 /* ---- ring of sessions that have launches waiting -------------------------------------------- */

@@ -1,5 +1,7 @@
 /* The table of policies. To add one, define it in policy_NAME.c as tally_sched_policy_NAME, and
  * give it a row. */
+#include "policy.h"
+
 #include <stddef.h>
 
 #include "state.h"

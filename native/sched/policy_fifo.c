@@ -2,6 +2,8 @@
  * streams that compete is its own affair; this is what sharing a GPU without a scheduler looks
  * like. With `fifo` all streams are alike to it, with `priority` it prefers those of high sessions.
  */
+#include "launches.h"
+#include "policy.h"
 #include "state.h"
 
 /* Launches of both classes, merged by arrival. */

@@ -4,6 +4,12 @@
  * cannot be stopped under the bound; so whenever high comes back, the device is free one turnaround
  * later. Among best-effort sessions: greater priority first, then deficit round robin of jobs by
  * weight and measured device time. */
+#include "bypass.h"
+#include "floor.h"
+#include "gaps.h"
+#include "launches.h"
+#include "policy.h"
+#include "recall.h"
 #include "state.h"
 
 /* The rounds that give jobs time. */

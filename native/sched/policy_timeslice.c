@@ -1,5 +1,8 @@
 /* Policy `timeslice`: sessions take turns with the whole device, whatever their class, as a driver
  * does that knows nothing of them. A turn ends early when its session has nothing to run. */
+#include "bypass.h"
+#include "launches.h"
+#include "policy.h"
 #include "state.h"
 
 struct turn {

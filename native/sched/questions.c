@@ -1,4 +1,5 @@
 /* What the owner may ask of the scheduler; nothing changes by it. */
+#include "policy.h"
 #include "state.h"
 
 bool tally_sched_has_room(const struct tally_sched *s, uint32_t session)

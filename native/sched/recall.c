@@ -2,6 +2,8 @@
  * it may be late: high may have come meanwhile. A guarded start then finds its flag up; any other
  * start must not be issued. So decisions have epochs. An epoch ends when high comes and best-effort
  * work may no longer start; unguarded starts of an earlier epoch are stale. */
+#include "recall.h"
+
 #include "state.h"
 
 void tally_sched_hold(struct tally_sched *s)

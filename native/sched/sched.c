@@ -2,8 +2,15 @@
 #include <stdlib.h>
 
 #include "config.h"
+#include "floor.h"
+#include "gaps.h"
+#include "launches.h"
+#include "policy.h"
+#include "recall.h"
 #include "sessions.h"
 #include "state.h"
+#include "watchdog.h"
+#include "work.h"
 
 /* Room for what any of the policies remembers. */
 static size_t policy_bytes(const struct tally_sched_config *config)

@@ -1,6 +1,14 @@
 /* The life of a session: opened, changed, closed, and gone once nothing of it is left. */
 #include "sessions.h"
 
+#include "gaps.h"
+#include "launches.h"
+#include "lists.h"
+#include "policy.h"
+#include "state.h"
+#include "turnaround.h"
+#include "work.h"
+
 static bool session_words_ok(const struct tally_sched_event *event)
 {
     return event->class_ <= TALLY_SCHED_HIGH && event->weight >= 1 && event->weight <= WEIGHT_MAX;

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#include "lists.h"
+#include "state.h"
+#include "turnaround.h"
+
 /* A queue's guarded starts run one after the other, behind its unguarded ones. A guarded start
  * that has not begun when its flag goes up does not begin. So together they delay high by the
  * unguarded ones, or by the longest guarded one, whichever is more. */

@@ -1,5 +1,4 @@
-/* What the scheduler keeps, and the calls between its files. Not for anybody outside native/sched.
- */
+/* What the scheduler keeps. Not for anybody outside native/sched. */
 #ifndef TALLY_SCHED_STATE_H
 #define TALLY_SCHED_STATE_H
 
@@ -12,6 +11,8 @@
 #define GAP_BUCKETS 64u     /* of high's gaps, up to 2^26 ns */
 #define BYPASS_NS 50000000u /* see bypass.c */
 #define ARRIVALS_MAX 64u    /* of high, until the first of what they met has ended */
+
+struct policy; /* policy.h */
 
 struct launch {
     bool used, preempting, preempted, dropped, waiting, guarded;
@@ -143,138 +144,9 @@ struct tally_sched {
     size_t out_count, out_max;
 };
 
-/* A policy: when it lets things go. Each is in a file of its own, policy_NAME.c, and a row of the
- * table in policies.c. What it has to remember is its own (s->policy_state); all functions but
- * decide may be NULL. */
-struct policy {
-    const char *name, *text;
-    uint32_t traits; /* enum tally_sched_policy_trait */
-    void (*decide)(struct tally_sched *s);
-    size_t (*state_bytes)(const struct tally_sched_config *config);
-    void (*reset)(struct tally_sched
-                      *s); /* it is in force now: its state is all zeros, or another policy's */
-    void (*job_came)(struct tally_sched *s,
-                     uint32_t job); /* a slot of sched.jobs has a new owner */
-    void (*session_gone)(struct tally_sched *s, uint32_t session); /* still in its job */
-    const char *(*validate)(
-        const struct tally_sched *s); /* NULL, or what is wrong with its state */
-};
-extern const struct policy *const tally_sched_policies[];
-
-static inline bool tally_sched_policy_is(const struct tally_sched *s, uint32_t trait)
-{
-    return (s->in_force->traits & trait) != 0;
-}
-
-/* launches.c: what a policy can ask and do. */
-enum form { FORM_PLAN, FORM_WHOLE }; /* as planned, or undivided */
-
-static inline bool tally_sched_out_full(const struct tally_sched *s)
-{
-    return s->out_count == s->out_max;
-}
-struct tally_sched_instruction *tally_sched_emit(struct tally_sched *s, uint32_t type);
-/* Whether the first waiting launch of this queue may start now without breaking program order. */
-bool tally_sched_startable(const struct tally_sched *s, const struct queue *queue, enum form form);
-/* A policy's condition for a startable launch; it may wish for the time when it holds. */
-typedef bool tally_sched_suits(struct tally_sched *s, const struct launch *launch, enum form form);
-/* The next startable launch of a session that suits (NULL: any), over its queues in turn; NONE. */
-uint32_t tally_sched_next_of(struct tally_sched *s, const struct session *session, enum form form,
-                             tally_sched_suits *suits);
-/* Whether it would go through the guard if it started now in this form. */
-bool tally_sched_would_be_guarded(const struct tally_sched *s, const struct launch *launch,
-                                  enum form form);
-/* Unstoppable work that starting it in this form stands for by itself, and what it adds. */
-uint64_t tally_sched_unstoppable_of(const struct tally_sched *s, const struct launch *launch,
-                                    enum form form);
-uint64_t tally_sched_charge_of(const struct tally_sched *s, const struct launch *launch,
-                               enum form form);
-void tally_sched_start(struct tally_sched *s, uint32_t launch, enum form form, uint32_t level);
-void tally_sched_preempt(struct tally_sched *s, uint32_t launch);
-/* Preempts a queue's guarded starts together, the youngest first: one that is preempted later
- * than the one ahead of it, or not at all, would overtake it. false: out of room. */
-bool tally_sched_preempt_queue(struct tally_sched *s, uint32_t queue);
-uint32_t tally_sched_level_of(const struct tally_sched *s, const struct session *session);
-/* Starts all launches of a class in order of arrival, whole; false: out of room. */
-bool tally_sched_start_all(struct tally_sched *s, enum tally_sched_class class_);
-static inline void tally_sched_wish(struct tally_sched *s, uint64_t time_ns)
-{
-    if (time_ns < s->wish_ns)
-        s->wish_ns = time_ns;
-}
-
-/* launches.c: what events do. */
-void tally_sched_submit(struct tally_sched *s, const struct tally_sched_event *event);
-void tally_sched_retire(struct tally_sched *s, uint32_t launch);
-int tally_sched_finish(struct tally_sched *s, const struct tally_sched_event *event);
-int tally_sched_stop(struct tally_sched *s, const struct tally_sched_event *event);
-int tally_sched_fail(struct tally_sched *s, uint32_t launch);
-int tally_sched_recall(struct tally_sched *s, const struct tally_sched_event *event);
-/* Books a launch that the owner has started already. */
-void tally_sched_adopt(struct tally_sched *s, uint32_t launch);
-void tally_sched_count_busy(struct tally_sched *s, uint32_t class_, int by);
-
-/* work.c: what events do, and what the owner takes back. */
-int tally_sched_work(struct tally_sched *s, const struct tally_sched_event *event);
-int tally_sched_work_ended(struct tally_sched *s, const struct tally_sched_event *event);
-void tally_sched_uncount(struct tally_sched *s, uint32_t session, uint64_t count);
 static inline bool tally_sched_is_idle(const struct session *session)
 {
     return session->outstanding == 0 && session->counted == 0;
 }
-
-/* bypass.c: a launch of the session that may bypass the bound, or NONE; starts it. */
-uint32_t tally_sched_bypassing(struct tally_sched *s, uint32_t session, enum form form);
-void tally_sched_start_bypassing(struct tally_sched *s, uint32_t launch, enum form form);
-
-/* turnaround.c: high has come; the launch's oldest starts have ended, by this event (NULL: by a
- * failure); a session in flight has changed its class. */
-void tally_sched_note_arrival(struct tally_sched *s, uint32_t session);
-void tally_sched_note_clearance(struct tally_sched *s, const struct launch *launch, uint32_t ended,
-                                const struct tally_sched_event *event);
-void tally_sched_forget_arrivals(struct tally_sched *s);
-void tally_sched_forget_arrivals_of(struct tally_sched *s, uint32_t session);
-
-/* gaps.c: high's class has something to do again, or nothing any more; past gaps say nothing any
- * more. */
-void tally_sched_high_came(struct tally_sched *s);
-void tally_sched_high_went(struct tally_sched *s);
-void tally_sched_forget_gaps(struct tally_sched *s);
-/* How long work that takes stop_ns to stop should wait after high's last launch: at most the
- * longest wait. What stops within the bound counts as if it took all of it. */
-uint64_t tally_sched_gap_wait(struct tally_sched *s, uint64_t stop_ns);
-/* The same, computed anew, for the time itself. */
-uint64_t tally_sched_weigh_gap(const struct tally_sched *s, uint64_t stop_ns);
-static inline uint64_t tally_sched_longest_wait(const struct tally_sched *s)
-{
-    const struct tally_sched_limits *limits = &s->limits;
-    return limits->gap_wait_ns_max > limits->hysteresis_ns ? limits->gap_wait_ns_max
-                                                           : limits->hysteresis_ns;
-}
-
-/* recall.c: best-effort work may not start from now on; what events do. */
-void tally_sched_hold(struct tally_sched *s);
-int tally_sched_coming(struct tally_sched *s, const struct tally_sched_event *event);
-int tally_sched_came(struct tally_sched *s, const struct tally_sched_event *event);
-
-/* lists.c */
-void tally_sched_waiting_add(struct tally_sched *s, uint32_t launch);
-void tally_sched_waiting_remove(struct tally_sched *s, uint32_t launch);
-void tally_sched_guarded_add(struct tally_sched *s, uint32_t launch);
-void tally_sched_guarded_remove(struct tally_sched *s, uint32_t launch);
-void tally_sched_queue_add(struct tally_sched *s, uint32_t launch);
-void tally_sched_queue_remove(struct tally_sched *s, uint32_t launch);
-void tally_sched_queue_rewind(struct tally_sched *s, uint32_t queue);
-
-/* watchdog.c, floor.c: time passes, before the event that comes at its end. */
-void tally_sched_watch_time(struct tally_sched *s, uint64_t now_ns);
-void tally_sched_floor_time(struct tally_sched *s, uint64_t now_ns);
-/* Rescues what was told to stop and does not end. */
-void tally_sched_watch(struct tally_sched *s);
-/* Whether best-effort work may be with the device although high is busy; asks for a timer at the
- * time when that changes. */
-bool tally_sched_floor_open(struct tally_sched *s);
-
-void tally_sched_histogram_add(struct tally_sched_histogram *histogram, uint64_t value);
 
 #endif

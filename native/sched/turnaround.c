@@ -2,6 +2,9 @@
  * that was in flight then took to get out of its way. What starts later has no part in it, and high
  * may come and go several times before the first of that work ends: every arrival is measured by
  * itself. */
+#include "turnaround.h"
+
+#include "histogram.h"
 #include "state.h"
 
 void tally_sched_note_arrival(struct tally_sched *s, uint32_t session)

@@ -1,6 +1,9 @@
 /* Checks every invariant of the state by walking all of it. */
 #include <stdlib.h>
 
+#include "gaps.h"
+#include "launches.h"
+#include "policy.h"
 #include "state.h"
 
 #define CHECK(condition, text)                                                                     \

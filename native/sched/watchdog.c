@@ -8,6 +8,9 @@
  * A preempted launch that has begun needs the device for no longer than its estimate. But blocks
  * that only have to read the flag wait behind high's blocks. So only time without high work counts.
  */
+#include "watchdog.h"
+
+#include "launches.h"
 #include "state.h"
 
 /* Launches of sessions that have become high since these were told to stop: what they wait for is

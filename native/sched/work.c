@@ -2,7 +2,12 @@
  * room for. It needs no decision and cannot be stopped. All that matters is that high is busy while
  * some of it is left. A counter does not fill up, so high is never taken to be idle because a table
  * is full. */
+#include "work.h"
+
+#include "gaps.h"
+#include "launches.h"
 #include "state.h"
+#include "turnaround.h"
 
 int tally_sched_work(struct tally_sched *s, const struct tally_sched_event *event)
 {
