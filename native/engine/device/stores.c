@@ -57,7 +57,16 @@ static void make_one(struct stores *stores)
     pthread_cond_broadcast(&stores->made);
 }
 
-/* Until so many have been made, by whomever. Under the lock. */
+/* All that wait, unless another thread is at it. What is put while one makes its last call is made
+ * by that one: it looks again under the lock before it leaves. Under the lock. */
+static void make_all(struct stores *stores)
+{
+    while (!stores->making && stores->made_count < stores->put_count)
+        make_one(stores);
+}
+
+/* Until so many have been made, by whomever; the caller goes on with make_all, as nobody else may
+ * have stayed. Under the lock. */
 static void make_until(struct stores *stores, uint64_t count)
 {
     while (stores->made_count < count)
@@ -75,7 +84,8 @@ void device_store(struct driver *driver, CUdeviceptr word, uint32_t value)
         return;
     }
     pthread_mutex_lock(&stores->lock);
-    /* No room for one that belongs to a launch: the driver has stood still for thousands. */
+    /* The driver has stood still for thousands of launches: here alone it is called, or waited for,
+     * under the caller's lock. The caller's stores_go makes what is left. */
     if (stores->put_count - stores->made_count == ROOM)
         make_until(stores, stores->made_count + 1);
     stores->ring[stores->put_count % ROOM].word = word;
@@ -91,10 +101,7 @@ void stores_go(struct driver *driver)
     if (!stores || atomic_load(&stores->waiting) == 0)
         return;
     pthread_mutex_lock(&stores->lock);
-    /* One that is put while another thread makes its last call is made by that thread: it looks
-     * again under this lock. */
-    while (!stores->making && stores->made_count < stores->put_count)
-        make_one(stores);
+    make_all(stores);
     pthread_mutex_unlock(&stores->lock);
 }
 
@@ -111,5 +118,6 @@ void stores_settle(struct driver *driver)
         return;
     pthread_mutex_lock(&stores->lock);
     make_until(stores, stores->put_count);
+    make_all(stores);
     pthread_mutex_unlock(&stores->lock);
 }

@@ -1,8 +1,8 @@
 #include "engine/device/take.h"
-#include "engine/device/stores.h"
 
 #include <string.h>
 
+#include "engine/device/stores.h"
 #include "engine/parts.h"
 #include "engine/stats.h"
 
